@@ -1,0 +1,2 @@
+//! cage
+pub const ARGUMENT: &str = "--scan-in-cage";

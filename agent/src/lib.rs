@@ -1,0 +1,11 @@
+//! What stands on an endpoint between an envelope and a scan: courier, guard and cage.
+//!
+//! **Invariant:** this crate knows no DataFusion, no SQL and no server's storage. Nothing that it does depends on trusting
+//! whoever delivered the envelope.
+
+pub mod agent;
+pub mod cage;
+pub mod guard;
+pub mod identity;
+pub mod journal;
+pub mod policy;

@@ -1,0 +1,3 @@
+//! The `canvass-agent` program.
+
+fn main() {}

@@ -1,0 +1,41 @@
+//! The seam to whatever can be asked: this machine, a folder of fixtures, a server.
+
+use canvass_protocol::answer::Part;
+use canvass_protocol::envelope::Envelope;
+use canvass_protocol::target::{Facts, ServerWords};
+use tokio::sync::mpsc;
+
+use crate::error::Error;
+
+/// One agent as the desk believes it: facts verified with the agent's signature, and the server's words beside them.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Endpoint {
+    /// The name shown in the column `host`: the agent's, or `name#id8` for a second claimant.
+    pub host: String,
+    pub facts: Facts,
+    pub words: ServerWords,
+}
+
+/// What a fleet hands over while an action runs. The desk verifies it.
+#[derive(Debug)]
+pub enum Delivery {
+    /// A part of an agent's answer, in order.
+    Part { agent: String, part: Part },
+    /// The agent will not answer; without its signature that is silence.
+    Silence { agent: String, reason: String },
+}
+
+/// Whatever can be asked.
+pub trait Fleet: Send + Sync {
+    /// The name that actions for this fleet carry.
+    fn name(&self) -> &str;
+
+    /// All agents known, in order of name.
+    fn endpoints(&self) -> Result<Vec<Endpoint>, Error>;
+
+    /// Carries an envelope to these agents (ids) and hands over what comes back; the channel closes after the last.
+    fn ask(&self, envelope: Envelope, agents: Vec<String>) -> Result<mpsc::UnboundedReceiver<Delivery>, Error>;
+
+    /// Withdraws what no agent has started and stops what runs here; answers so far are kept.
+    fn stop(&self);
+}

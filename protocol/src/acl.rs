@@ -1,0 +1,1 @@
+//! Weights of investigators per module.

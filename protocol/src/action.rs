@@ -1,0 +1,137 @@
+//! The one thing an investigator signs: a statement's scans, for whom, and for how long.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use uuid::Uuid;
+
+use crate::filter::Filter;
+use crate::limits::{self, Limits};
+use crate::scan::Scan;
+use crate::strict::{self, Kind, StrictError};
+
+/// What an agent is asked to do. Its bytes are signed, and it *is* the SHA-256 of its bytes.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Action {
+    canvass: Kind,
+    /// The fleet this action is for; an agent of another fleet refuses it.
+    pub fleet: String,
+    /// A name only; the hash identifies.
+    pub id: Uuid,
+    /// The author's words; agents do not read them.
+    pub statement: String,
+    pub window: Window,
+    pub limits: Limits,
+    pub scans: Vec<Scan>,
+    /// Interval of a standing action in seconds; reserved, refused until an agent knows it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub every_s: Option<u64>,
+}
+
+/// When an agent may start an action.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Window {
+    pub from: Timestamp,
+    pub until: Timestamp,
+}
+
+/// The SHA-256 of an action's bytes, shown as 64 hexadecimal digits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct ActionHash(#[serde(with = "hex::serde")] pub [u8; 32]);
+
+impl ActionHash {
+    pub fn of(bytes: &[u8]) -> ActionHash {
+        ActionHash(Sha256::digest(bytes).into())
+    }
+}
+
+impl std::fmt::Display for ActionHash {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&hex::encode(self.0))
+    }
+}
+
+/// Why bytes are not an action this version can run.
+#[derive(Debug, thiserror::Error)]
+pub enum ActionError {
+    #[error(transparent)]
+    Format(#[from] StrictError),
+    #[error("the action has {count} scans; at most {max} are allowed", max = limits::SCANS_MAX)]
+    TooManyScans { count: usize },
+    #[error("the action has no scan")]
+    NoScan,
+    #[error("the filter of `{table}` is nested {depth} deep; at most {max} is allowed", max = limits::FILTER_DEPTH_MAX)]
+    FilterTooDeep { table: String, depth: usize },
+    #[error("the filter of `{table}` has {tests} tests; at most {max} are allowed", max = limits::FILTER_TESTS_MAX)]
+    FilterTooLong { table: String, tests: usize },
+    #[error("the window ends before it begins")]
+    EmptyWindow,
+    #[error("`{member}` is not known to this version")]
+    Reserved { member: &'static str },
+}
+
+impl Action {
+    pub fn new(fleet: String, id: Uuid, statement: String, window: Window, limits: Limits, scans: Vec<Scan>) -> Action {
+        Action { canvass: Kind::Action, fleet, id, statement, window, limits, scans, every_s: None }
+    }
+
+    /// The bytes to sign: UTF-8 JSON that a human can read.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        strict::to_bytes(self)
+    }
+
+    /// Parses verified bytes; refuses what this version cannot run faithfully.
+    pub fn parse(bytes: &[u8]) -> Result<Action, ActionError> {
+        let action: Action = strict::from_bytes(Kind::Action, bytes)?;
+        action.check()?;
+        Ok(action)
+    }
+
+    /// Checks the bounds that every desk and every agent keeps.
+    pub fn check(&self) -> Result<(), ActionError> {
+        if self.window.until < self.window.from {
+            return Err(ActionError::EmptyWindow);
+        }
+        if self.scans.is_empty() {
+            return Err(ActionError::NoScan);
+        }
+        if self.scans.len() > limits::SCANS_MAX {
+            return Err(ActionError::TooManyScans { count: self.scans.len() });
+        }
+        if self.every_s.is_some() {
+            return Err(ActionError::Reserved { member: "every_s" });
+        }
+        self.scans.iter().try_for_each(check_scan)
+    }
+
+    /// The agents this action goes to: those of any of its scans. `None` is every agent.
+    pub fn target(&self) -> Option<Filter> {
+        let targets: Option<Vec<Filter>> = self.scans.iter().map(|scan| scan.target.clone()).collect();
+        targets.map(|mut targets| {
+            targets.dedup();
+            if targets.len() == 1 { targets.remove(0) } else { Filter::Any(targets) }
+        })
+    }
+}
+
+fn check_scan(scan: &Scan) -> Result<(), ActionError> {
+    if scan.aggregate.is_some() {
+        return Err(ActionError::Reserved { member: "aggregate" });
+    }
+    if scan.order.is_some() {
+        return Err(ActionError::Reserved { member: "order" });
+    }
+    for filter in scan.filter.iter().chain(&scan.target) {
+        let (depth, tests) = filter.size();
+        if depth > limits::FILTER_DEPTH_MAX {
+            return Err(ActionError::FilterTooDeep { table: scan.table.clone(), depth });
+        }
+        if tests > limits::FILTER_TESTS_MAX {
+            return Err(ActionError::FilterTooLong { table: scan.table.clone(), tests });
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,182 @@
+//! The predicates a scan or a target may hold, and how they combine in three-valued logic.
+
+use serde::{Deserialize, Serialize};
+
+use crate::value::{Truth, Value};
+
+/// A predicate over the columns of one table, or over the facts of an agent.
+///
+/// An empty `All` is true and an empty `Any` is false.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Filter {
+    All(Vec<Filter>),
+    Any(Vec<Filter>),
+    Not(Box<Filter>),
+    Test(Test),
+}
+
+/// One question about one column.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Test {
+    pub column: String,
+    pub is: Is,
+}
+
+/// What a column is tested for. A NULL column answers `Unknown` to all but `Null`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Is {
+    Equal(Value),
+    NotEqual(Value),
+    Less(Value),
+    LessOrEqual(Value),
+    Greater(Value),
+    GreaterOrEqual(Value),
+    In(Vec<Value>),
+    /// One of the values of the scan's set of this name: long lists are sent once.
+    InSet(String),
+    /// SQL LIKE with `%`, `_` and the escape `\`; over the whole value, for content over any line.
+    Like(Pattern),
+    /// Rust `regex` syntax, found anywhere in the value; for content in any line.
+    Matches(Pattern),
+    /// All lines match the regular expression; only content may be asked.
+    EveryLine(Pattern),
+    /// The folder itself and what lies below it, or an address in a network.
+    Under(Place),
+    Null,
+    /// The address is of a private range (RFC 1918, RFC 4193, link-local or loopback).
+    Private,
+    Loopback,
+}
+
+/// A pattern and whether it ignores case.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Pattern {
+    pub pattern: String,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub ignore_case: bool,
+}
+
+/// The right side of UNDER, which decides what UNDER means.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Place {
+    /// An absolute folder without a trailing slash (but `/` itself), and without `.` or `..`.
+    Folder(String),
+    Network(ipnet::IpNet),
+}
+
+impl Filter {
+    /// Tests one column; the usual leaf.
+    pub fn test(column: impl Into<String>, is: Is) -> Filter {
+        Filter::Test(Test { column: column.into(), is })
+    }
+
+    /// Evaluates the filter, asking `leaf` for the truth of each test that can still matter.
+    pub fn evaluate(&self, leaf: &mut dyn FnMut(&Test) -> Truth) -> Truth {
+        match self {
+            Filter::All(parts) => {
+                let mut truth = Truth::True;
+                for part in parts {
+                    truth = truth.and(part.evaluate(leaf));
+                    if truth == Truth::False {
+                        break;
+                    }
+                }
+                truth
+            }
+            Filter::Any(parts) => {
+                let mut truth = Truth::False;
+                for part in parts {
+                    truth = truth.or(part.evaluate(leaf));
+                    if truth == Truth::True {
+                        break;
+                    }
+                }
+                truth
+            }
+            Filter::Not(inner) => inner.evaluate(leaf).negate(),
+            Filter::Test(test) => leaf(test),
+        }
+    }
+
+    /// Visits every test, left to right.
+    pub fn for_each_test<'a>(&'a self, visit: &mut dyn FnMut(&'a Test)) {
+        match self {
+            Filter::All(parts) | Filter::Any(parts) => parts.iter().for_each(|part| part.for_each_test(visit)),
+            Filter::Not(inner) => inner.for_each_test(visit),
+            Filter::Test(test) => visit(test),
+        }
+    }
+
+    /// The deepest nesting and the number of tests; what [`crate::limits`] bounds.
+    pub fn size(&self) -> (usize, usize) {
+        match self {
+            Filter::All(parts) | Filter::Any(parts) => parts.iter().fold((1, 0), |(depth, tests), part| {
+                let (inner, more) = part.size();
+                (depth.max(inner + 1), tests + more)
+            }),
+            Filter::Not(inner) => {
+                let (depth, tests) = inner.size();
+                (depth + 1, tests)
+            }
+            Filter::Test(_) => (1, 1),
+        }
+    }
+}
+
+/// An error in the right side of UNDER, with what was meant where that can be told.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{text}` is neither an absolute folder nor a network")]
+pub struct PlaceError {
+    pub text: String,
+    /// What the author may have meant, in words.
+    pub hint: String,
+}
+
+impl Place {
+    /// Reads what stands right of UNDER: `/…` is a folder, an address or CIDR a network.
+    pub fn parse(text: &str) -> Result<Place, PlaceError> {
+        let error = |hint: String| PlaceError { text: text.to_owned(), hint };
+        if text.starts_with('/') {
+            let parts: Vec<&str> = text.split('/').filter(|part| !part.is_empty() && *part != ".").collect();
+            if parts.contains(&"..") {
+                return Err(error("a folder is written without `..`".into()));
+            }
+            return Ok(Place::Folder(format!("/{}", parts.join("/"))));
+        }
+        if let Ok(address) = text.parse::<std::net::IpAddr>() {
+            return Ok(Place::Network(address.to_canonical().into()));
+        }
+        match text.parse::<ipnet::IpNet>() {
+            Ok(network) if network.addr() == network.network() => Ok(Place::Network(network)),
+            Ok(network) => Err(error(format!("host bits are set; the network is '{}'", network.trunc()))),
+            Err(_) => Err(error("write a folder such as '/home' or a network such as '10.0.0.0/8'".into())),
+        }
+    }
+
+    /// Whether a path or an address lies here; `None` where `text` is not an address.
+    pub fn holds(&self, text: &str) -> Option<bool> {
+        match self {
+            Place::Folder(folder) if folder == "/" => Some(text.starts_with('/')),
+            Place::Folder(folder) => {
+                Some(text.strip_prefix(folder.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with('/')))
+            }
+            Place::Network(network) => {
+                text.parse::<std::net::IpAddr>().ok().map(|address| network.contains(&address.to_canonical()))
+            }
+        }
+    }
+}
+
+impl std::fmt::Display for Place {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Place::Folder(folder) => f.write_str(folder),
+            Place::Network(network) => write!(f, "{network}"),
+        }
+    }
+}

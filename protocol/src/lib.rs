@@ -1,0 +1,23 @@
+//! The words that desk, server and agent share, and what of them is signed.
+//!
+//! **Invariant:** this crate knows no runtime, no files, no clock (`now` is an argument), no Arrow and no SQL. What it
+//! reads came from somebody else: every decoder is strict and bounded, and bytes are verified before they are parsed.
+
+pub mod value;
+
+pub mod filter;
+pub mod matcher;
+
+pub mod scan;
+pub mod target;
+
+pub mod action;
+pub mod envelope;
+pub mod openpgp;
+
+pub mod answer;
+pub mod heartbeat;
+
+pub mod acl;
+pub mod limits;
+pub mod strict;

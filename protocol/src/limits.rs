@@ -1,0 +1,98 @@
+//! Every limit of the wire in one place, each with its reason, and the limits that ride in an action.
+
+use serde::{Deserialize, Serialize};
+
+/// An action's bytes: a long IOC list fits, a bomb does not.
+pub const ACTION_BYTES_MAX: usize = 4 << 20;
+/// Signatures of one envelope: more people than ever co-sign, few enough to verify at once.
+pub const SIGNATURES_MAX: usize = 8;
+/// One armored signature: RSA 4096 with notations needs about 2 kB.
+pub const SIGNATURE_BYTES_MAX: usize = 16 << 10;
+/// Scans of one action.
+pub const SCANS_MAX: usize = 64;
+/// Nesting of one filter; evaluation recurses.
+pub const FILTER_DEPTH_MAX: usize = 64;
+/// Tests of one filter, sets not counted.
+pub const FILTER_TESTS_MAX: usize = 20_000;
+/// Compiled size of one regular expression.
+pub const REGEX_BYTES_MAX: usize = 10 << 20;
+/// One frame's bytes as carried; a frame is verified whole before it is opened.
+pub const FRAME_BYTES_MAX: usize = 4 << 20;
+/// Troubles listed in one scan's record; the rest is a count.
+pub const TROUBLES_MAX: usize = 100;
+/// Bytes of one trouble's path or reason.
+pub const TROUBLE_TEXT_BYTES_MAX: usize = 1024;
+/// Two clocks that differ by this much still understand each other, in seconds.
+pub const CLOCK_SKEW_S: i64 = 120;
+/// The longest window an agent accepts unless its policy says less, in seconds: seven days.
+pub const WINDOW_S_MAX: i64 = 7 * 24 * 3600;
+
+/// What one scan may use on one endpoint; part of the signed action, clamped by the agent's policy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Limits {
+    pub rows: u64,
+    /// Bytes of answer frames.
+    pub bytes: u64,
+    /// Wall time in milliseconds.
+    pub time_ms: u64,
+    /// CPU time in milliseconds.
+    pub cpu_ms: u64,
+    /// Memory of the scan's process in bytes.
+    pub memory_bytes: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits {
+            rows: 1_000_000,
+            bytes: 256 << 20,
+            time_ms: 5 * 60 * 1000,
+            cpu_ms: 2 * 60 * 1000,
+            memory_bytes: 128 << 20,
+        }
+    }
+}
+
+impl Limits {
+    /// The lesser of each limit.
+    pub fn clamp(self, ceiling: Limits) -> Limits {
+        Limits {
+            rows: self.rows.min(ceiling.rows),
+            bytes: self.bytes.min(ceiling.bytes),
+            time_ms: self.time_ms.min(ceiling.time_ms),
+            cpu_ms: self.cpu_ms.min(ceiling.cpu_ms),
+            memory_bytes: self.memory_bytes.min(ceiling.memory_bytes),
+        }
+    }
+}
+
+/// The limit that cut a scan short.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Cut {
+    Rows,
+    Bytes,
+    Time,
+    Cpu,
+    Memory,
+    /// The investigator withdrew the action while it ran.
+    Stopped,
+    /// The scan's process died.
+    Crashed,
+}
+
+impl Cut {
+    /// The limit's name as `SET canvass.…` and messages spell it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Cut::Rows => "limit_rows",
+            Cut::Bytes => "limit_bytes",
+            Cut::Time => "limit_time",
+            Cut::Cpu => "limit_cpu",
+            Cut::Memory => "limit_memory",
+            Cut::Stopped => "stopped",
+            Cut::Crashed => "crashed",
+        }
+    }
+}

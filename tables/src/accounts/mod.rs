@@ -1,0 +1,4 @@
+//! Tables of the module `accounts`.
+
+pub mod groups;
+pub mod users;

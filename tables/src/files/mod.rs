@@ -1,0 +1,3 @@
+//! Tables of the module `files`.
+
+pub mod files;

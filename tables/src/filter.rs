@@ -1,0 +1,1 @@
+//! A scan's filter, compiled against a table's columns.

@@ -1,0 +1,3 @@
+//! Tables of the module `network`.
+
+pub mod netstat;

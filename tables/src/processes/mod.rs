@@ -1,0 +1,3 @@
+//! Tables of the module `processes`.
+
+pub mod processes;

@@ -1,0 +1,3 @@
+//! Tables of the module `system`.
+
+pub mod system;

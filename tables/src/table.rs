@@ -1,0 +1,80 @@
+//! What a table is: a declaration, and a function that collects rows.
+
+use std::ops::ControlFlow;
+
+use arrow::datatypes::{Field, Schema};
+use canvass_protocol::answer::ScanRecord;
+
+use crate::column::{Column, ColumnInfo};
+use crate::engine::{Collector, Request, ScanError, Sink};
+
+/// What the planner, the shell, the policy and the manual know of a table.
+#[derive(Debug, Clone, Copy)]
+pub struct TableInfo {
+    pub name: &'static str,
+    /// The family that shares a permission and a cage.
+    pub module: &'static str,
+    /// One sentence, without a final stop.
+    pub about: &'static str,
+    /// The column that must be bounded, and what bounding it means, e.g. `path` and "where to look".
+    pub bound: Option<Bound>,
+    /// Reads the running system, so a folder of fixtures has no answer.
+    pub live: bool,
+    /// A statement that shows the table at work.
+    pub example: &'static str,
+}
+
+/// A column without a bound on which a table refuses to be asked.
+#[derive(Debug, Clone, Copy)]
+pub struct Bound {
+    pub column: &'static str,
+    /// What the bound says, for the message: "where to look".
+    pub about: &'static str,
+    /// A predicate that corrects a statement without one.
+    pub example: &'static str,
+}
+
+/// A table as everybody but its own file sees it.
+pub trait Table: Sync {
+    fn info(&self) -> &TableInfo;
+
+    /// The columns in declared order.
+    fn columns(&self) -> Vec<&'static ColumnInfo>;
+
+    /// Answers a scan: hands frames to `sink` as they fill, and returns what else there is to say.
+    fn scan(&'static self, request: &Request<'_>, sink: &mut Sink<'_>) -> Result<ScanRecord, ScanError>;
+
+    /// Finds a column by its name.
+    fn column(&self, name: &str) -> Option<&'static ColumnInfo> {
+        self.columns().into_iter().find(|column| column.name == name)
+    }
+
+    /// The Arrow schema of an answer with these columns; unknown names are left out.
+    fn schema(&self, columns: &[String]) -> Schema {
+        let field =
+            |name: &String| self.column(name).map(|column| Field::new(column.name, column.kind.data_type(), true));
+        Schema::new(columns.iter().filter_map(field).collect::<Vec<_>>())
+    }
+}
+
+/// A table of rows of type `R`; the form in which all tables are declared.
+pub struct Declared<R: 'static> {
+    pub info: TableInfo,
+    pub columns: &'static [Column<R>],
+    /// Collects rows and hands each to the collector, which tests, probes and projects it; ends when told to break.
+    pub collect: fn(&mut Collector<'_, R>) -> ControlFlow<()>,
+}
+
+impl<R: 'static> Table for Declared<R> {
+    fn info(&self) -> &TableInfo {
+        &self.info
+    }
+
+    fn columns(&self) -> Vec<&'static ColumnInfo> {
+        self.columns.iter().map(|column| &column.info).collect()
+    }
+
+    fn scan(&'static self, request: &Request<'_>, sink: &mut Sink<'_>) -> Result<ScanRecord, ScanError> {
+        crate::engine::scan(self, request, sink)
+    }
+}
