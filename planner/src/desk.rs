@@ -6,7 +6,7 @@ use std::sync::Arc;
 use arrow::datatypes::SchemaRef;
 use arrow::record_batch::RecordBatch;
 use canvass_protocol::action::{Action, ActionHash};
-use canvass_protocol::answer::{Outcome, ScanRecord};
+use canvass_protocol::answer::ScanRecord;
 use canvass_protocol::envelope::Envelope;
 use futures::Stream;
 
@@ -58,12 +58,25 @@ pub struct Account {
     entries: std::sync::Mutex<Vec<Entry>>,
 }
 
+/// Where an endpoint stands with a statement. Every endpoint asked is in exactly one state, so the parts always add up.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum State {
+    Waiting,
+    Answered,
+    Failed(String),
+    Refused(String),
+    Interrupted,
+    /// The window closed before the endpoint answered.
+    Expired,
+    /// Withdrawn before the endpoint started, or made needless by a satisfied LIMIT.
+    Cancelled,
+}
+
 /// One endpoint's part in a statement.
 #[derive(Debug, Clone)]
 pub struct Entry {
     pub endpoint: Endpoint,
-    /// `None` while nothing final has come.
-    pub outcome: Option<Outcome>,
+    pub state: State,
     /// One record a scan.
     pub scans: Vec<ScanRecord>,
     /// Rows received so far.
