@@ -1,13 +1,14 @@
 //! Table `netstat`: sockets of TCP and UDP, as `ss -tunap` lists them.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::{self, BufRead as _, BufReader, Read as _};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::ops::ControlFlow;
 use std::path::Path;
 
 use canvass_protocol::answer::Trouble;
 
-use crate::accounts::names;
+use crate::accounts;
 use crate::column::{Column, Kind};
 use crate::engine::Collector;
 use crate::host::Host;
@@ -28,6 +29,9 @@ pub struct Socket {
     pids: Vec<u32>,
     process: Option<String>,
 }
+
+/// More than a million sockets of one protocol; what a file of fixtures may hold is bounded too.
+const FILE_BYTES_MAX: u64 = 256 << 20;
 
 /// The words of ss, spelt out; in the kernel's numbering from 1.
 static STATES: [&str; 11] = [
@@ -115,9 +119,9 @@ fn collect(collector: &mut Collector<'_, Socket>) -> ControlFlow<()> {
         }
     }
     if collector.wants("user") {
-        match names::users(host) {
-            Ok(names) => sockets.iter_mut().for_each(|s| s.user = s.uid.and_then(|uid| names.get(&uid).cloned())),
-            Err(trouble) => collector.trouble(trouble.subject.as_deref(), trouble.reason),
+        accounts::note_troubles(collector, accounts::PASSWD);
+        for socket in &mut sockets {
+            socket.user = socket.uid.and_then(|uid| host.user_name(uid)).map(str::to_owned);
         }
     }
     if ["pid", "pids", "process"].iter().any(|column| collector.wants(column)) {
@@ -130,21 +134,25 @@ fn file(protocol: &str) -> String {
     format!("/proc/net/{protocol}")
 }
 
-/// Reads the sockets of one protocol and family; says how many lines were no sockets.
+/// Reads the sockets of one protocol and family, however many; says how many lines were no sockets.
 fn read(host: &Host, protocol: &str, sockets: &mut Vec<Socket>) -> Result<usize, Trouble> {
     let path = file(protocol);
-    let text = match host.read_text(Path::new(&path)) {
-        Ok(text) => text,
+    let path = Path::new(&path);
+    let opened = match host.open_file(path) {
         // A kernel without IPv6 has no such file, and no such sockets.
         Err(error) if proc::gone(&error) && protocol.ends_with('6') => return Ok(0),
-        Err(error) => return Err(proc::trouble(Path::new(&path), &error)),
+        opened => opened.map_err(|error| proc::trouble(path, &error))?,
     };
+    let not_a_file = || proc::trouble(path, &io::Error::other("not a regular file"));
+    let lines = BufReader::new(opened.ok_or_else(not_a_file)?.take(FILE_BYTES_MAX)).split(b'\n');
     let little_endian = cfg!(target_endian = "little") || !host.is_live();
     let protocol = if protocol.starts_with("tcp") { "tcp" } else { "udp" };
     let mut malformed = 0;
-    for line in text.lines().skip(1).filter(|line| !line.trim().is_empty()) {
-        match parse(line, protocol, little_endian) {
+    for line in lines.skip(1) {
+        let line = line.map_err(|error| proc::trouble(path, &error))?;
+        match std::str::from_utf8(&line).ok().and_then(|line| parse(line, protocol, little_endian)) {
             Some(socket) => sockets.push(socket),
+            None if line.iter().all(u8::is_ascii_whitespace) => {}
             None => malformed += 1,
         }
     }
@@ -244,4 +252,55 @@ fn held(host: &Host, pid: u32, wanted: &BTreeSet<u64>) -> Result<BTreeSet<u64>, 
         target.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok()
     };
     Ok(entries.iter().filter_map(|entry| inode(&entry.name)).filter(|inode| wanted.contains(inode)).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses() {
+        let parsed = |text: &str| address(text, true).map(|(ip, port)| format!("{ip} {port}"));
+        let cases = [
+            ("0100007F:0016", Some("127.0.0.1 22")),
+            ("00000000:0000", Some("0.0.0.0 0")),
+            ("00000000000000000000000001000000:01BB", Some("::1 443")),
+            ("0000000000000000FFFF00000301A8C0:0CEA", Some("192.168.1.3 3306")),
+            ("000080FE00000000DABABA0F9F12FE99:A991", Some("fe80::fba:bada:99fe:129f 43409")),
+            ("0100007F", None),
+            ("0100007F:16", None),
+            ("+100007F:0016", None),
+            ("0100007:0016", None),
+            ("0100007Fé:0016", None),
+            (":0016", None),
+        ];
+        for (text, expected) in cases {
+            assert_eq!(parsed(text).as_deref(), expected, "{text}");
+        }
+        assert_eq!(address("7F000001:0016", false), Some((IpAddr::V4(Ipv4Addr::LOCALHOST), 22)));
+    }
+
+    #[test]
+    fn lines() {
+        let line = |state: &str, remote: &str, uid: u32, inode: u64| {
+            let line = format!(
+                "  12: 0100007F:0016 {remote} {state} 00000000:00000000 02:0009C4A1 00000000  {uid}  0 {inode} 2 0 20 4"
+            );
+            parse(&line, "tcp", true)
+        };
+        let listening = line("0A", "00000000:0000", 33, 7).unwrap();
+        assert_eq!((listening.state, listening.remote, listening.uid), ("LISTEN", None, Some(33)));
+        let closing = line("06", "0100007F:C001", 0, 0).unwrap();
+        assert_eq!((closing.state, closing.uid, closing.inode), ("TIME_WAIT", None, None));
+        assert_eq!(closing.remote, Some((IpAddr::V4(Ipv4Addr::LOCALHOST), 0xC001)));
+        assert_eq!(line("0C", "0100007F:C001", 0, 0).unwrap().state, "SYN_RECV");
+        for state in ["00", "0D", "FF", "100", "x", ""] {
+            assert!(line(state, "0100007F:C001", 0, 1).is_none(), "{state}");
+        }
+        for text in
+            ["", "0:", "0: 0100007F:0016 0100007F:0016 01 0:0 0:0 0 -1 0 5", "0: 0100007F:0016 0100007F:0016 01"]
+        {
+            assert!(parse(text, "tcp", true).is_none(), "{text}");
+        }
+    }
 }
