@@ -29,8 +29,12 @@ const INVARIANTS: &[(&str, &[&str], &[&str])] = &[
 ];
 
 /// Heavy dependencies and the only crate that may name each.
-const OWNERS: &[(&str, &str)] =
-    &[("datafusion", "canvass-planner"), ("sqlx", "canvass-server"), ("rustyline", "canvass"), ("lapin", "canvass-server")];
+const OWNERS: &[(&str, &str)] = &[
+    ("datafusion", "canvass-planner"),
+    ("sqlx", "canvass-server"),
+    ("rustyline", "canvass"),
+    ("lapin", "canvass-server"),
+];
 
 fn metadata() -> Metadata {
     MetadataCommand::new()
@@ -42,11 +46,13 @@ fn metadata() -> Metadata {
 
 /// Package name → names of its direct dependencies, tests' own left out.
 fn graph(metadata: &Metadata) -> BTreeMap<String, BTreeSet<String>> {
-    let names: BTreeMap<_, _> = metadata.packages.iter().map(|package| (&package.id, package.name.to_string())).collect();
+    let names: BTreeMap<_, _> =
+        metadata.packages.iter().map(|package| (&package.id, package.name.to_string())).collect();
     let resolve = metadata.resolve.as_ref().expect("the dependencies are resolved");
     let mut graph: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     for node in &resolve.nodes {
-        let used = node.deps.iter().filter(|dep| dep.dep_kinds.iter().any(|kind| kind.kind != DependencyKind::Development));
+        let used =
+            node.deps.iter().filter(|dep| dep.dep_kinds.iter().any(|kind| kind.kind != DependencyKind::Development));
         graph.entry(names[&node.id].clone()).or_default().extend(used.map(|dep| names[&dep.pkg].clone()));
     }
     graph
