@@ -192,7 +192,6 @@ impl<'a> Warden<'a> {
 
     fn take(&mut self, buffer: &mut [u8], hand_on: &mut HandOn<'_>) -> io::Result<Option<End>> {
         let read = match self.output.read(buffer) {
-            Ok(0) if self.decoder.is_empty() => return Ok(Some(End::Silent)),
             Ok(0) => return Ok(Some(End::Silent)),
             Ok(read) => read,
             Err(error) if is_later(&error) => return Ok(None),
