@@ -55,7 +55,9 @@ pub static NETSTAT: Declared<Socket> = Declared {
         Column::field("uid", Kind::Integer, "User who opened it; NULL where no process holds it any more", |s| {
             s.uid.into()
         }),
-        Column::field("user", Kind::Text, "Name of `uid` in /etc/passwd", |s| s.user.as_deref().into()),
+        Column::read("user", Kind::Text, "Name of `uid` in /etc/passwd", |s, host| {
+            Ok(s.uid.and_then(|uid| host.user_name(uid)).map(str::to_owned).into())
+        }),
         Column::field("pid", Kind::Integer, "Process that holds it, of several the one with the lowest number", |s| {
             s.pids.first().copied().into()
         }),
@@ -83,28 +85,29 @@ fn collect(collector: &mut Collector<'_, Socket>) -> ControlFlow<()> {
     }
     if collector.wants("user") {
         accounts::note_troubles(collector, accounts::PASSWD);
-        for socket in &mut sockets {
-            socket.user = socket.uid.and_then(|uid| host.user_name(uid)).map(str::to_owned);
-        }
     }
     if ["pid", "pids", "process"].iter().any(|column| collector.wants(column)) {
-        find_holders(collector, &mut sockets);
+        find_holders(collector, &mut sockets)?;
     }
     sockets.into_iter().try_for_each(|socket| collector.row(socket))
 }
 
 /// Finds the processes that hold the sockets, by their open descriptors.
-fn find_holders(collector: &mut Collector<'_, Socket>, sockets: &mut [Socket]) {
+fn find_holders(collector: &mut Collector<'_, Socket>, sockets: &mut [Socket]) -> ControlFlow<()> {
     let host = collector.host;
     let wanted: BTreeSet<u64> = sockets.iter().filter_map(|socket| socket.inode).collect();
     let pids = match proc::pids(host) {
         Ok(pids) if !wanted.is_empty() => pids,
-        Ok(_) => return,
-        Err(trouble) => return collector.trouble(trouble.subject.as_deref(), trouble.reason),
+        Ok(_) => return ControlFlow::Continue(()),
+        Err(trouble) => {
+            collector.trouble(trouble.subject.as_deref(), trouble.reason);
+            return ControlFlow::Continue(());
+        }
     };
     let mut holders: BTreeMap<u64, Vec<u32>> = BTreeMap::new();
     let mut unseen = 0;
     for pid in pids {
+        collector.go_on()?;
         match held(host, pid, &wanted) {
             Ok(inodes) => inodes.into_iter().for_each(|inode| holders.entry(inode).or_default().push(pid)),
             Err(()) => unseen += 1,
@@ -122,6 +125,7 @@ fn find_holders(collector: &mut Collector<'_, Socket>, sockets: &mut [Socket]) {
             socket.process = names.entry(*pid).or_insert_with(name).clone();
         }
     }
+    ControlFlow::Continue(())
 }
 
 /// The sockets among `wanted` that a process holds; an error where it may not be looked at.

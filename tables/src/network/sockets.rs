@@ -19,7 +19,6 @@ pub struct Socket {
     pub(super) state: &'static str,
     pub(super) uid: Option<u32>,
     pub(super) inode: Option<u64>,
-    pub(super) user: Option<String>,
     pub(super) pids: Vec<u32>,
     pub(super) process: Option<String>,
 }
@@ -93,7 +92,6 @@ fn parse(line: &str, protocol: &'static str, little_endian: bool) -> Option<Sock
         // Without an inode the kernel writes 0 for a user that it no longer knows.
         uid: (inode != 0).then_some(uid),
         inode: (inode != 0).then_some(inode),
-        user: None,
         pids: Vec::new(),
         process: None,
     })

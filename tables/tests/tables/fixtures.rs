@@ -40,7 +40,7 @@ fn processes_of_web_1() {
 fn what_processes_use() {
     let columns = "pid command_line working_directory started_at threads memory_bytes cpu_time_ms";
     let (rows, troubles) = lines(&fleet("web-1"), "processes", columns);
-    assert_eq!(rows[1], "2 | NULL | / | 2026-02-02T02:40:00.030Z | 1 | NULL | 0");
+    assert_eq!(rows[1], "2 | NULL | / | 2026-02-02T02:40:00.03Z | 1 | NULL | 0");
     assert_eq!(rows[5], "461 | /tmp/.x/update --quiet a b | /tmp/.x | 2026-03-14T03:05:00Z | 3 | 5242880 | 1000000");
     assert_eq!(rows[10], "710 | NULL | NULL | 2026-02-02T02:41:30Z | 1 | NULL | 0");
     assert!(troubles.is_empty(), "{troubles:?}");

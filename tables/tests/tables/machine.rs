@@ -62,7 +62,8 @@ fn processes_are_those_of_ps() {
         let row = rows.get(pid).unwrap_or_else(|| panic!("process {pid} is missing: {words:?}"));
         let name: Vec<&str> = row[6].split_whitespace().collect();
         assert_eq!(row[..6], words[..6]);
-        assert_eq!(name, words[6..]);
+        let said: Vec<&str> = words[6..].iter().map(String::as_str).filter(|word| *word != "<defunct>").collect();
+        assert_eq!(name, said);
         compared += 1;
     }
     assert!(compared > 1 && rows.contains_key(&pid.to_string()));
@@ -74,11 +75,6 @@ fn a_process_is_what_ps_says() {
     let mut command = Command::new("sleep");
     let sleeper = Sleeper(command.arg("601").current_dir(folder.path()).stdin(Stdio::null()).spawn().unwrap());
     let pid = sleeper.0.id();
-    // The child is a copy of this program until it has become `sleep`.
-    let args = || tool("procps", &format!("ps --no-headers -o args -p {pid}")).trim().to_owned();
-    while args() != "sleep 601" {
-        std::thread::yield_now();
-    }
     let columns = "command_line working_directory deleted state user memory_bytes started_at";
     let (rows, record) = ask(&MACHINE, "processes", columns, column_is("pid", pid));
     assert!(
@@ -90,7 +86,9 @@ fn a_process_is_what_ps_says() {
     let said = tool("procps", &format!("ps --no-headers -o ruser:64,rss,lstart -p {pid}"));
     let said: Vec<&str> = said.split_whitespace().collect();
     assert_eq!(row[4], said[0]);
-    assert_eq!(row[5].parse::<u64>().unwrap(), said[1].parse::<u64>().unwrap() * 1024);
+    let (ours, theirs) = (row[5].parse::<u64>().unwrap(), said[1].parse::<u64>().unwrap() * 1024);
+    // A page more or less may be in memory a moment later; a wrong unit would be far off.
+    assert!(ours.abs_diff(theirs) < theirs / 4, "{ours} bytes are not {theirs}");
     let lstart = said[2..].join(" ");
     let started = jiff::civil::DateTime::strptime("%a %b %d %H:%M:%S %Y", &lstart).unwrap();
     let started = started.to_zoned(jiff::tz::TimeZone::UTC).unwrap().timestamp().as_second();

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
+use arrow::array::{Array as _, ArrayRef, TimestampNanosecondArray};
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use canvass_protocol::answer::ScanRecord;
 use canvass_protocol::filter::Filter;
@@ -54,10 +55,7 @@ pub fn ask(spec: &HostSpec, table: &str, columns: &str, filter: Option<Filter>) 
     let mut rows = Vec::new();
     let record = engine::run(&request, &mut |_, bytes| {
         let batch = frame::decode(&bytes, &schema).unwrap();
-        let options = FormatOptions::new().with_null("NULL");
-        let cells: Vec<_> =
-            batch.columns().iter().map(|column| ArrayFormatter::try_new(column, &options).unwrap()).collect();
-        rows.extend((0..batch.num_rows()).map(|row| cells.iter().map(|cell| cell.value(row).to_string()).collect()));
+        rows.extend((0..batch.num_rows()).map(|row| batch.columns().iter().map(|column| text(column, row)).collect()));
         Ok(())
     })
     .unwrap();
@@ -71,4 +69,17 @@ pub fn lines(spec: &HostSpec, table: &str, columns: &str) -> (Vec<String>, Vec<S
         format!("{}: {}", trouble.subject.as_deref().unwrap_or_default(), trouble.reason)
     };
     (rows.iter().map(|row| row.join(" | ")).collect(), record.troubles.iter().map(trouble).collect())
+}
+
+fn text(column: &ArrayRef, row: usize) -> String {
+    match column.as_any().downcast_ref::<TimestampNanosecondArray>() {
+        Some(times) if times.is_valid(row) => {
+            jiff::Timestamp::from_nanosecond(times.value(row).into()).unwrap().to_string()
+        }
+        Some(_) => "NULL".into(),
+        None => {
+            let options = FormatOptions::new().with_null("NULL");
+            ArrayFormatter::try_new(column, &options).unwrap().value(row).to_string()
+        }
+    }
 }
