@@ -1,5 +1,7 @@
 //! Who may use which module, for every policy a person can write, bad ones included.
 
+#![allow(clippy::unwrap_used, reason = "a test may")]
+
 use std::collections::BTreeSet;
 
 use canvass_protocol::acl::Acl;

@@ -1,5 +1,7 @@
 //! What a stock GnuPG thinks of our keys and signatures, and we of its.
 
+#![allow(clippy::unwrap_used, reason = "a test may")]
+
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 
 use sequoia_openpgp::cert::CertParser;
 use sequoia_openpgp::packet::Signature;
-use sequoia_openpgp::parse::Parse;
 use sequoia_openpgp::serialize::SerializeInto;
 use sequoia_openpgp::types::SignatureType;
 use sequoia_openpgp::{Cert, Packet};
@@ -40,16 +39,26 @@ pub struct Certificate {
 impl Keyring {
     /// Adds certificates, armored or binary, one or many; secret parts are dropped.
     ///
-    /// A certificate that is already known takes over what is new. What cannot be read is skipped and reported.
+    /// A certificate that is already known takes over what is new. What cannot be read is skipped and reported; where
+    /// bytes are damaged, that is the whole armor, or all of a binary keyring.
     pub fn add(&mut self, bytes: &[u8]) -> Added {
         let mut added = Added::default();
         for block in armored_blocks(bytes) {
-            match CertParser::from_bytes(block) {
-                Ok(parser) => parser.for_each(|parsed| match parsed {
+            // All packets first: half of a certificate may be the half without its revocation.
+            let mut packets = Vec::new();
+            let read = for_each_packet(block, &mut |packet| {
+                packets.push(packet);
+                Ok(())
+            });
+            if let Err(why) = read {
+                added.skipped.push(format!("damaged certificates are skipped: {why}"));
+                continue;
+            }
+            for parsed in CertParser::from_iter(packets) {
+                match parsed {
                     Ok(cert) => self.insert(cert, &mut added),
                     Err(error) => added.skipped.push(format!("a certificate is skipped: {}", reason(&error))),
-                }),
-                Err(error) => added.skipped.push(format!("a certificate is skipped: {}", reason(&error))),
+                }
             }
         }
         if added.certificates.is_empty() && added.skipped.is_empty() {
