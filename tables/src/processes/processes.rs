@@ -6,7 +6,7 @@ use canvass_protocol::answer::Trouble;
 use procfs_core::process::Stat;
 
 use super::proc;
-use crate::accounts::names;
+use crate::accounts;
 use crate::column::{Cell, Column, Kind};
 use crate::engine::Collector;
 use crate::host::Host;
@@ -20,9 +20,7 @@ pub struct Process {
     uid: Option<u32>,
     effective_uid: Option<u32>,
     gid: Option<u32>,
-    user: Option<String>,
     memory_bytes: Option<u64>,
-    command_line: Option<String>,
 }
 
 pub static PROCESSES: Declared<Process> = Declared {
@@ -58,11 +56,11 @@ pub static PROCESSES: Declared<Process> = Declared {
             "Whether the program file was removed since the start; NULL where `path` is",
             |p, host| Ok(executable(p, host)?.map(|(_, deleted)| deleted).into()),
         ),
-        Column::<Process>::field(
+        Column::<Process>::read(
             "command_line",
             Kind::Text,
             "Arguments joined by spaces; NULL for kernel threads and zombies",
-            |p| p.command_line.as_deref().into(),
+            |p, host| Ok(proc::text(host, p.pid, "cmdline")?.as_deref().and_then(command_line).into()),
         )
         .sensitive(),
         Column::probe(
@@ -72,7 +70,9 @@ pub static PROCESSES: Declared<Process> = Declared {
             |p, host| Ok(link(p, host, "cwd")?.into()),
         ),
         Column::field("uid", Kind::Integer, "User who started it (the real one)", |p| p.uid.into()),
-        Column::field("user", Kind::Text, "Name of `uid` in /etc/passwd", |p| p.user.as_deref().into()),
+        Column::read("user", Kind::Text, "Name of `uid` in /etc/passwd", |p, host| {
+            Ok(p.uid.and_then(|uid| host.user_name(uid)).map(str::to_owned).into())
+        }),
         Column::field("gid", Kind::Integer, "Group who started it (the real one)", |p| p.gid.into()),
         Column::field("effective_uid", Kind::Integer, "User whose rights it has", |p| p.effective_uid.into()),
         Column::field("started_at", Kind::Timestamp, "Start, to about a second", |p| {
@@ -102,26 +102,23 @@ fn collect(collector: &mut Collector<'_, Process>) -> ControlFlow<()> {
     let host = collector.host;
     let pids = note(collector, proc::pids(host)).unwrap_or_default();
     let boot_ns = if collector.wants("started_at") { note(collector, proc::boot_ns(host)) } else { None };
-    let users = if collector.wants("user") { note(collector, names::users(host)) } else { None };
+    if collector.wants("user") {
+        accounts::note_troubles(collector, accounts::PASSWD);
+    }
     let status_wanted =
         ["uid", "user", "gid", "effective_uid", "memory_bytes"].iter().any(|name| collector.wants(name));
-    let command_line_wanted = collector.wants("command_line");
     for pid in pids {
+        collector.go_on()?;
         let Some(stat) = note(collector, proc::stat(host, pid)).flatten() else { continue };
         let status = if status_wanted { note(collector, proc::text(host, pid, "status")).flatten() } else { None };
-        let cmdline =
-            if command_line_wanted { note(collector, proc::text(host, pid, "cmdline")).flatten() } else { None };
         let ids = |key, index| id(status.as_deref()?, key, index);
-        let uid = ids("Uid", 0);
         collector.row(Process {
             pid,
             started_ns: boot_ns.and_then(|boot| started_ns(boot, stat.starttime)),
-            uid,
+            uid: ids("Uid", 0),
             effective_uid: ids("Uid", 1),
             gid: ids("Gid", 0),
-            user: uid.and_then(|uid| users.as_ref()?.get(&uid).cloned()),
             memory_bytes: status.as_deref().and_then(|status| proc::kilobytes(status, "VmRSS")),
-            command_line: cmdline.as_deref().and_then(command_line),
             stat,
         })?;
     }
