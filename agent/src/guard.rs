@@ -9,6 +9,7 @@ use canvass_protocol::openpgp::{Fingerprint, Keyring};
 use canvass_protocol::scan::Scan;
 use canvass_protocol::target::{self, Facts};
 use canvass_protocol::value::Truth;
+use canvass_tables::Table;
 use canvass_tables::column::Class;
 use jiff::Timestamp;
 use std::collections::BTreeSet;
@@ -159,7 +160,7 @@ fn weigh_scan(policy: &Policy, scan: &Scan, signers: &BTreeSet<Fingerprint>) -> 
             .try_for_each(|name| policy.acl.judge(&name, signers))
     };
     let mut permit = Permit::default();
-    for column in table.map(|table| table.columns()).unwrap_or_default() {
+    for column in table.map(Table::columns).unwrap_or_default() {
         let withheld = policy.withheld_columns.contains(&format!("{}.{}", scan.table, column.name));
         match column.class {
             Class::Content if uses(scan, column.name) => own_entry(column.name)?,

@@ -186,8 +186,9 @@ mod tests {
     fn two_at_once_make_one_identity() {
         let home = tempfile::tempdir().unwrap();
         let ids: std::collections::BTreeSet<String> = std::thread::scope(|scope| {
-            let openers: Vec<_> =
-                (0..8).map(|_| scope.spawn(|| open(&home.path().join("data"), None).unwrap().0.id().to_owned())).collect();
+            let openers: Vec<_> = (0..8)
+                .map(|_| scope.spawn(|| open(&home.path().join("data"), None).unwrap().0.id().to_owned()))
+                .collect();
             openers.into_iter().map(|opener| opener.join().unwrap()).collect()
         });
         assert_eq!(ids.len(), 1);

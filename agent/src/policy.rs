@@ -209,8 +209,11 @@ fn is_missing(error: &io::Error) -> bool {
 pub struct PolicyInForce {
     path: PathBuf,
     keyrings: Vec<PathBuf>,
-    last: Mutex<Option<(Stamp, Arc<Result<Policy, PolicyError>>)>>,
+    last: Mutex<Option<(Stamp, Shared)>>,
 }
+
+/// A policy, or why there is none, for whoever judges by it now.
+type Shared = Arc<Result<Policy, PolicyError>>;
 
 /// What changes with a file's content, owner or mode.
 type Stamp = Vec<(PathBuf, Option<[i64; 7]>)>;
@@ -221,7 +224,7 @@ impl PolicyInForce {
     }
 
     /// The policy as its files say it now.
-    pub fn get(&self) -> Arc<Result<Policy, PolicyError>> {
+    pub fn get(&self) -> Shared {
         // Taken before reading: a change in between is seen the next time.
         let stamp = self.stamp();
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
