@@ -6,6 +6,7 @@ use canvass_protocol::limits::CLOCK_SKEW_S;
 use canvass_protocol::openpgp::{KeyFile, Signer};
 use canvass_protocol::target::Mode;
 use canvass_protocol::value::Value;
+use canvass_tables::Table;
 use jiff::SignedDuration;
 use uuid::Uuid;
 
@@ -297,16 +298,16 @@ fn policy_disables_modules_withholds_columns_and_clamps_limits() {
 
 #[test]
 fn sensitive_columns_are_withheld_from_signers_who_lack_the_weight() {
-    let sensitive = |table: &'static dyn canvass_tables::Table| {
+    let sensitive = |table: &'static dyn Table| {
         let column = table.columns().into_iter().find(|column| column.class == Class::Sensitive);
         column.map(|column| (table.info().name, column.name))
     };
     let Some((table, column)) = canvass_tables::TABLES.iter().copied().find_map(sensitive) else { return };
     let bench = Bench::new(&format!("{ANYBODY}[acl.\"{table}.{column}\"]\nminimum_weight = 2\n"));
-    let action = bench.action(vec![scan(table)]);
+    let action = bench.action(vec![Scan { columns: vec![column.into()], ..scan(table) }]);
     let accepted = bench.admit(&bench.sign(&action, &[&bench.alice])).unwrap();
     assert_eq!(accepted.permits, [Some(Permit { withheld: vec![column.into()] })]);
-    let action = bench.action(vec![scan(table)]);
+    let action = bench.action(vec![Scan { columns: vec![column.into()], ..scan(table) }]);
     let accepted = bench.admit(&bench.sign(&action, &[&bench.alice, &bench.bob])).unwrap();
     assert_eq!(accepted.permits, [Some(Permit::default())]);
 }
