@@ -30,6 +30,7 @@ fn identity_is_made_once_and_printed() {
 #[test]
 fn help_says_what_is_not_there() {
     let (done, said, _) = run(&["--help"]);
+    let said: String = said.split_whitespace().collect::<Vec<_>>().join(" ");
     assert!(done && said.contains("does not yet connect to a server"), "{said}");
     assert!(run(&["--version"]).1.starts_with("canvass-agent "));
     for nonsense in [&["daemon"][..], &["--server", "http://localhost"]] {
