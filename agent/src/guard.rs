@@ -151,32 +151,40 @@ fn weigh_scan(policy: &Policy, scan: &Scan, signers: &BTreeSet<Fingerprint>) -> 
         return Err(Refusal::Disabled { module: module.to_owned() });
     }
     policy.acl.judge(module, signers)?;
-    let own_entry = |column: &str| {
-        let names = BTreeSet::from([format!("{module}.{column}"), format!("{}.{column}", scan.table)]);
-        names
-            .into_iter()
-            .filter(|name| policy.acl.has_entry(name))
-            .try_for_each(|name| policy.acl.judge(&name, signers))
-    };
     let mut permit = Permit::default();
-    for column in table.map(|table| table.columns()).unwrap_or_default() {
-        let withheld = policy.withheld_columns.contains(&format!("{}.{}", scan.table, column.name));
-        match column.class {
-            Class::Content if uses(scan, column.name) => own_entry(column.name)?,
-            Class::Sensitive if own_entry(column.name).is_err() => permit.withheld.push(column.name.to_owned()),
-            _ => {}
-        }
-        if withheld && !permit.withheld.iter().any(|name| name == column.name) {
-            permit.withheld.push(column.name.to_owned());
+    for column in used(scan) {
+        let Err(denied) = weigh_column(policy, module, &scan.table, column, signers) else { continue };
+        match table.and_then(|table| table.column(column)).map(|info| info.class) {
+            Some(Class::Sensitive) => permit.withheld.push(column.to_owned()),
+            _ => return Err(denied.into()),
         }
     }
+    let of_table = |name: &String| name.strip_prefix(&scan.table)?.strip_prefix('.').map(str::to_owned);
+    permit.withheld.extend(policy.withheld_columns.iter().filter_map(of_table));
+    permit.withheld.sort();
+    permit.withheld.dedup();
     Ok(permit)
 }
 
-fn uses(scan: &Scan, column: &str) -> bool {
-    let mut used = scan.columns.iter().any(|name| name == column);
+/// Weighs a column that has an entry of its own, as `module.column` or `table.column`.
+fn weigh_column(
+    policy: &Policy,
+    module: &str,
+    table: &str,
+    column: &str,
+    signers: &BTreeSet<Fingerprint>,
+) -> Result<(), Denied> {
+    let names = BTreeSet::from([format!("{module}.{column}"), format!("{table}.{column}")]);
+    names.iter().filter(|name| policy.acl.has_entry(name)).try_for_each(|name| policy.acl.judge(name, signers))
+}
+
+/// Every column that the scan's answer or filter names.
+fn used(scan: &Scan) -> BTreeSet<&str> {
+    let mut used: BTreeSet<&str> = scan.columns.iter().map(String::as_str).collect();
     if let Some(filter) = &scan.filter {
-        filter.for_each_test(&mut |test| used |= test.column == column);
+        filter.for_each_test(&mut |test| {
+            used.insert(&test.column);
+        });
     }
     used
 }

@@ -149,12 +149,12 @@ mod tests {
     #[test]
     fn a_clone_sets_the_identity_aside() {
         let home = tempfile::tempdir().unwrap();
-        let (first, _) = open(home.path(), Some("m1")).unwrap();
-        let (second, origin) = open(home.path(), Some("m2")).unwrap();
+        let (first, _) = open(&home.path().join("data"), Some("m1")).unwrap();
+        let (second, origin) = open(&home.path().join("data"), Some("m2")).unwrap();
         assert_ne!(first.id(), second.id());
         assert_eq!(origin, Origin::Cloned { aside: first.id().to_owned() });
-        assert!(home.path().join(format!("identity-{}.toml", first.id_short())).is_file());
-        let (third, origin) = open(home.path(), None).unwrap();
+        assert!(home.path().join("data").join(format!("identity-{}.toml", first.id_short())).is_file());
+        let (third, origin) = open(&home.path().join("data"), None).unwrap();
         assert_eq!((third.id(), origin), (second.id(), Origin::Kept), "an unknown machine is no other machine");
     }
 
@@ -162,10 +162,10 @@ mod tests {
     fn a_key_that_others_can_reach_is_refused() {
         for (file_mode, folder_mode) in [(0o644, 0o700), (0o640, 0o700), (0o602, 0o700), (0o600, 0o755)] {
             let home = tempfile::tempdir().unwrap();
-            open(home.path(), None).unwrap();
-            fs::set_permissions(home.path().join(FILE), Permissions::from_mode(file_mode)).unwrap();
-            fs::set_permissions(home.path(), Permissions::from_mode(folder_mode)).unwrap();
-            let error = open(home.path(), None).unwrap_err();
+            open(&home.path().join("data"), None).unwrap();
+            fs::set_permissions(home.path().join("data").join(FILE), Permissions::from_mode(file_mode)).unwrap();
+            fs::set_permissions(home.path().join("data"), Permissions::from_mode(folder_mode)).unwrap();
+            let error = open(&home.path().join("data"), None).unwrap_err();
             assert!(matches!(error, IdentityError::Folder(FolderError::Mode { .. })), "{error}");
         }
     }
@@ -175,8 +175,8 @@ mod tests {
         let whole = format!("key = \"{}\"\n", "ab".repeat(32));
         for text in ["", "key = \"abcd\"", &whole[..20], &format!("{whole}more = 1"), "\u{0}"] {
             let home = tempfile::tempdir().unwrap();
-            Folder::open(home.path()).unwrap().write_private(FILE, text.as_bytes()).unwrap();
-            let error = open(home.path(), None).unwrap_err();
+            Folder::open(&home.path().join("data")).unwrap().write_private(FILE, text.as_bytes()).unwrap();
+            let error = open(&home.path().join("data"), None).unwrap_err();
             assert!(matches!(error, IdentityError::Malformed { .. }), "{error}");
             assert!(!error.to_string().contains("abab"), "{error}");
         }
@@ -186,8 +186,9 @@ mod tests {
     fn two_at_once_make_one_identity() {
         let home = tempfile::tempdir().unwrap();
         let ids: std::collections::BTreeSet<String> = std::thread::scope(|scope| {
-            let openers: Vec<_> =
-                (0..8).map(|_| scope.spawn(|| open(home.path(), None).unwrap().0.id().to_owned())).collect();
+            let openers: Vec<_> = (0..8)
+                .map(|_| scope.spawn(|| open(&home.path().join("data"), None).unwrap().0.id().to_owned()))
+                .collect();
             openers.into_iter().map(|opener| opener.join().unwrap()).collect()
         });
         assert_eq!(ids.len(), 1);

@@ -14,7 +14,7 @@ use canvass_protocol::openpgp::Keyring;
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
-use crate::folder::{FolderError, check_trusted, open_regular, read_bounded};
+use crate::folder::{FolderError, check_trusted, check_trusted_around, open_regular, read_bounded};
 
 /// A policy with thousands of entries fits.
 const FILE_BYTES_MAX: u64 = 1 << 20;
@@ -153,7 +153,7 @@ fn read_file(path: &Path) -> Result<Option<Vec<u8>>, FolderError> {
     // Whoever can write the folder can put another policy there, or take it away.
     let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     match fs::metadata(parent) {
-        Ok(metadata) => check_trusted(parent, &metadata)?,
+        Ok(metadata) => check_trusted_around(parent, &metadata)?,
         Err(error) if is_missing(&error) => return Ok(None),
         Err(error) => return Err(FolderError::io(parent, error)),
     }
@@ -209,8 +209,11 @@ fn is_missing(error: &io::Error) -> bool {
 pub struct PolicyInForce {
     path: PathBuf,
     keyrings: Vec<PathBuf>,
-    last: Mutex<Option<(Stamp, Arc<Result<Policy, PolicyError>>)>>,
+    last: Mutex<Option<(Stamp, Shared)>>,
 }
+
+/// A policy, or why there is none, for whoever judges by it now.
+type Shared = Arc<Result<Policy, PolicyError>>;
 
 /// What changes with a file's content, owner or mode.
 type Stamp = Vec<(PathBuf, Option<[i64; 7]>)>;
@@ -221,7 +224,7 @@ impl PolicyInForce {
     }
 
     /// The policy as its files say it now.
-    pub fn get(&self) -> Arc<Result<Policy, PolicyError>> {
+    pub fn get(&self) -> Shared {
         // Taken before reading: a change in between is seen the next time.
         let stamp = self.stamp();
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);

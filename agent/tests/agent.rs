@@ -1,4 +1,5 @@
 //! From an envelope to a verified answer, through identity, policy, guard, journal and cage.
+#![expect(clippy::unwrap_used, reason = "a test that cannot be set up stops")]
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;

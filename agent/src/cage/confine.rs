@@ -11,8 +11,10 @@ use rustix::process::{Resource, Rlimit, Signal, getrlimit, setrlimit};
 
 /// Behind whatever the endpoint does for its user.
 const NICENESS: i32 = 10;
-/// What the program itself, its threads' stacks and the allocator's slack need beside the scan's own memory.
+/// What the program itself and the allocator's slack need beside the scan's own memory.
 const MEMORY_BASE_BYTES: u64 = 64 << 20;
+/// What one thread's stack and arena need, which count whether touched or not; a walk has a thread a core.
+const MEMORY_THREAD_BYTES: u64 = 4 << 20;
 /// How long after the scan's own CPU limit the kernel ends it, in seconds.
 const CPU_GRACE_S: u64 = 2;
 
@@ -33,7 +35,9 @@ pub fn enter() -> io::Result<()> {
 
 /// Takes on the limits of a scan, as a backstop to the engine's own.
 pub fn bound(limits: &Limits) -> io::Result<()> {
-    let memory = limits.memory_bytes.saturating_add(MEMORY_BASE_BYTES);
+    let threads = std::thread::available_parallelism().map_or(1, |threads| threads.get() as u64);
+    let base = MEMORY_BASE_BYTES.saturating_add(threads.saturating_mul(MEMORY_THREAD_BYTES));
+    let memory = limits.memory_bytes.saturating_add(base);
     limit(Resource::Data, memory, memory)?;
     let cpu_s = (limits.cpu_ms / 1000).saturating_add(CPU_GRACE_S);
     limit(Resource::Cpu, cpu_s, cpu_s.saturating_add(1))

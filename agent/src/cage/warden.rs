@@ -197,7 +197,7 @@ impl<'a> Warden<'a> {
         };
         self.decoder.push(&buffer[..read]);
         loop {
-            match self.decoder.next() {
+            match self.decoder.take() {
                 Ok(None) => return Ok(None),
                 Ok(Some(Message::Last(last))) => return Ok(Some(End::Last(last))),
                 Ok(Some(Message::Frame { rows, body })) => {

@@ -86,7 +86,7 @@ impl Decoder {
     }
 
     /// The next whole message; `None` until more bytes have come.
-    pub fn next(&mut self) -> Result<Option<Message>, WireError> {
+    pub fn take(&mut self) -> Result<Option<Message>, WireError> {
         let rest = &self.buffer[self.start..];
         let Some((head, rest)) = rest.split_first_chunk::<HEAD_BYTES>() else {
             return rest.first().map_or(Ok(None), |kind| bounds(*kind).map(|_| None));
@@ -139,7 +139,7 @@ mod tests {
         let (mut decoder, mut messages) = (Decoder::default(), Vec::new());
         for piece in bytes.chunks(step) {
             decoder.push(piece);
-            while let Some(message) = decoder.next()? {
+            while let Some(message) = decoder.take()? {
                 messages.push(message);
             }
         }

@@ -109,7 +109,10 @@ impl FileJournal {
         Ok(bytes)
     }
 
-    fn append(&self, read: &Read, record: &Record) -> Result<(), JournalRefusal> {
+    /// Adds a line; where `safe`, it outlives a crash and the tip holds it fast.
+    ///
+    /// An end need not be safe: an action whose end was lost is refused as interrupted.
+    fn append(&self, read: &Read, record: &Record, safe: bool) -> Result<(), JournalRefusal> {
         let (line, tip) = record::line(record, &read.tip);
         let path = self.folder.path().join(FILE);
         let write = || -> io::Result<()> {
@@ -117,6 +120,9 @@ impl FileJournal {
             // What a crash left behind the last whole line.
             file.set_len(read.bytes)?;
             file.write_all_at(line.as_bytes(), read.bytes)?;
+            if !safe {
+                return Ok(());
+            }
             file.sync_data()?;
             // After the line is safe: a tip that lags is no damage, one that runs ahead is.
             file.write_all_at(tip.line().as_bytes(), 0)
@@ -165,7 +171,7 @@ impl Journal for FileJournal {
             read.state.check(hash, window)?;
         }
         let mark = self.mark_running(hash)?.ok_or(JournalRefusal::Running)?;
-        match self.append(&read, &Record::Begun { hash, until: window.until, at: now }) {
+        match self.append(&read, &Record::Begun { hash, until: window.until, at: now }, true) {
             Ok(()) => Ok(Begun { hash, running: Some(mark) }),
             Err(error) => {
                 let _ = fs::remove_file(&mark.path);
@@ -177,7 +183,7 @@ impl Journal for FileJournal {
     fn end(&self, begun: Begun, now: Timestamp) -> Result<(), JournalRefusal> {
         let lock = self.folder.lock()?;
         let (read, _) = self.load(&lock, now)?;
-        let ended = self.append(&read, &Record::Ended { hash: begun.hash, at: now });
+        let ended = self.append(&read, &Record::Ended { hash: begun.hash, at: now }, false);
         if let Some(mark) = begun.running {
             // A mark that stays is only a name; its lock goes with this process.
             let _ = fs::remove_file(&mark.path);

@@ -1,4 +1,5 @@
-use std::fs;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -21,6 +22,11 @@ fn hash(n: u16) -> ActionHash {
     ActionHash::of(&n.to_be_bytes())
 }
 
+/// A folder that nobody else may enter.
+fn private() -> tempfile::TempDir {
+    tempfile::Builder::new().permissions(Permissions::from_mode(0o700)).tempdir().unwrap()
+}
+
 fn open(path: &Path, new: bool, now: i64) -> (FileJournal, Option<String>) {
     let folder = Folder::open(path).unwrap();
     let lock = folder.lock().unwrap();
@@ -34,7 +40,7 @@ fn run(journal: &dyn Journal, n: u16, window: Window, now: i64) -> Result<(), Jo
 
 #[test]
 fn what_has_run_never_runs_again() {
-    let home = tempfile::tempdir().unwrap();
+    let home = private();
     let (file, memory) = (open(home.path(), true, 0).0, MemoryJournal::default());
     let journals: [&dyn Journal; 2] = [&file, &memory];
     for journal in journals {
@@ -50,7 +56,7 @@ fn what_has_run_never_runs_again() {
 
 #[test]
 fn what_was_begun_and_not_ended_is_running_and_then_interrupted() {
-    let home = tempfile::tempdir().unwrap();
+    let home = private();
     let (first, second) = (open(home.path(), true, 0).0, open(home.path(), false, 0).0);
     let begun = first.begin(hash(1), window(0, 300), at(0)).unwrap();
     assert_eq!(second.begin(hash(1), window(0, 300), at(0)).unwrap_err(), JournalRefusal::Running);
@@ -91,9 +97,11 @@ fn a_spoilt_journal_refuses_what_opened_before() {
     ];
     for (name, spoil) in cases {
         for reopened in [true, false] {
-            let home = tempfile::tempdir().unwrap();
+            let home = private();
             let (mut journal, _) = open(home.path(), true, 0);
             run(&journal, 1, window(0, 300), 0).unwrap();
+            // Its line is the last that the tip holds fast.
+            drop(journal.begin(hash(7), window(0, 300), at(0)).unwrap());
             let path = home.path().join(FILE);
             match spoil(fs::read(&path).unwrap()) {
                 Some(bytes) => fs::write(&path, bytes).unwrap(),
@@ -117,7 +125,7 @@ fn a_spoilt_journal_refuses_what_opened_before() {
 
 #[test]
 fn a_torn_append_is_forgotten() {
-    let home = tempfile::tempdir().unwrap();
+    let home = private();
     let (journal, _) = open(home.path(), true, 0);
     run(&journal, 1, window(0, 300), 0).unwrap();
     let path = home.path().join(FILE);
@@ -132,7 +140,7 @@ fn a_torn_append_is_forgotten() {
 
 #[test]
 fn purging_raises_a_floor_that_no_clock_lowers() {
-    let home = tempfile::tempdir().unwrap();
+    let home = private();
     let (journal, _) = open(home.path(), true, 0);
     run(&journal, 1, window(0, 100), 0).unwrap();
     run(&journal, 2, window(0, 100 + CLOCK_SKEW_S + 1), 0).unwrap();
@@ -150,7 +158,7 @@ fn purging_raises_a_floor_that_no_clock_lowers() {
 
 #[test]
 fn many_expired_entries_are_purged_on_the_way() {
-    let home = tempfile::tempdir().unwrap();
+    let home = private();
     let (journal, _) = open(home.path(), true, 0);
     let mut state = State::default();
     for n in 0..300 {
@@ -164,7 +172,7 @@ fn many_expired_entries_are_purged_on_the_way() {
 
 #[test]
 fn an_action_is_not_begun_where_it_cannot_be_noted() {
-    let home = tempfile::tempdir().unwrap();
+    let home = private();
     let (journal, _) = open(home.path(), true, 0);
     fs::remove_file(home.path().join(FILE)).unwrap();
     fs::create_dir(home.path().join(FILE)).unwrap();
@@ -173,7 +181,7 @@ fn an_action_is_not_begun_where_it_cannot_be_noted() {
 
 #[test]
 fn of_many_at_once_one_begins() {
-    let home = tempfile::tempdir().unwrap();
+    let home = private();
     open(home.path(), true, 0);
     let path: Arc<Path> = home.path().into();
     let begun: usize = std::thread::scope(|scope| {
