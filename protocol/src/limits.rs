@@ -8,6 +8,8 @@ pub const ACTION_BYTES_MAX: usize = 4 << 20;
 pub const SIGNATURES_MAX: usize = 8;
 /// One armored signature: RSA 4096 with notations needs about 2 kB.
 pub const SIGNATURE_BYTES_MAX: usize = 16 << 10;
+/// A revocation somebody hands in: a whole certificate with many signatures fits.
+pub const REVOCATION_BYTES_MAX: usize = 256 << 10;
 /// Scans of one action.
 pub const SCANS_MAX: usize = 64;
 /// Nesting of one filter; evaluation recurses.

@@ -40,6 +40,18 @@ pub enum Comparison {
 }
 
 impl Comparison {
+    /// The operator as SQL writes it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Comparison::Equal => "=",
+            Comparison::NotEqual => "<>",
+            Comparison::Less => "<",
+            Comparison::LessOrEqual => "<=",
+            Comparison::Greater => ">",
+            Comparison::GreaterOrEqual => ">=",
+        }
+    }
+
     /// Whether `order`, of the column to the constant, satisfies the comparison.
     pub fn holds(self, order: std::cmp::Ordering) -> bool {
         match self {

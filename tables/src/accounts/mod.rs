@@ -1,4 +1,6 @@
 //! Tables of the module `accounts`.
 
+pub(crate) mod names;
+
 pub mod groups;
 pub mod users;

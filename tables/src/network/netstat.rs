@@ -1,13 +1,247 @@
-//! Table `netstat`.
+//! Table `netstat`: sockets of TCP and UDP, as `ss -tunap` lists them.
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::ops::ControlFlow;
+use std::path::Path;
 
+use canvass_protocol::answer::Trouble;
+
+use crate::accounts::names;
+use crate::column::{Column, Kind};
+use crate::engine::Collector;
+use crate::host::Host;
+use crate::processes::proc;
 use crate::table::{Declared, TableInfo};
 
-pub struct Socket;
+/// One socket; sockets that several processes share are one row, as in `ss -p`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Socket {
+    protocol: &'static str,
+    local_ip: IpAddr,
+    local_port: u16,
+    remote: Option<(IpAddr, u16)>,
+    state: &'static str,
+    uid: Option<u32>,
+    inode: Option<u64>,
+    user: Option<String>,
+    pids: Vec<u32>,
+    process: Option<String>,
+}
+
+/// The words of ss, spelt out; in the kernel's numbering from 1.
+static STATES: [&str; 11] = [
+    "ESTABLISHED",
+    "SYN_SENT",
+    "SYN_RECV",
+    "FIN_WAIT_1",
+    "FIN_WAIT_2",
+    "TIME_WAIT",
+    "UNCONN",
+    "CLOSE_WAIT",
+    "LAST_ACK",
+    "LISTEN",
+    "CLOSING",
+];
 
 pub static NETSTAT: Declared<Socket> = Declared {
-    info: TableInfo { name: "netstat", module: "network", about: "", bound: None, live: false, example: "" },
-    columns: &[],
-    collect: |_| ControlFlow::Continue(()),
+    info: TableInfo {
+        name: "netstat",
+        module: "network",
+        about: "TCP and UDP sockets with the processes that hold them, one row a socket",
+        bound: None,
+        live: false,
+        example: "SELECT host, local_port, process FROM netstat WHERE state = 'LISTEN' AND NOT is_loopback(local_ip)",
+    },
+    columns: &[
+        Column::<Socket>::field("protocol", Kind::Text, "tcp or udp", |s| s.protocol.into()).values(&["tcp", "udp"]),
+        Column::<Socket>::field(
+            "family",
+            Kind::Text,
+            "ipv4 or ipv6, as the packets are: an IPv6 socket with an IPv4 peer is ipv4",
+            |s| if s.local_ip.is_ipv4() { "ipv4" } else { "ipv6" }.into(),
+        )
+        .values(&["ipv4", "ipv6"]),
+        Column::field(
+            "local_ip",
+            Kind::Text,
+            "Own address, 0.0.0.0 or :: for all; one mapped into IPv6 is shown as IPv4",
+            |s| s.local_ip.to_string().into(),
+        ),
+        Column::field("local_port", Kind::Integer, "Own port", |s| i64::from(s.local_port).into()),
+        Column::field(
+            "remote_ip",
+            Kind::Text,
+            "Peer's address, one mapped into IPv6 as IPv4; NULL without a peer",
+            |s| s.remote.map(|(ip, _)| ip.to_string()).into(),
+        ),
+        Column::field("remote_port", Kind::Integer, "Peer's port; NULL without a peer", |s| {
+            s.remote.map(|(_, port)| i64::from(port)).into()
+        }),
+        Column::<Socket>::field(
+            "state",
+            Kind::Text,
+            "State in ss's words; UDP is UNCONN without a peer and ESTABLISHED with one",
+            |s| s.state.into(),
+        )
+        .values(&STATES),
+        Column::field("uid", Kind::Integer, "User who opened it; NULL where no process holds it any more", |s| {
+            s.uid.into()
+        }),
+        Column::field("user", Kind::Text, "Name of `uid` in /etc/passwd", |s| s.user.as_deref().into()),
+        Column::field("pid", Kind::Integer, "Process that holds it, of several the one with the lowest number", |s| {
+            s.pids.first().copied().into()
+        }),
+        Column::field("process", Kind::Text, "Short name of the process `pid`", |s| s.process.as_deref().into()),
+        Column::field("pids", Kind::Text, "All processes that hold it, ascending, separated by commas", |s| {
+            let pids: Vec<String> = s.pids.iter().map(u32::to_string).collect();
+            Some(pids.join(",")).filter(|pids| !pids.is_empty()).into()
+        }),
+        Column::field("inode", Kind::Integer, "Number of the socket; NULL where no process holds it any more", |s| {
+            s.inode.into()
+        }),
+    ],
+    collect,
 };
+
+fn collect(collector: &mut Collector<'_, Socket>) -> ControlFlow<()> {
+    let host = collector.host;
+    let mut sockets = Vec::new();
+    for protocol in ["tcp", "tcp6", "udp", "udp6"] {
+        match read(host, protocol, &mut sockets) {
+            Ok(0) => {}
+            Ok(malformed) => collector.trouble(Some(&file(protocol)), format!("{malformed} malformed lines")),
+            Err(trouble) => collector.trouble(trouble.subject.as_deref(), trouble.reason),
+        }
+    }
+    if collector.wants("user") {
+        match names::users(host) {
+            Ok(names) => sockets.iter_mut().for_each(|s| s.user = s.uid.and_then(|uid| names.get(&uid).cloned())),
+            Err(trouble) => collector.trouble(trouble.subject.as_deref(), trouble.reason),
+        }
+    }
+    if ["pid", "pids", "process"].iter().any(|column| collector.wants(column)) {
+        find_holders(collector, &mut sockets);
+    }
+    sockets.into_iter().try_for_each(|socket| collector.row(socket))
+}
+
+fn file(protocol: &str) -> String {
+    format!("/proc/net/{protocol}")
+}
+
+/// Reads the sockets of one protocol and family; says how many lines were no sockets.
+fn read(host: &Host, protocol: &str, sockets: &mut Vec<Socket>) -> Result<usize, Trouble> {
+    let path = file(protocol);
+    let text = match host.read_text(Path::new(&path)) {
+        Ok(text) => text,
+        // A kernel without IPv6 has no such file, and no such sockets.
+        Err(error) if proc::gone(&error) && protocol.ends_with('6') => return Ok(0),
+        Err(error) => return Err(proc::trouble(Path::new(&path), &error)),
+    };
+    let little_endian = cfg!(target_endian = "little") || !host.is_live();
+    let protocol = if protocol.starts_with("tcp") { "tcp" } else { "udp" };
+    let mut malformed = 0;
+    for line in text.lines().skip(1).filter(|line| !line.trim().is_empty()) {
+        match parse(line, protocol, little_endian) {
+            Some(socket) => sockets.push(socket),
+            None => malformed += 1,
+        }
+    }
+    Ok(malformed)
+}
+
+fn parse(line: &str, protocol: &'static str, little_endian: bool) -> Option<Socket> {
+    let mut fields = line.split_ascii_whitespace().skip(1);
+    let (local_ip, local_port) = address(fields.next()?, little_endian)?;
+    let (remote_ip, remote_port) = address(fields.next()?, little_endian)?;
+    let state = match u8::from_str_radix(fields.next()?, 16).ok()? {
+        // The kernel's name for a request that has not become a connection yet.
+        12 => "SYN_RECV",
+        number => STATES.get(usize::from(number).checked_sub(1)?)?,
+    };
+    let mut fields = fields.skip(3);
+    let uid = proc::number(fields.next()?)?;
+    let inode: u64 = fields.nth(1)?.parse().ok()?;
+    Some(Socket {
+        protocol,
+        local_ip,
+        local_port,
+        remote: (remote_port != 0 || !remote_ip.is_unspecified()).then_some((remote_ip, remote_port)),
+        state,
+        // Without an inode the kernel writes 0 for a user that it no longer knows.
+        uid: (inode != 0).then_some(uid),
+        inode: (inode != 0).then_some(inode),
+        user: None,
+        pids: Vec::new(),
+        process: None,
+    })
+}
+
+/// Parses `0100007F:0016`: words of 32 bits in the machine's own order, then the port.
+fn address(text: &str, little_endian: bool) -> Option<(IpAddr, u16)> {
+    let (ip, port) = text.split_once(':')?;
+    if !ip.bytes().chain(port.bytes()).all(|byte| byte.is_ascii_hexdigit()) || port.len() != 4 {
+        return None;
+    }
+    let word = |start: usize| {
+        let word = u32::from_str_radix(ip.get(start..start + 8)?, 16).ok()?;
+        Some(if little_endian { word.swap_bytes() } else { word })
+    };
+    let ip = match ip.len() {
+        8 => IpAddr::V4(Ipv4Addr::from(word(0)?)),
+        32 => {
+            let words = [word(0)?, word(8)?, word(16)?, word(24)?];
+            let bits = words.iter().fold(0u128, |bits, word| bits << 32 | u128::from(*word));
+            IpAddr::V6(Ipv6Addr::from(bits)).to_canonical()
+        }
+        _ => return None,
+    };
+    Some((ip, u16::from_str_radix(port, 16).ok()?))
+}
+
+/// Finds the processes that hold the sockets, by their open descriptors.
+fn find_holders(collector: &mut Collector<'_, Socket>, sockets: &mut [Socket]) {
+    let host = collector.host;
+    let wanted: BTreeSet<u64> = sockets.iter().filter_map(|socket| socket.inode).collect();
+    let pids = match proc::pids(host) {
+        Ok(pids) if !wanted.is_empty() => pids,
+        Ok(_) => return,
+        Err(trouble) => return collector.trouble(trouble.subject.as_deref(), trouble.reason),
+    };
+    let mut holders: BTreeMap<u64, Vec<u32>> = BTreeMap::new();
+    let mut unseen = 0;
+    for pid in pids {
+        match held(host, pid, &wanted) {
+            Ok(inodes) => inodes.into_iter().for_each(|inode| holders.entry(inode).or_default().push(pid)),
+            Err(()) => unseen += 1,
+        }
+    }
+    if unseen > 0 && holders.len() < wanted.len() {
+        let reason = format!("the descriptors of {unseen} processes cannot be read, so some sockets show no pid");
+        collector.trouble(Some("/proc"), reason);
+    }
+    let mut names: BTreeMap<u32, Option<String>> = BTreeMap::new();
+    for socket in sockets {
+        socket.pids = socket.inode.and_then(|inode| holders.get(&inode).cloned()).unwrap_or_default();
+        if let Some(pid) = socket.pids.first() {
+            let name = || proc::stat(host, *pid).ok().flatten().map(|stat| stat.comm);
+            socket.process = names.entry(*pid).or_insert_with(name).clone();
+        }
+    }
+}
+
+/// The sockets among `wanted` that a process holds; an error where it may not be looked at.
+fn held(host: &Host, pid: u32, wanted: &BTreeSet<u64>) -> Result<BTreeSet<u64>, ()> {
+    let folder = proc::path_of(pid, "fd");
+    let entries = match host.entries(&folder) {
+        Ok(entries) => entries,
+        Err(error) if proc::gone(&error) => return Ok(BTreeSet::new()),
+        Err(_) => return Err(()),
+    };
+    let inode = |name: &std::ffi::OsStr| {
+        let target = host.read_link(&folder.join(name)).ok()?;
+        target.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok()
+    };
+    Ok(entries.iter().filter_map(|entry| inode(&entry.name)).filter(|inode| wanted.contains(inode)).collect())
+}

@@ -1,3 +1,5 @@
 //! Tables of the module `processes`.
 
+pub(crate) mod proc;
+
 pub mod processes;

@@ -1,13 +1,30 @@
 //! The only door to the operating system: a root folder, a clock, bounded reads.
 
+mod fixture;
+mod machine;
+mod names;
+mod open;
+
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs::File;
-use std::io;
+use std::io::{self, Read as _};
 use std::net::IpAddr;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
+use rustix::fs::{AtFlags, OFlags};
 use serde::{Deserialize, Serialize};
+
+pub use names::{Accounts, GroupEntry, UserEntry};
+pub use open::file_kind;
+pub(crate) use open::{Id, READ_FLAGS};
+
+use fixture::Fixture;
+
+/// What [`Host::read`] takes of one file; /proc and /etc hold nothing longer that a table would parse.
+pub const READ_BYTES_MAX: u64 = 16 << 20;
 
 /// Which host to open; what a parent process tells a scan's process.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -83,11 +100,25 @@ pub enum HostError {
 pub struct Host {
     spec: HostSpec,
     about: About,
+    root: OwnedFd,
+    fixture: Option<Fixture>,
+    accounts: OnceLock<Accounts>,
 }
 
 impl Host {
     pub fn open(spec: &HostSpec) -> Result<Host, HostError> {
-        Ok(Host { spec: spec.clone(), about: About::default() })
+        let folder = match spec {
+            HostSpec::Machine => Path::new("/"),
+            HostSpec::Fixture(folder) => folder,
+        };
+        let root = open::root(folder).map_err(|error| HostError::Io { path: folder.to_owned(), error })?;
+        let mut host =
+            Host { spec: spec.clone(), about: About::default(), root, fixture: None, accounts: OnceLock::new() };
+        match spec {
+            HostSpec::Machine => host.about = machine::about(&host),
+            HostSpec::Fixture(folder) => fixture::open(&mut host, folder)?,
+        }
+        Ok(host)
     }
 
     pub fn spec(&self) -> &HostSpec {
@@ -105,13 +136,19 @@ impl Host {
 
     /// Nanoseconds since 1970, UTC.
     pub fn now_ns(&self) -> i64 {
-        0
+        self.fixture.as_ref().and_then(|fixture| fixture.now_ns).unwrap_or_else(machine::now_ns)
     }
 
-    /// Reads a regular or pseudo file to its end, whatever size it claims, up to a bound.
+    /// Reads a regular or pseudo file to its end, whatever size it claims; longer than [`READ_BYTES_MAX`] is an error.
     pub fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
-        let _ = path;
-        Err(io::ErrorKind::Unsupported.into())
+        let file =
+            self.open_file(path)?.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"))?;
+        let mut bytes = Vec::new();
+        file.take(READ_BYTES_MAX + 1).read_to_end(&mut bytes)?;
+        if bytes.len() as u64 > READ_BYTES_MAX {
+            return Err(io::Error::new(io::ErrorKind::FileTooLarge, "too long to be read whole"));
+        }
+        Ok(bytes)
     }
 
     /// Like [`Host::read`], as text with U+FFFD for what is not UTF-8.
@@ -121,25 +158,37 @@ impl Host {
 
     /// Where a symbolic link points, as written in it.
     pub fn read_link(&self, path: &Path) -> io::Result<PathBuf> {
-        let _ = path;
-        Err(io::ErrorKind::Unsupported.into())
+        let link = self.open_path(path, OFlags::PATH | OFlags::NOFOLLOW)?;
+        open::link_target(&link, c"")
     }
 
     /// The names in a folder, without `.` and `..`, in no order; a link at the end of `path` is entered.
     pub fn entries(&self, path: &Path) -> io::Result<Vec<Entry>> {
-        let _ = path;
-        Err(io::ErrorKind::Unsupported.into())
+        let folder = self.open_path(path, READ_FLAGS | OFlags::DIRECTORY)?;
+        let mut entries = Vec::new();
+        self.for_each_entry(&folder, &mut |name, kind| {
+            entries.push(Entry { name: open::os_string(name), kind });
+        })?;
+        Ok(entries)
     }
 
     /// What lstat says of a path.
     pub fn metadata(&self, path: &Path) -> io::Result<Metadata> {
-        let _ = path;
-        Err(io::ErrorKind::Unsupported.into())
+        if self.is_live() {
+            let path = Path::new("/").join(path);
+            return self.metadata_at(rustix::fs::CWD, path.as_path(), AtFlags::SYMLINK_NOFOLLOW);
+        }
+        self.metadata_of(self.open_path(path, OFlags::PATH | OFlags::NOFOLLOW)?)
     }
 
-    /// Opens a regular file to read; `None` where it is something else. Never blocks on a FIFO or device.
+    /// Opens a regular file to read, following links; `None` where it is something else. Never blocks on a FIFO or
+    /// device: those are not opened at all.
     pub fn open_file(&self, path: &Path) -> io::Result<Option<File>> {
-        let _ = path;
-        Err(io::ErrorKind::Unsupported.into())
+        let seen = self.metadata_of(self.open_path(path, OFlags::PATH)?)?;
+        if seen.kind != FileKind::File {
+            return Ok(None);
+        }
+        let file = self.open_path(path, READ_FLAGS)?;
+        Ok((self.metadata_of(&file)?.kind == FileKind::File).then(|| file.into()))
     }
 }
