@@ -25,7 +25,8 @@ pub fn pieces(text: &str) -> Vec<Piece> {
     let mut pieces = Vec::new();
     let mut pending = String::new();
     for line in text.split_inclusive('\n') {
-        if pending.trim().is_empty() && is_command(line) {
+        if is_command(line) && Desk::split(&pending).0.is_empty() {
+            pending.clear();
             pieces.push(Piece::Command(line.trim().to_owned()));
             continue;
         }
@@ -40,13 +41,30 @@ pub fn pieces(text: &str) -> Vec<Piece> {
         }
     }
     pieces.extend(Desk::split(&pending).0.into_iter().map(Piece::Statement));
-    pieces.retain(|piece| !matches!(piece, Piece::Statement(text) if text.trim().is_empty()));
     pieces
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_text_comes_apart() {
+        let statement = |text: &str| Piece::Statement(text.to_owned());
+        let command = |text: &str| Piece::Command(text.to_owned());
+        let check = |text: &str, expected: &[Piece]| assert_eq!(pieces(text), expected, "{text}");
+        check("", &[]);
+        check(" ;; -- nothing\n", &[]);
+        check("SELECT 1", &[statement("SELECT 1")]);
+        check("SELECT 1;SELECT ';'", &[statement("SELECT 1"), statement("SELECT ';'")]);
+        check("-- first\n.mode json\nSELECT\n.5;\nquit\n", &[
+            command(".mode json"),
+            statement("SELECT\n.5"),
+            command("quit"),
+        ]);
+        check("SELECT '\n.tables\n';\n\\d files", &[statement("SELECT '\n.tables\n'"), command("\\d files")]);
+        check("SELECT 'open", &[statement("SELECT 'open")]);
+    }
 
     #[test]
     fn commands_stand_at_the_start_of_a_statement() {

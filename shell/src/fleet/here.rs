@@ -96,15 +96,15 @@ impl Work {
     }
 
     fn bring_to(&self, id: &str) {
-        let silence = |reason: &str| {
-            // Nobody listens any more: then nobody needs to know.
-            let _ = self.deliveries.send(Delivery::Silence { agent: id.to_owned(), reason: reason.to_owned() });
-        };
+        // What was withdrawn before it began is not begun.
         if self.stop.load(Ordering::Relaxed) || self.deliveries.is_closed() {
-            return silence("withdrawn before it began");
+            return;
         }
         let Some(hosted) = self.hosts.iter().find(|hosted| hosted.agent.id() == id) else {
-            return silence("not an agent of this fleet");
+            let reason = "it is not an agent of this fleet".to_owned();
+            // Where nobody listens any more nobody needs to know.
+            let _ = self.deliveries.send(Delivery::Silence { agent: id.to_owned(), reason });
+            return;
         };
         hosted.agent.handle(&self.envelope, &self.stop, &mut |part| {
             let delivery = Delivery::Part { agent: id.to_owned(), part };

@@ -55,13 +55,19 @@ impl Store {
 
     /// Makes a key; `None` leaves its secret part in the clear.
     pub fn make(&self, name: &str, passphrase: Option<&str>) -> Result<Fingerprint, Error> {
+        self.may_make(name)?;
+        let key = KeyFile::generate(name, passphrase, Timestamp::now()).map_err(|error| of_key(name, &error))?;
+        self.keep(name, &key)?;
+        Ok(key.fingerprint())
+    }
+
+    /// Whether a key of this name can be made, to be asked before anybody types a passphrase.
+    pub fn may_make(&self, name: &str) -> Result<(), Error> {
         check_name(name)?;
         if self.secret_path(name).exists() || self.public_path(name).exists() {
             return Err(Error::usage(format!("there is already a key `{name}`")).hint("choose another name"));
         }
-        let key = KeyFile::generate(name, passphrase, Timestamp::now()).map_err(|error| of_key(name, &error))?;
-        self.keep(name, &key)?;
-        Ok(key.fingerprint())
+        Ok(())
     }
 
     fn keep(&self, name: &str, key: &KeyFile) -> Result<(), Error> {

@@ -10,6 +10,7 @@ mod arrow_file;
 mod csv;
 mod json;
 mod jsonl;
+mod lines;
 mod markdown;
 mod table;
 mod tsv;
@@ -20,6 +21,8 @@ use std::io::{self, Write};
 use arrow::datatypes::SchemaRef;
 use arrow::record_batch::RecordBatch;
 use clap::ValueEnum;
+
+pub use lines::Lines;
 
 /// How results are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
