@@ -166,10 +166,9 @@ impl Agent {
         let admitted = match (envelope, &*policy) {
             (Err((error, _)), _) => Err(Refusal::Size(error)),
             (Ok(_), Err(error)) => Err(self.unreadable(error)),
-            (Ok(envelope), Ok(policy)) => self
-                .guard(policy, now)
-                .admit(&envelope)
-                .map(|accepted| (accepted, policy.forbidden_paths.clone())),
+            (Ok(envelope), Ok(policy)) => {
+                self.guard(policy, now).admit(&envelope).map(|accepted| (accepted, policy.forbidden_paths.clone()))
+            }
         };
         match admitted {
             Ok((accepted, forbidden)) => self.run(accepted, forbidden, writer, stop, out),
@@ -227,7 +226,8 @@ impl Agent {
     /// A fresh number for a run, as nobody else can foresee it: 32 hexadecimal digits.
     fn nonce(&self, hash: ActionHash) -> String {
         let count = self.runs.fetch_add(1, Ordering::Relaxed);
-        let nonce = Sha256::new().chain_update(self.seed).chain_update(count.to_be_bytes()).chain_update(hash.0).finalize();
+        let nonce =
+            Sha256::new().chain_update(self.seed).chain_update(count.to_be_bytes()).chain_update(hash.0).finalize();
         hex::encode(&nonce[..16])
     }
 }
@@ -257,7 +257,8 @@ fn open_memory(storage: &Storage, host: &HostSpec, local: bool) -> Result<Memory
     };
     let folder = Folder::open(path)?;
     let lock = folder.lock()?;
-    let machine_id = std::fs::read_to_string(MACHINE_ID).ok().map(|id| id.trim().to_owned()).filter(|id| !id.is_empty());
+    let machine_id =
+        std::fs::read_to_string(MACHINE_ID).ok().map(|id| id.trim().to_owned()).filter(|id| !id.is_empty());
     let (identity, origin) = Identity::open(&folder, &lock, machine_id.as_deref())?;
     let mut notices = Vec::new();
     if let Origin::Cloned { aside } = &origin {
@@ -304,10 +305,7 @@ fn facts(host: &Host, identity: &Identity, name: Option<String>, mode: Mode) -> 
 }
 
 /// The outcome of a run and its records, one a scan.
-fn conclude(
-    ran: Result<BTreeMap<u32, ScanRecord>, CageError>,
-    scans_count: usize,
-) -> (Outcome, Vec<ScanRecord>) {
+fn conclude(ran: Result<BTreeMap<u32, ScanRecord>, CageError>, scans_count: usize) -> (Outcome, Vec<ScanRecord>) {
     match ran {
         Ok(mut records) => {
             let scans = (0..).take(scans_count).map(|index| records.remove(&index).unwrap_or_default()).collect();
@@ -321,6 +319,3 @@ fn bounded(mut reason: String) -> String {
     reason.truncate(reason.floor_char_boundary(REASON_BYTES_MAX));
     reason
 }
-
-#[cfg(test)]
-mod tests;

@@ -127,12 +127,7 @@ pub fn run(
 }
 
 /// Takes jobs until none is left; the death of `alive` stops them.
-fn work(
-    program: &Path,
-    queue: &Mutex<VecDeque<(u32, Job)>>,
-    alive: BorrowedFd<'_>,
-    events: &SyncSender<Event>,
-) {
+fn work(program: &Path, queue: &Mutex<VecDeque<(u32, Job)>>, alive: BorrowedFd<'_>, events: &SyncSender<Event>) {
     let next = || queue.lock().ok().and_then(|mut queue| queue.pop_front());
     while let Some((scan, job)) = next() {
         let ended = if warden::is_over(alive) {

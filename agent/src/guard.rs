@@ -99,11 +99,7 @@ impl Guard<'_> {
     }
 }
 
-fn check_signatures(
-    keyring: &Keyring,
-    envelope: &Envelope,
-    now: Timestamp,
-) -> Result<BTreeSet<Fingerprint>, Refusal> {
+fn check_signatures(keyring: &Keyring, envelope: &Envelope, now: Timestamp) -> Result<BTreeSet<Fingerprint>, Refusal> {
     let verdict = keyring.verify(envelope.payload.as_bytes(), &envelope.signatures, now);
     if verdict.signers.is_empty() {
         return Err(Refusal::Signatures { rejected: verdict.rejected });
@@ -121,8 +117,7 @@ fn parse(envelope: &Envelope, fleet: &str) -> Result<Action, Refusal> {
 
 fn check_window(window: Window, now: Timestamp, max_s: i64) -> Result<(), Refusal> {
     let skew_ns = i128::from(limits::CLOCK_SKEW_S) * 1_000_000_000;
-    let (from_ns, until_ns, now_ns) =
-        (window.from.as_nanosecond(), window.until.as_nanosecond(), now.as_nanosecond());
+    let (from_ns, until_ns, now_ns) = (window.from.as_nanosecond(), window.until.as_nanosecond(), now.as_nanosecond());
     if now_ns + skew_ns < from_ns {
         return Err(Refusal::NotYet { from: window.from, now });
     }
@@ -158,7 +153,10 @@ fn weigh_scan(policy: &Policy, scan: &Scan, signers: &BTreeSet<Fingerprint>) -> 
     policy.acl.judge(module, signers)?;
     let own_entry = |column: &str| {
         let names = BTreeSet::from([format!("{module}.{column}"), format!("{}.{column}", scan.table)]);
-        names.into_iter().filter(|name| policy.acl.has_entry(name)).try_for_each(|name| policy.acl.judge(&name, signers))
+        names
+            .into_iter()
+            .filter(|name| policy.acl.has_entry(name))
+            .try_for_each(|name| policy.acl.judge(&name, signers))
     };
     let mut permit = Permit::default();
     for column in table.map(|table| table.columns()).unwrap_or_default() {

@@ -116,7 +116,11 @@ impl MemoryJournal {
 impl Journal for MemoryJournal {
     fn begin(&self, hash: ActionHash, window: Window, _: Timestamp) -> Result<Begun, JournalRefusal> {
         let mut state = self.state()?;
-        state.check(hash, window)?;
+        // What was begun here and not ended is running: nothing of this journal outlives a crash.
+        state.check(hash, window).map_err(|refusal| match refusal {
+            JournalRefusal::Interrupted => JournalRefusal::Running,
+            other => other,
+        })?;
         state.entries.insert(hash, Entry { until: window.until, ended: false });
         Ok(Begun { hash, running: None })
     }

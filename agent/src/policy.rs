@@ -92,7 +92,9 @@ impl Policy {
         };
         let (acl, written) = match text {
             None => (Acl::everyone(keyring.fingerprints().cloned()), Written::default()),
-            Some(text) if path.extension() == Some(OsStr::new("json")) => (Acl::from_mig_json(text), Written::default()),
+            Some(text) if path.extension() == Some(OsStr::new("json")) => {
+                (Acl::from_mig_json(text), Written::default())
+            }
             Some(text) => {
                 let error = |error: toml::de::Error| malformed(error.to_string().trim_end().replace('\n', " · "));
                 let written: Written = toml::from_str(text).map_err(error)?;

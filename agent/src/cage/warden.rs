@@ -130,7 +130,9 @@ impl<'a> Warden<'a> {
             if ready.errors {
                 self.hear(&mut buffer);
             }
-            if ready.output && let Some(end) = self.take(&mut buffer, hand_on)? {
+            if ready.output
+                && let Some(end) = self.take(&mut buffer, hand_on)?
+            {
                 return Ok(end);
             }
         }
@@ -141,12 +143,8 @@ impl<'a> Warden<'a> {
         let errors = self.errors.as_ref().map(AsFd::as_fd);
         let stop = Some(alive).filter(|_| !self.stopping);
         let output = Some(self.output.as_fd());
-        let watched = [
-            (output, PollFlags::IN),
-            (errors, PollFlags::IN),
-            (stop, PollFlags::IN),
-            (sending, PollFlags::OUT),
-        ];
+        let watched =
+            [(output, PollFlags::IN), (errors, PollFlags::IN), (stop, PollFlags::IN), (sending, PollFlags::OUT)];
         let mut fds: Vec<PollFd<'_>> = Vec::with_capacity(watched.len());
         fds.extend(watched.iter().filter_map(|(fd, flags)| fd.map(|fd| PollFd::from_borrowed_fd(fd, *flags))));
         match poll(&mut fds, Some(&timespec(left))) {
@@ -268,7 +266,9 @@ struct Ready {
 /// Why a process ended without a last word.
 fn cause(status: ExitStatus, said: &[u8]) -> (Cut, String) {
     match (status.signal(), status.code()) {
-        (Some(signal), _) if signal == Signal::XCPU.as_raw() => (Cut::Cpu, "the scan's process used up its CPU time".into()),
+        (Some(signal), _) if signal == Signal::XCPU.as_raw() => {
+            (Cut::Cpu, "the scan's process used up its CPU time".into())
+        }
         (Some(signal), _) if signal == Signal::ABORT.as_raw() && is_out_of_memory(said) => {
             (Cut::Memory, "the scan's process used up its memory".into())
         }

@@ -180,7 +180,9 @@ mod tests {
         for (bytes, expected) in cases {
             assert_eq!(read(bytes, usize::MAX).unwrap_err(), *expected);
         }
-        for json in ["{}", "{\"record\":{}}", "[", "{\"record\":{\"unknown\":1}}", "{\"failed\":\"a\",\"failed\":\"b\"}"] {
+        for json in
+            ["{}", "{\"record\":{}}", "[", "{\"record\":{\"unknown\":1}}", "{\"failed\":\"a\",\"failed\":\"b\"}"]
+        {
             let mut bytes = vec![2, u8::try_from(json.len()).unwrap(), 0, 0, 0];
             bytes.extend_from_slice(json.as_bytes());
             assert!(matches!(read(&bytes, usize::MAX), Err(WireError::Record(_))), "{json}");

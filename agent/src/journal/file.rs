@@ -18,6 +18,7 @@ pub const FILE: &str = "journal";
 const ASIDE: &str = "journal-damaged";
 /// About 200,000 actions; a longer one is not ours.
 const FILE_BYTES_MAX: u64 = 64 << 20;
+const MARK_PREFIX: &str = "running-";
 /// Expired entries that are worth a rewrite.
 const PURGE_MIN: usize = 256;
 
@@ -60,7 +61,22 @@ impl FileJournal {
 
     fn purge_state(&self, state: &mut State, now: Timestamp) -> Result<(), JournalRefusal> {
         state.purge(expired_before(now));
-        self.rewrite(state, now)
+        self.rewrite(state, now)?;
+        self.sweep_marks();
+        Ok(())
+    }
+
+    /// Removes the marks that crashes left behind; a mark that somebody holds is of an action that runs.
+    fn sweep_marks(&self) {
+        let names = fs::read_dir(self.folder.path()).into_iter().flatten().flatten().map(|entry| entry.path());
+        let is_mark = |path: &PathBuf| {
+            path.file_name().and_then(|name| name.to_str()).is_some_and(|name| name.starts_with(MARK_PREFIX))
+        };
+        for path in names.filter(is_mark) {
+            if File::open(&path).is_ok_and(|file| file.try_lock().is_ok()) {
+                let _ = fs::remove_file(&path);
+            }
+        }
     }
 
     /// Reads the journal; one that is missing or damaged is set aside and made anew, with all before it refused.
@@ -131,7 +147,7 @@ impl FileJournal {
     }
 
     fn running_path(&self, hash: ActionHash) -> PathBuf {
-        self.folder.path().join(format!("running-{hash}"))
+        self.folder.path().join(format!("{MARK_PREFIX}{hash}"))
     }
 }
 
