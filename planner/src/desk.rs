@@ -111,6 +111,7 @@ impl Desk {
             return Ok(Planned::without_rows(StatementKind::Set));
         }
         let (kind, verbose) = explain_options(&parsed)?;
+        check_asks(&parsed)?;
         let online_only = !rewrite::rewrite(&mut parsed, &|name| self.find(name));
         if let Statement::Explain(explain) = parsed {
             parsed = *explain.statement;
@@ -329,6 +330,37 @@ fn explain_options(statement: &Statement) -> Result<(StatementKind, bool), Error
     Ok((StatementKind::Explain, explain.options.verbose))
 }
 
+/// Only questions are planned; whatever would make or change something is refused by name.
+fn check_asks(statement: &Statement) -> Result<(), Error> {
+    use ast::Statement::{
+        ExplainTable, Query, ShowCatalogs, ShowColumns, ShowDatabases, ShowFunctions, ShowSchemas, ShowTables,
+        ShowVariable,
+    };
+    match statement {
+        Statement::Explain(explain) => check_asks(&explain.statement),
+        Statement::Statement(inner) => match inner.as_ref() {
+            Query(_)
+            | ExplainTable { .. }
+            | ShowCatalogs { .. }
+            | ShowColumns { .. }
+            | ShowDatabases { .. }
+            | ShowFunctions { .. }
+            | ShowSchemas { .. }
+            | ShowTables { .. }
+            | ShowVariable { .. } => Ok(()),
+            _ => Err(not_a_question(statement)),
+        },
+        _ => Err(not_a_question(statement)),
+    }
+}
+
+fn not_a_question(statement: &Statement) -> Error {
+    let text = statement.to_string();
+    let verb = text.split_whitespace().next().unwrap_or_default().to_uppercase();
+    Error::usage(format!("`{verb}` is not a question; nothing is made or changed here"))
+        .hint("ask with SELECT, WITH, VALUES, EXPLAIN, SHOW or DESCRIBE; change settings with SET canvass.…")
+}
+
 fn explanation_schema() -> SchemaRef {
     Arc::new(Schema::new(vec![Field::new("plan", DataType::Utf8, false)]))
 }
@@ -352,7 +384,9 @@ fn session() -> SessionState {
     let mut config = SessionConfig::new()
         .with_information_schema(true)
         .with_default_catalog_and_schema("canvass", "public")
-        .with_create_default_catalog_and_schema(true);
+        .with_create_default_catalog_and_schema(true)
+        // The same everywhere, so that one statement has one plan whoever explains it.
+        .with_target_partitions(4);
     let options = config.options_mut();
     options.sql_parser.collect_spans = true;
     options.sql_parser.map_string_types_to_utf8view = false;

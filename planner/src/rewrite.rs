@@ -175,7 +175,31 @@ fn expand(item: SelectItem, relations: &[Relation]) -> Vec<SelectItem> {
                 _ => vec![SelectItem::QualifiedWildcard(SelectItemQualifiedWildcardKind::ObjectName(name), options)],
             }
         }
+        SelectItem::UnnamedExpr(expr) => vec![named(expr)],
         other => vec![other],
+    }
+}
+
+/// Names a result column after what was typed: `agent.os`, not how it is computed.
+fn named(expr: Expr) -> SelectItem {
+    let path: &[Ident] = match &expr {
+        Expr::CompoundIdentifier(parts) => parts,
+        Expr::CompoundFieldAccess { root, .. } => match root.as_ref() {
+            Expr::Identifier(ident) => std::slice::from_ref(ident),
+            Expr::CompoundIdentifier(parts) => parts,
+            _ => &[],
+        },
+        _ => &[],
+    };
+    let agent = path.iter().position(|part| part.value.eq_ignore_ascii_case(AGENT));
+    let is_field = |at: usize| at + 1 < path.len() || matches!(expr, Expr::CompoundFieldAccess { .. });
+    match agent {
+        Some(at) if at <= 1 && is_field(at) => {
+            let typed = expr.to_string();
+            let alias = if at == 0 { &typed[..] } else { typed.split_once('.').map_or(&typed[..], |(_, rest)| rest) };
+            SelectItem::ExprWithAlias { alias: Ident::with_quote('"', alias), expr }
+        }
+        _ => SelectItem::UnnamedExpr(expr),
     }
 }
 

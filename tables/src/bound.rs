@@ -1,6 +1,12 @@
 //! Where a filter says to look: the search roots that a predicate on a path implies.
 
-use canvass_protocol::filter::Filter;
+use std::collections::BTreeMap;
+
+use canvass_protocol::filter::{Filter, Is, Pattern, Place, Test};
+use canvass_protocol::value::Value;
+use ipnet::IpNet;
+use regex_syntax::hir::Look;
+use regex_syntax::hir::literal::Extractor;
 
 /// A place that a scan has to look at.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -11,11 +17,217 @@ pub enum Root {
     Under(String),
 }
 
+/// The named sets of a scan.
+pub type Sets = BTreeMap<String, Vec<Value>>;
+
+/// Pairs of roots that an AND is worth comparing; beyond, its shorter side is as good a bound.
+const PAIRS_MAX: usize = 1 << 20;
+
 /// The smallest set of roots outside which no row can satisfy `filter`; `None` where the column is not bounded.
 ///
-/// Understands `=`, `IN`, `UNDER`, `LIKE 'prefix%'` and `~ '^prefix'`, under AND and OR, in any order. The same
-/// function refuses a statement at the desk and plans the walk on the endpoint.
+/// Understands `=`, `IN`, `UNDER`, `LIKE 'prefix%'`, `~ '^prefix'` and BETWEEN, under AND and OR, in any order. The
+/// same function refuses a statement at the desk and plans the walk on the endpoint. A test against a named set bounds
+/// nothing here, because the set is not at hand; see [`roots_with`].
 pub fn roots(filter: Option<&Filter>, column: &str) -> Option<Vec<Root>> {
-    let _ = (filter, column);
-    None
+    roots_with(filter, column, &Sets::new())
+}
+
+/// Like [`roots`], for a scan that has named sets.
+pub fn roots_with(filter: Option<&Filter>, column: &str, sets: &Sets) -> Option<Vec<Root>> {
+    places(filter?, column, sets).map(outermost)
+}
+
+/// Like [`roots_with`], but roots that lie in other roots are kept: one that passes through a link shows more.
+pub(crate) fn places_with(filter: Option<&Filter>, column: &str, sets: &Sets) -> Option<Vec<Root>> {
+    let mut roots = places(filter?, column, sets)?;
+    roots.sort();
+    roots.dedup();
+    Some(roots)
+}
+
+impl Root {
+    pub fn path(&self) -> &str {
+        match self {
+            Root::At(path) | Root::Under(path) => path,
+        }
+    }
+
+    /// Whether all that `other` holds lies here.
+    pub fn holds(&self, other: &Root) -> bool {
+        match self {
+            Root::At(_) => self == other,
+            Root::Under(place) if place.starts_with('/') => is_under(other.path(), place),
+            Root::Under(network) => match (network_of(network), network_of(other.path())) {
+                (Some(network), Some(other)) => network.contains(&other),
+                _ => self == other,
+            },
+        }
+    }
+}
+
+/// The network that a text names; an address is a network of its own.
+fn network_of(text: &str) -> Option<IpNet> {
+    match Place::parse(text) {
+        Ok(Place::Network(network)) => Some(network),
+        _ => None,
+    }
+}
+
+/// Whether `path` is `folder` or lies below it.
+pub(crate) fn is_under(path: &str, folder: &str) -> bool {
+    let rest = path.strip_prefix(folder.trim_end_matches('/'));
+    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/')) || path == folder
+}
+
+fn places(filter: &Filter, column: &str, sets: &Sets) -> Option<Vec<Root>> {
+    match filter {
+        Filter::All(parts) => {
+            let bounded = parts.iter().filter_map(|part| places(part, column, sets));
+            bounded.chain(between(parts, column)).reduce(common)
+        }
+        Filter::Any(parts) => {
+            let all = parts.iter().map(|part| places(part, column, sets)).collect::<Option<Vec<_>>>()?;
+            Some(all.into_iter().flatten().collect())
+        }
+        Filter::Not(_) => None,
+        Filter::Test(test) if test.column == column => of_test(test, sets),
+        Filter::Test(_) => None,
+    }
+}
+
+fn of_test(test: &Test, sets: &Sets) -> Option<Vec<Root>> {
+    match &test.is {
+        Is::Equal(value) => at_each(std::slice::from_ref(value)),
+        Is::In(values) => at_each(values),
+        Is::InSet(name) => at_each(sets.get(name)?),
+        Is::Under(Place::Folder(folder)) => Some(vec![Root::Under(folder.clone())]),
+        Is::Under(Place::Network(network)) => Some(vec![Root::Under(network.to_string())]),
+        Is::Like(pattern) => of_like(pattern),
+        Is::Matches(pattern) => of_regex(pattern),
+        _ => None,
+    }
+}
+
+fn at_each(values: &[Value]) -> Option<Vec<Root>> {
+    let at = |value: &Value| match value {
+        Value::Text(text) => Some(Root::At(text.clone())),
+        _ => None,
+    };
+    values.iter().map(at).collect()
+}
+
+/// The last whole folder of a prefix; none where there is no prefix at all.
+fn under_prefix(prefix: &str) -> Option<Root> {
+    if prefix.is_empty() {
+        return None;
+    }
+    let folder = if prefix.starts_with('/') { prefix.rfind('/').map_or("", |end| &prefix[..end]) } else { "" };
+    Some(Root::Under(if folder.is_empty() { "/".to_owned() } else { folder.to_owned() }))
+}
+
+fn of_like(pattern: &Pattern) -> Option<Vec<Root>> {
+    let mut prefix = String::new();
+    let mut characters = pattern.pattern.chars();
+    let mut whole = true;
+    while let Some(character) = characters.next() {
+        let literal = match character {
+            '%' | '_' => {
+                whole = false;
+                break;
+            }
+            '\\' => characters.next().unwrap_or('\\'),
+            other => other,
+        };
+        // Letters that have two cases end what is known of the start.
+        if pattern.ignore_case && !is_caseless(literal) {
+            whole = false;
+            break;
+        }
+        prefix.push(literal);
+    }
+    if whole {
+        return Some(vec![Root::At(prefix)]);
+    }
+    under_prefix(&prefix).map(|root| vec![root])
+}
+
+/// Whether ignoring case makes no difference: true of ASCII without letters, assumed of nothing else.
+fn is_caseless(character: char) -> bool {
+    character.is_ascii() && !character.is_ascii_alphabetic()
+}
+
+fn of_regex(pattern: &Pattern) -> Option<Vec<Root>> {
+    let mut builder = regex_syntax::ParserBuilder::new();
+    let parsed = builder.case_insensitive(pattern.ignore_case).build().parse(&pattern.pattern).ok()?;
+    let properties = parsed.properties();
+    if !properties.look_set_prefix().contains(Look::Start) {
+        return None;
+    }
+    let ends = properties.look_set_suffix().contains(Look::End);
+    let prefixes = Extractor::new().extract(&parsed);
+    let roots = prefixes.literals()?.iter().map(|literal| {
+        let valid = match std::str::from_utf8(literal.as_bytes()) {
+            Ok(text) => text,
+            // A literal can be cut within a character.
+            Err(error) => std::str::from_utf8(&literal.as_bytes()[..error.valid_up_to()]).unwrap_or(""),
+        };
+        if ends && literal.is_exact() && valid.len() == literal.as_bytes().len() {
+            Some(Root::At(valid.to_owned()))
+        } else {
+            under_prefix(valid)
+        }
+    });
+    roots.collect()
+}
+
+/// What a lower and an upper limit among the parts of an AND have in common at their start.
+fn between(parts: &[Filter], column: &str) -> Option<Vec<Root>> {
+    let mut limits = [None, None];
+    for part in parts {
+        let Filter::Test(Test { column: name, is }) = part else { continue };
+        let (side, value) = match is {
+            Is::Greater(value) | Is::GreaterOrEqual(value) => (0, value),
+            Is::Less(value) | Is::LessOrEqual(value) => (1, value),
+            _ => continue,
+        };
+        if let (true, Value::Text(text)) = (name == column, value) {
+            limits[side] = Some(text.as_str());
+        }
+    }
+    let [Some(low), Some(high)] = limits else { return None };
+    let same = low.char_indices().zip(high.chars()).find(|((_, a), b)| a != b).map(|((at, _), _)| at);
+    under_prefix(&low[..same.unwrap_or(low.len().min(high.len()))]).map(|root| vec![root])
+}
+
+/// What lies in both of two sets of roots.
+fn common(one: Vec<Root>, other: Vec<Root>) -> Vec<Root> {
+    if one.len().saturating_mul(other.len()) > PAIRS_MAX {
+        return if one.len() <= other.len() { one } else { other };
+    }
+    let mut both = Vec::new();
+    for a in &one {
+        for b in &other {
+            if a.holds(b) {
+                both.push(b.clone());
+            } else if b.holds(a) {
+                both.push(a.clone());
+            }
+        }
+    }
+    both.sort();
+    both.dedup();
+    both
+}
+
+/// Drops roots that lie in others.
+fn outermost(mut roots: Vec<Root>) -> Vec<Root> {
+    // With `/` sorted before all else, a folder comes directly before all that lies in it.
+    roots.sort_by_cached_key(|root| (root.path().replace('/', "\0"), matches!(root, Root::At(_))));
+    let mut kept: Vec<Root> = Vec::new();
+    for root in roots {
+        if !kept.last().is_some_and(|last| last.holds(&root)) {
+            kept.push(root);
+        }
+    }
+    kept
 }

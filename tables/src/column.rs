@@ -6,6 +6,7 @@ use std::fs::File;
 use arrow::datatypes::{DataType, TimeUnit};
 use canvass_protocol::answer::Trouble;
 
+use crate::engine::Watch;
 use crate::host::Host;
 
 /// The type of a column, as the investigator sees it.
@@ -78,6 +79,8 @@ pub struct ColumnInfo {
     pub probe: bool,
     /// The values an enumeration can take, for completion; empty where it is none.
     pub values: &'static [&'static str],
+    /// Lower-case hexadecimal: constants of `=`, `<>` and IN match it in any case.
+    pub hex: bool,
 }
 
 /// One value of one row.
@@ -99,6 +102,8 @@ pub enum Source<R> {
     Field(for<'a> fn(&'a R) -> Cell<'a>),
     /// Fetched from the host, only where wanted.
     Probe(fn(&R, &Host) -> Result<Cell<'static>, Trouble>),
+    /// A probe that can take long; it gives up when the watch is over, and its row is then dropped.
+    Long(fn(&R, &Host, &Watch<'_>) -> Result<Cell<'static>, Trouble>),
     /// The bytes to match; `None` where there is nothing that can be read as content.
     Content(fn(&R, &Host) -> Result<Option<File>, Trouble>),
 }
@@ -117,7 +122,7 @@ impl<R> Column<R> {
         about: &'static str,
         get: for<'a> fn(&'a R) -> Cell<'a>,
     ) -> Column<R> {
-        let info = ColumnInfo { name, kind, about, class: Class::Metadata, probe: false, values: &[] };
+        let info = ColumnInfo { name, kind, about, class: Class::Metadata, probe: false, values: &[], hex: false };
         Column { info, source: Source::Field(get) }
     }
 
@@ -128,8 +133,31 @@ impl<R> Column<R> {
         about: &'static str,
         get: fn(&R, &Host) -> Result<Cell<'static>, Trouble>,
     ) -> Column<R> {
-        let info = ColumnInfo { name, kind, about, class: Class::Metadata, probe: true, values: &[] };
+        let info = ColumnInfo { name, kind, about, class: Class::Metadata, probe: true, values: &[], hex: false };
         Column { info, source: Source::Probe(get) }
+    }
+
+    /// A column that costs one quick call to the host, and is cheap enough to be part of `*`.
+    pub const fn read(
+        name: &'static str,
+        kind: Kind,
+        about: &'static str,
+        get: fn(&R, &Host) -> Result<Cell<'static>, Trouble>,
+    ) -> Column<R> {
+        let mut column = Column::probe(name, kind, about, get);
+        column.info.probe = false;
+        column
+    }
+
+    /// A column that can take long to compute, such as a hash.
+    pub const fn long(
+        name: &'static str,
+        kind: Kind,
+        about: &'static str,
+        get: fn(&R, &Host, &Watch<'_>) -> Result<Cell<'static>, Trouble>,
+    ) -> Column<R> {
+        let info = ColumnInfo { name, kind, about, class: Class::Metadata, probe: true, values: &[], hex: false };
+        Column { info, source: Source::Long(get) }
     }
 
     /// A column of bytes that predicates may ask about and nobody may see.
@@ -138,13 +166,27 @@ impl<R> Column<R> {
         about: &'static str,
         open: fn(&R, &Host) -> Result<Option<File>, Trouble>,
     ) -> Column<R> {
-        let info = ColumnInfo { name, kind: Kind::Content, about, class: Class::Content, probe: true, values: &[] };
+        let info = ColumnInfo {
+            name,
+            kind: Kind::Content,
+            about,
+            class: Class::Content,
+            probe: true,
+            values: &[],
+            hex: false,
+        };
         Column { info, source: Source::Content(open) }
     }
 
     /// Marks the column as one that policy may withhold.
     pub const fn sensitive(mut self) -> Column<R> {
         self.info.class = Class::Sensitive;
+        self
+    }
+
+    /// Marks the column as lower-case hexadecimal.
+    pub const fn hex(mut self) -> Column<R> {
+        self.info.hex = true;
         self
     }
 

@@ -2,16 +2,15 @@
 
 use std::ops::ControlFlow;
 
-pub use super::names::Group;
-use super::names::{entries, parse_group};
 use crate::column::{Column, Kind};
 use crate::engine::Collector;
+use crate::host::GroupEntry;
 use crate::table::{Declared, TableInfo};
 
 /// A row is a group, not a membership, so that groups without members are there and counting rows counts groups;
 /// `unnest(string_to_array(members, ','))` makes one row a member of it. Users whose primary group it is are found by
 /// `users.gid`, as in the file.
-pub static GROUPS: Declared<Group> = Declared {
+pub static GROUPS: Declared<GroupEntry> = Declared {
     info: TableInfo {
         name: "groups",
         module: "accounts",
@@ -27,17 +26,14 @@ pub static GROUPS: Declared<Group> = Declared {
             "members",
             Kind::Text,
             "Login names, separated by commas; empty where the file names none",
-            |group| group.members.as_str().into(),
+            |group| group.members.join(",").into(),
         ),
     ],
     collect,
 };
 
-fn collect(collector: &mut Collector<'_, Group>) -> ControlFlow<()> {
-    let (groups, troubles) =
-        entries(collector.host, "/etc/group", parse_group).unwrap_or_else(|trouble| (Vec::new(), vec![trouble]));
-    for trouble in troubles {
-        collector.trouble(trouble.subject.as_deref(), trouble.reason);
-    }
-    groups.into_iter().try_for_each(|group| collector.row(group))
+fn collect(collector: &mut Collector<'_, GroupEntry>) -> ControlFlow<()> {
+    super::note_troubles(collector, super::GROUP);
+    let host = collector.host;
+    host.accounts().groups.iter().try_for_each(|group| collector.row(group.clone()))
 }

@@ -2,14 +2,13 @@
 
 use std::ops::ControlFlow;
 
-pub use super::names::User;
-use super::names::{entries, parse_user};
 use crate::column::{Column, Kind};
 use crate::engine::Collector;
+use crate::host::UserEntry;
 use crate::table::{Declared, TableInfo};
 
 /// Directory services (LDAP, Active Directory) are not asked: what stands in the file is what nobody manages elsewhere.
-pub static USERS: Declared<User> = Declared {
+pub static USERS: Declared<UserEntry> = Declared {
     info: TableInfo {
         name: "users",
         module: "accounts",
@@ -26,7 +25,7 @@ pub static USERS: Declared<User> = Declared {
             "full_name",
             Kind::Text,
             "Comment field up to its first comma; NULL where that is empty",
-            |user| user.full_name.as_deref().into(),
+            |user| full_name(user).into(),
         ),
         Column::field("home", Kind::Text, "Home folder", |user| user.home.as_str().into()),
         Column::field("shell", Kind::Text, "Program started at login; where it is empty, /bin/sh", |user| {
@@ -36,11 +35,13 @@ pub static USERS: Declared<User> = Declared {
     collect,
 };
 
-fn collect(collector: &mut Collector<'_, User>) -> ControlFlow<()> {
-    let (users, troubles) =
-        entries(collector.host, "/etc/passwd", parse_user).unwrap_or_else(|trouble| (Vec::new(), vec![trouble]));
-    for trouble in troubles {
-        collector.trouble(trouble.subject.as_deref(), trouble.reason);
-    }
-    users.into_iter().try_for_each(|user| collector.row(user))
+fn collect(collector: &mut Collector<'_, UserEntry>) -> ControlFlow<()> {
+    super::note_troubles(collector, super::PASSWD);
+    let host = collector.host;
+    host.accounts().users.iter().try_for_each(|user| collector.row(user.clone()))
+}
+
+/// The name that stands before the room and the telephone numbers.
+fn full_name(user: &UserEntry) -> Option<&str> {
+    user.comment.split(',').next().map(str::trim).filter(|name| !name.is_empty())
 }

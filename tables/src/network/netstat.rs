@@ -1,48 +1,15 @@
 //! Table `netstat`: sockets of TCP and UDP, as `ss -tunap` lists them.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::ops::ControlFlow;
-use std::path::Path;
 
-use canvass_protocol::answer::Trouble;
-
-use crate::accounts::names;
+use super::sockets::{STATES, Socket, file, read};
+use crate::accounts;
 use crate::column::{Column, Kind};
 use crate::engine::Collector;
 use crate::host::Host;
 use crate::processes::proc;
 use crate::table::{Declared, TableInfo};
-
-/// One socket; sockets that several processes share are one row, as in `ss -p`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Socket {
-    protocol: &'static str,
-    local_ip: IpAddr,
-    local_port: u16,
-    remote: Option<(IpAddr, u16)>,
-    state: &'static str,
-    uid: Option<u32>,
-    inode: Option<u64>,
-    user: Option<String>,
-    pids: Vec<u32>,
-    process: Option<String>,
-}
-
-/// The words of ss, spelt out; in the kernel's numbering from 1.
-static STATES: [&str; 11] = [
-    "ESTABLISHED",
-    "SYN_SENT",
-    "SYN_RECV",
-    "FIN_WAIT_1",
-    "FIN_WAIT_2",
-    "TIME_WAIT",
-    "UNCONN",
-    "CLOSE_WAIT",
-    "LAST_ACK",
-    "LISTEN",
-    "CLOSING",
-];
 
 pub static NETSTAT: Declared<Socket> = Declared {
     info: TableInfo {
@@ -115,89 +82,15 @@ fn collect(collector: &mut Collector<'_, Socket>) -> ControlFlow<()> {
         }
     }
     if collector.wants("user") {
-        match names::users(host) {
-            Ok(names) => sockets.iter_mut().for_each(|s| s.user = s.uid.and_then(|uid| names.get(&uid).cloned())),
-            Err(trouble) => collector.trouble(trouble.subject.as_deref(), trouble.reason),
+        accounts::note_troubles(collector, accounts::PASSWD);
+        for socket in &mut sockets {
+            socket.user = socket.uid.and_then(|uid| host.user_name(uid)).map(str::to_owned);
         }
     }
     if ["pid", "pids", "process"].iter().any(|column| collector.wants(column)) {
         find_holders(collector, &mut sockets);
     }
     sockets.into_iter().try_for_each(|socket| collector.row(socket))
-}
-
-fn file(protocol: &str) -> String {
-    format!("/proc/net/{protocol}")
-}
-
-/// Reads the sockets of one protocol and family; says how many lines were no sockets.
-fn read(host: &Host, protocol: &str, sockets: &mut Vec<Socket>) -> Result<usize, Trouble> {
-    let path = file(protocol);
-    let text = match host.read_text(Path::new(&path)) {
-        Ok(text) => text,
-        // A kernel without IPv6 has no such file, and no such sockets.
-        Err(error) if proc::gone(&error) && protocol.ends_with('6') => return Ok(0),
-        Err(error) => return Err(proc::trouble(Path::new(&path), &error)),
-    };
-    let little_endian = cfg!(target_endian = "little") || !host.is_live();
-    let protocol = if protocol.starts_with("tcp") { "tcp" } else { "udp" };
-    let mut malformed = 0;
-    for line in text.lines().skip(1).filter(|line| !line.trim().is_empty()) {
-        match parse(line, protocol, little_endian) {
-            Some(socket) => sockets.push(socket),
-            None => malformed += 1,
-        }
-    }
-    Ok(malformed)
-}
-
-fn parse(line: &str, protocol: &'static str, little_endian: bool) -> Option<Socket> {
-    let mut fields = line.split_ascii_whitespace().skip(1);
-    let (local_ip, local_port) = address(fields.next()?, little_endian)?;
-    let (remote_ip, remote_port) = address(fields.next()?, little_endian)?;
-    let state = match u8::from_str_radix(fields.next()?, 16).ok()? {
-        // The kernel's name for a request that has not become a connection yet.
-        12 => "SYN_RECV",
-        number => STATES.get(usize::from(number).checked_sub(1)?)?,
-    };
-    let mut fields = fields.skip(3);
-    let uid = proc::number(fields.next()?)?;
-    let inode: u64 = fields.nth(1)?.parse().ok()?;
-    Some(Socket {
-        protocol,
-        local_ip,
-        local_port,
-        remote: (remote_port != 0 || !remote_ip.is_unspecified()).then_some((remote_ip, remote_port)),
-        state,
-        // Without an inode the kernel writes 0 for a user that it no longer knows.
-        uid: (inode != 0).then_some(uid),
-        inode: (inode != 0).then_some(inode),
-        user: None,
-        pids: Vec::new(),
-        process: None,
-    })
-}
-
-/// Parses `0100007F:0016`: words of 32 bits in the machine's own order, then the port.
-fn address(text: &str, little_endian: bool) -> Option<(IpAddr, u16)> {
-    let (ip, port) = text.split_once(':')?;
-    if !ip.bytes().chain(port.bytes()).all(|byte| byte.is_ascii_hexdigit()) || port.len() != 4 {
-        return None;
-    }
-    let word = |start: usize| {
-        let word = u32::from_str_radix(ip.get(start..start + 8)?, 16).ok()?;
-        Some(if little_endian { word.swap_bytes() } else { word })
-    };
-    let ip = match ip.len() {
-        8 => IpAddr::V4(Ipv4Addr::from(word(0)?)),
-        32 => {
-            let words = [word(0)?, word(8)?, word(16)?, word(24)?];
-            let bits = words.iter().fold(0u128, |bits, word| bits << 32 | u128::from(*word));
-            IpAddr::V6(Ipv6Addr::from(bits)).to_canonical()
-        }
-        _ => return None,
-    };
-    Some((ip, u16::from_str_radix(port, 16).ok()?))
 }
 
 /// Finds the processes that hold the sockets, by their open descriptors.

@@ -6,7 +6,7 @@ use canvass_protocol::answer::Trouble;
 use procfs_core::process::Stat;
 
 use super::proc;
-use crate::accounts::names;
+use crate::accounts;
 use crate::column::{Cell, Column, Kind};
 use crate::engine::Collector;
 use crate::host::Host;
@@ -102,7 +102,10 @@ fn collect(collector: &mut Collector<'_, Process>) -> ControlFlow<()> {
     let host = collector.host;
     let pids = note(collector, proc::pids(host)).unwrap_or_default();
     let boot_ns = if collector.wants("started_at") { note(collector, proc::boot_ns(host)) } else { None };
-    let users = if collector.wants("user") { note(collector, names::users(host)) } else { None };
+    let user_wanted = collector.wants("user");
+    if user_wanted {
+        accounts::note_troubles(collector, accounts::PASSWD);
+    }
     let status_wanted =
         ["uid", "user", "gid", "effective_uid", "memory_bytes"].iter().any(|name| collector.wants(name));
     let command_line_wanted = collector.wants("command_line");
@@ -119,7 +122,7 @@ fn collect(collector: &mut Collector<'_, Process>) -> ControlFlow<()> {
             uid,
             effective_uid: ids("Uid", 1),
             gid: ids("Gid", 0),
-            user: uid.and_then(|uid| users.as_ref()?.get(&uid).cloned()),
+            user: uid.filter(|_| user_wanted).and_then(|uid| host.user_name(uid)).map(str::to_owned),
             memory_bytes: status.as_deref().and_then(|status| proc::kilobytes(status, "VmRSS")),
             command_line: cmdline.as_deref().and_then(command_line),
             stat,

@@ -1,0 +1,132 @@
+//! The one engine that answers a scan: cheap tests first, probes for survivors only, projection, limits, accounts.
+
+mod batch;
+pub(crate) mod cells;
+mod collector;
+mod content;
+mod lines;
+mod watch;
+
+use std::sync::atomic::AtomicBool;
+
+use canvass_protocol::answer::ScanRecord;
+use canvass_protocol::limits::Limits;
+use canvass_protocol::scan::Scan;
+
+use crate::bound;
+use crate::column::Class;
+use crate::filter::Program;
+use crate::host::Host;
+use crate::table::{Declared, Table as _};
+
+pub use collector::Collector;
+pub(crate) use content::ContentTests;
+pub use watch::Watch;
+
+/// One scan, as an endpoint is to run it.
+pub struct Request<'a> {
+    pub host: &'a Host,
+    pub scan: &'a Scan,
+    /// Already clamped by policy.
+    pub limits: Limits,
+    /// Columns that policy withholds: NULL before any filter.
+    pub withheld: &'a [String],
+    /// Paths that no scan enters: the agent's own key, data and spool, and what policy names.
+    pub forbidden: &'a [String],
+    /// Set from outside to stop early and keep what was found.
+    pub stop: &'a AtomicBool,
+}
+
+/// Takes one frame: its number of rows and its Arrow IPC stream. An error stops the scan.
+pub type Sink<'a> = dyn FnMut(u64, Vec<u8>) -> std::io::Result<()> + 'a;
+
+/// Why a scan cannot be run at all.
+#[derive(Debug, thiserror::Error)]
+pub enum ScanError {
+    #[error("unknown table `{0}`")]
+    UnknownTable(String),
+    #[error("table `{table}` has no column `{column}`")]
+    UnknownColumn { table: String, column: String },
+    #[error("column `{0}` is content and cannot be returned")]
+    ContentReturned(String),
+    #[error("column `{column}` cannot be tested so: {reason}")]
+    BadTest { column: String, reason: String },
+    #[error("table `{table}` needs a bound on `{column}`")]
+    Unbounded { table: String, column: String },
+    #[error("table `{table}` cannot answer `{member}` yet")]
+    Unsupported { table: String, member: &'static str },
+    #[error("cannot hand over the answer: {0}")]
+    Sink(#[from] std::io::Error),
+}
+
+/// Answers a scan of whatever table it names.
+pub fn run(request: &Request<'_>, sink: &mut Sink<'_>) -> Result<ScanRecord, ScanError> {
+    let table = crate::find(&request.scan.table).ok_or_else(|| ScanError::UnknownTable(request.scan.table.clone()))?;
+    table.scan(request, sink)
+}
+
+/// Answers a scan of one table: everything is checked and compiled before the first row is collected.
+pub(crate) fn scan<R>(
+    table: &'static Declared<R>,
+    request: &Request<'_>,
+    sink: &mut Sink<'_>,
+) -> Result<ScanRecord, ScanError> {
+    let plan = plan(table, request)?;
+    let mut collector = Collector::new(table, request, plan, sink);
+    if table.info.live && !request.host.is_live() {
+        let reason = format!("`{}` reads the running system, which a folder of fixtures is not", table.info.name);
+        collector.trouble(None, reason);
+    } else if !collector.is_over() {
+        let _ = (table.collect)(&mut collector);
+    }
+    collector.finish()
+}
+
+/// A scan's names resolved to columns.
+pub(crate) struct Plan {
+    pub filter: Option<Program>,
+    /// Indices of the answer's columns.
+    pub projection: Vec<usize>,
+    /// Of each column: whether policy withholds it.
+    pub withheld: Vec<bool>,
+    /// Of each column: whether filter or answer name it.
+    pub wanted: Vec<bool>,
+}
+
+fn plan<R>(table: &'static Declared<R>, request: &Request<'_>) -> Result<Plan, ScanError> {
+    let scan = request.scan;
+    let unsupported = |member| ScanError::Unsupported { table: scan.table.clone(), member };
+    let members = [
+        (scan.aggregate.is_some(), "aggregate"),
+        (scan.order.is_some(), "order"),
+        (scan.options.decompress, "decompress"),
+        (scan.options.follow, "follow"),
+    ];
+    if let Some((_, member)) = members.iter().find(|(present, _)| *present) {
+        return Err(unsupported(member));
+    }
+    let index = |name: &String| {
+        let found = table.columns.iter().position(|column| column.info.name == name);
+        found.ok_or_else(|| ScanError::UnknownColumn { table: scan.table.clone(), column: name.clone() })
+    };
+    let projection = scan.columns.iter().map(index).collect::<Result<Vec<_>, _>>()?;
+    if let Some(&content) = projection.iter().find(|&&column| table.columns[column].info.class == Class::Content) {
+        return Err(ScanError::ContentReturned(table.columns[content].info.name.to_owned()));
+    }
+    let filter = match &scan.filter {
+        Some(filter) => Some(Program::compile(filter, table, scan)?),
+        None => None,
+    };
+    if let Some(bound) = table.info.bound
+        && bound::roots_with(scan.filter.as_ref(), bound.column, &scan.sets).is_none()
+    {
+        return Err(ScanError::Unbounded { table: scan.table.clone(), column: bound.column.to_owned() });
+    }
+    let mut wanted = vec![false; table.columns.len()];
+    projection.iter().for_each(|&column| wanted[column] = true);
+    if let Some(program) = &filter {
+        program.for_each_column(&mut |column| wanted[column] = true);
+    }
+    let withheld = table.columns().iter().map(|info| request.withheld.iter().any(|name| name == info.name)).collect();
+    Ok(Plan { filter, projection, withheld, wanted })
+}
