@@ -95,3 +95,96 @@ pub fn write(folder: &Path, signed: &Signed, mode: u32) -> Result<[PathBuf; 2], 
     }
     Ok([payload, armor])
 }
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use canvass_protocol::openpgp::{KeyFile, Signer as _};
+    use jiff::Timestamp;
+
+    use super::*;
+
+    const PAYLOAD: &str = "{\"canvass\":\"action/1\",\"statement\":\"SELECT 'é'\"}";
+
+    fn archive() -> (tempfile::TempDir, Archive) {
+        let folder = tempfile::tempdir().unwrap();
+        let archive = Archive::new(&Places::below(folder.path()));
+        (folder, archive)
+    }
+
+    fn envelope(keys: &[&KeyFile]) -> Envelope {
+        let sign = |key: &&KeyFile| key.sign(PAYLOAD.as_bytes(), Timestamp::now()).unwrap();
+        Envelope { payload: PAYLOAD.into(), signatures: keys.iter().map(sign).collect() }
+    }
+
+    fn id() -> String {
+        uuid::Uuid::now_v7().to_string()
+    }
+
+    #[test]
+    fn a_stock_gpg_verifies_what_is_exported() {
+        let (folder, archive) = archive();
+        let now = Timestamp::now();
+        let [alice, bob] = ["alice", "bob"].map(|name| KeyFile::generate(name, None, now).unwrap());
+        let id = id();
+        archive.keep(&id, &envelope(&[&alice, &bob])).unwrap();
+        let signed = archive.find("last").unwrap();
+        let [payload, armor] = write(folder.path(), &signed, 0o644).unwrap();
+        assert_eq!(std::fs::read(&payload).unwrap(), PAYLOAD.as_bytes());
+
+        // GnuPG's sockets need a short path, so its home is a folder of its own.
+        let home = tempfile::Builder::new().prefix("gpg").tempdir_in("/tmp").unwrap();
+        let gpg = |arguments: &[&Path]| {
+            Command::new("gpg").arg("--homedir").arg(home.path()).arg("--batch").args(arguments).output().unwrap()
+        };
+        for (name, key) in [("alice", &alice), ("bob", &bob)] {
+            let path = folder.path().join(name);
+            std::fs::write(&path, key.public_armor().unwrap()).unwrap();
+            assert!(gpg(&[Path::new("--import"), &path]).status.success());
+        }
+        let verified = gpg(&[Path::new("--verify"), &armor, &payload]);
+        let said = String::from_utf8_lossy(&verified.stderr);
+        assert!(verified.status.success(), "{said}");
+        assert_eq!(said.matches("Good signature").count(), 2, "{said}");
+
+        std::fs::write(&payload, PAYLOAD.replace("SELECT", "select")).unwrap();
+        assert!(!gpg(&[Path::new("--verify"), &armor, &payload]).status.success());
+        // Importing started an agent; it goes with its home.
+        let _ = Command::new("gpgconf").arg("--homedir").arg(home.path()).args(["--kill", "all"]).status();
+    }
+
+    #[test]
+    fn actions_are_found_by_the_start_of_their_id() {
+        let (_folder, archive) = archive();
+        let key = KeyFile::generate("alice", None, Timestamp::now()).unwrap();
+        let envelope = envelope(&[&key]);
+        assert!(archive.find("last").is_err());
+        let ids = [id(), id()];
+        for id in &ids {
+            archive.keep(id, &envelope).unwrap();
+        }
+        assert_eq!(archive.find("last").unwrap().id, ids[1]);
+        assert_eq!(archive.find(&ids[0].to_uppercase()).unwrap().id, ids[0]);
+        assert!(archive.find(&ids[0][..4]).unwrap_err().message.contains("begins the ids of 2 actions"));
+        for wanted in ["", "../../etc/passwd", "zz"] {
+            assert!(archive.find(wanted).is_err(), "{wanted}");
+        }
+    }
+
+    #[test]
+    fn the_oldest_make_room() {
+        let (_folder, archive) = archive();
+        private_folder(&archive.folder).unwrap();
+        let old: Vec<String> = (0..ACTIONS_MAX + 5).map(|i| uuid::Uuid::from_u128(i as u128).to_string()).collect();
+        for id in &old {
+            std::fs::write(archive.folder.join(format!("{id}.json")), "").unwrap();
+            std::fs::write(archive.folder.join(format!("{id}.json.asc")), "").unwrap();
+        }
+        std::fs::write(archive.folder.join("notes.json"), "").unwrap();
+        archive.prune();
+        assert_eq!(archive.ids(), old[5..]);
+        assert!(archive.folder.join("notes.json").exists());
+        assert!(!archive.folder.join(format!("{}.json.asc", old[0])).exists());
+    }
+}

@@ -260,3 +260,6 @@ fn check_name(name: &str) -> Result<(), Error> {
 fn of_key(name: &str, error: &KeyError) -> Error {
     Error::usage(format!("key `{name}`: {error}"))
 }
+
+#[cfg(test)]
+mod tests;
