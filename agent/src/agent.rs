@@ -1,17 +1,36 @@
 //! One agent: an identity, a policy, a journal, and a host to scan.
 
-use std::path::PathBuf;
-use std::sync::atomic::AtomicBool;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use canvass_protocol::answer::Part;
-use canvass_protocol::heartbeat::SignedHeartbeat;
-use canvass_protocol::target::Mode;
-use canvass_tables::host::HostSpec;
+use canvass_protocol::action::ActionHash;
+use canvass_protocol::answer::{Outcome, Part, ScanRecord, Writer};
+use canvass_protocol::envelope::Envelope;
+use canvass_protocol::heartbeat::{Heartbeat, SignedHeartbeat};
+use canvass_protocol::limits::{self, Limits};
+use canvass_protocol::target::{Facts, Mode};
+use canvass_tables::host::{Host, HostError, HostSpec};
 use jiff::Timestamp;
+use sha2::{Digest, Sha256};
+
+use crate::cage::{self, CageError, Job};
+use crate::folder::{Folder, FolderError};
+use crate::guard::{Accepted, Guard, Refusal};
+use crate::identity::{Identity, IdentityError, Origin};
+use crate::journal::{self, FileJournal, Journal, JournalRefusal, MemoryJournal};
+use crate::policy::{Policy, PolicyError, PolicyInForce};
+
+/// Holds whatever tells one machine from its clones.
+const MACHINE_ID: &str = "/etc/machine-id";
+/// Where the kernel shows memory and ports as files: never entered, whatever the policy.
+const FORBIDDEN_ALWAYS: [&str; 4] = ["/dev/mem", "/dev/kmem", "/dev/port", "/proc/kcore"];
+/// Of a refusal's reason; signatures that do not count may have much to say.
+const REASON_BYTES_MAX: usize = 2 * limits::TROUBLE_TEXT_BYTES_MAX;
 
 /// How to open an agent.
 pub struct Config {
-    /// Its fleet's name; `None` is `local:<agent id>`.
+    /// Its fleet's name; where `None`, the one that the policy names, else `local:<agent id>`.
     pub fleet: Option<String>,
     pub host: HostSpec,
     /// The agent's name; the host's where `None`.
@@ -27,6 +46,7 @@ pub struct Config {
 }
 
 /// Where identity and journal live.
+#[derive(Debug, Clone)]
 pub enum Storage {
     /// A folder of the agent's own, mode 0700.
     Folder(PathBuf),
@@ -39,35 +59,263 @@ pub enum Storage {
 pub enum AgentError {
     #[error("`{path}`: {error}")]
     Io { path: PathBuf, error: std::io::Error },
+    #[error(transparent)]
+    Folder(#[from] FolderError),
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
+    #[error(transparent)]
+    Journal(#[from] JournalRefusal),
+    #[error(transparent)]
+    Host(#[from] HostError),
 }
 
 /// An agent, ready to be handed envelopes.
-pub struct Agent {}
+pub struct Agent {
+    identity: Identity,
+    journal: Box<dyn Journal>,
+    policy: PolicyInForce,
+    host: HostSpec,
+    facts: Facts,
+    fleet: String,
+    program: PathBuf,
+    /// Paths of the agent's own.
+    forbidden: Vec<String>,
+    /// What was worth a word when identity and journal were opened.
+    notices: Vec<String>,
+    /// Drawn at opening; the nonces of runs follow from it.
+    seed: [u8; 32],
+    runs: AtomicU64,
+}
 
 impl Agent {
+    /// Opens identity and journal, and looks at host and policy. A policy that cannot be read is no error here: the agent
+    /// refuses every action then.
     pub fn open(config: Config) -> Result<Agent, AgentError> {
-        let _ = config;
-        Ok(Agent {})
+        let host = absolute(config.host)?;
+        let policy = PolicyInForce::new(config.policy, config.keyrings);
+        let named = policy.get().as_ref().as_ref().ok().and_then(|policy| policy.fleet.clone());
+        let named = config.fleet.or(named);
+        let memory = open_memory(&config.storage, &host, named.is_none())?;
+        let fleet = named.unwrap_or_else(|| format!("local:{}", memory.identity.id()));
+        let facts = facts(&Host::open(&host)?, &memory.identity, config.name, config.mode);
+        let mut seed = [0; 32];
+        getrandom::fill(&mut seed).map_err(|error| IdentityError::Random(error.to_string()))?;
+        Ok(Agent {
+            identity: memory.identity,
+            journal: memory.journal,
+            policy,
+            host,
+            facts,
+            fleet,
+            program: config.program,
+            forbidden: memory.forbidden,
+            notices: memory.notices,
+            seed,
+            runs: AtomicU64::new(0),
+        })
     }
 
     /// The SHA-256 of the agent's public key, hexadecimal.
     pub fn id(&self) -> &str {
-        ""
+        self.identity.id()
     }
 
     pub fn fleet(&self) -> &str {
-        ""
+        &self.fleet
+    }
+
+    /// What whoever runs the agent should know: an identity set aside, a journal lost, a policy or key that was skipped.
+    pub fn troubles(&self) -> Vec<String> {
+        let mut troubles = self.notices.clone();
+        match &*self.policy.get() {
+            Ok(policy) => troubles.extend(policy.troubles.iter().cloned()),
+            Err(error) => troubles.push(format!("{error}; every action is refused")),
+        }
+        troubles
     }
 
     /// What the agent states about itself, signed.
     pub fn heartbeat(&self, now: Timestamp) -> SignedHeartbeat {
-        let _ = now;
-        SignedHeartbeat { statement: String::new(), signature: String::new() }
+        let digest = match &*self.policy.get() {
+            Ok(policy) => policy.sha256,
+            Err(error) => Sha256::digest(error.to_string()).into(),
+        };
+        Heartbeat::sign(self.identity.key(), self.fleet.clone(), self.facts.clone(), hex::encode(digest), now)
     }
 
     /// Guards, scans and answers: hands each signed part to `out`, the final record last. An error of `out` stops the scans.
     /// `stop`, once set, ends the scans early; what was found is kept and marked.
+    ///
+    /// An envelope that cannot be parsed is answered under the hash of its own bytes: it has no action's.
     pub fn handle(&self, envelope: &[u8], stop: &AtomicBool, out: &mut dyn FnMut(Part) -> std::io::Result<()>) {
-        let _ = (envelope, stop, out);
+        self.handle_at(envelope, stop, out, Timestamp::now());
     }
+
+    /// As [`Agent::handle`], by a clock that is passed in.
+    pub fn handle_at(
+        &self,
+        envelope: &[u8],
+        stop: &AtomicBool,
+        out: &mut dyn FnMut(Part) -> std::io::Result<()>,
+        now: Timestamp,
+    ) {
+        let policy = self.policy.get();
+        let envelope = Envelope::parse(envelope).map_err(|error| (error, ActionHash::of(envelope)));
+        let hash = envelope.as_ref().map_or_else(|(_, hash)| *hash, Envelope::hash);
+        let writer = Writer::new(self.identity.key(), self.fleet.clone(), hash, self.nonce(hash));
+        let admitted = match (envelope, &*policy) {
+            (Err((error, _)), _) => Err(Refusal::Size(error)),
+            (Ok(_), Err(error)) => Err(self.unreadable(error)),
+            (Ok(envelope), Ok(policy)) => {
+                self.guard(policy, now).admit(&envelope).map(|accepted| (accepted, policy.forbidden_paths.clone()))
+            }
+        };
+        match admitted {
+            Ok((accepted, forbidden)) => self.run(accepted, forbidden, writer, stop, out),
+            Err(refusal) => {
+                let (outcome, facts) = match &refusal {
+                    Refusal::Journal(JournalRefusal::Interrupted) => (Outcome::Interrupted, Some(self.facts.clone())),
+                    refusal => (Outcome::Refused(bounded(refusal.to_string())), None),
+                };
+                // Whoever does not take it has nothing more to be told.
+                let _ = out(writer.finish(outcome, Vec::new(), Limits::default(), facts, now));
+            }
+        }
+    }
+
+    fn guard<'a>(&'a self, policy: &'a Policy, now: Timestamp) -> Guard<'a> {
+        Guard { policy, fleet: &self.fleet, facts: &self.facts, journal: self.journal.as_ref(), now }
+    }
+
+    /// The reason names files of the endpoint, so only a fleet that is this machine hears it.
+    fn unreadable(&self, error: &PolicyError) -> Refusal {
+        let here = self.fleet.starts_with("local:") || self.host != HostSpec::Machine;
+        Refusal::PolicyUnreadable { reason: here.then(|| error.to_string()) }
+    }
+
+    fn run(
+        &self,
+        accepted: Accepted,
+        forbidden: Vec<String>,
+        mut writer: Writer<'_>,
+        stop: &AtomicBool,
+        out: &mut dyn FnMut(Part) -> std::io::Result<()>,
+    ) {
+        let Accepted { action, permits, limits, begun } = accepted;
+        let forbidden: Vec<String> = self.forbidden.iter().cloned().chain(forbidden).collect();
+        let scans_count = permits.len();
+        let jobs = (0..).zip(action.scans).zip(permits).filter_map(|((index, scan), permit)| {
+            let withheld = permit?.withheld;
+            Some((index, Job { host: self.host.clone(), scan, limits, withheld, forbidden: forbidden.clone() }))
+        });
+        let mut taken = true;
+        let ran = cage::run(&self.program, jobs.collect(), stop, &mut |frame| {
+            let handed = out(writer.frame(frame.scan, frame.rows, frame.body));
+            taken &= handed.is_ok();
+            handed
+        });
+        let (outcome, scans) = conclude(ran, scans_count);
+        let now = Timestamp::now();
+        // Where this fails the action counts as interrupted from now on, which only refuses.
+        let _ = self.journal.end(begun, now);
+        if taken {
+            let _ = out(writer.finish(outcome, scans, limits, Some(self.facts.clone()), now));
+        }
+    }
+
+    /// A fresh number for a run, as nobody else can foresee it: 32 hexadecimal digits.
+    fn nonce(&self, hash: ActionHash) -> String {
+        let count = self.runs.fetch_add(1, Ordering::Relaxed);
+        let nonce =
+            Sha256::new().chain_update(self.seed).chain_update(count.to_be_bytes()).chain_update(hash.0).finalize();
+        hex::encode(&nonce[..16])
+    }
+}
+
+/// Opens the identity of an agent's folder as the agent would, and says what there is to say of it.
+pub fn open_identity(folder: &Path) -> Result<(Identity, Vec<String>), AgentError> {
+    let memory = open_memory(&Storage::Folder(folder.to_owned()), &HostSpec::Machine, false)?;
+    Ok((memory.identity, memory.notices))
+}
+
+/// What an agent keeps between runs, and what there is to say of it.
+struct Memory {
+    identity: Identity,
+    journal: Box<dyn Journal>,
+    forbidden: Vec<String>,
+    notices: Vec<String>,
+}
+
+fn open_memory(storage: &Storage, host: &HostSpec, local: bool) -> Result<Memory, AgentError> {
+    let mut forbidden: Vec<String> = Vec::new();
+    if *host == HostSpec::Machine {
+        forbidden.extend(FORBIDDEN_ALWAYS.map(str::to_owned));
+    }
+    let Storage::Folder(path) = storage else {
+        let (identity, journal) = (Identity::draw()?, Box::new(MemoryJournal::default()));
+        return Ok(Memory { identity, journal, forbidden, notices: Vec::new() });
+    };
+    let folder = Folder::open(path)?;
+    let lock = folder.lock()?;
+    let machine_id =
+        std::fs::read_to_string(MACHINE_ID).ok().map(|id| id.trim().to_owned()).filter(|id| !id.is_empty());
+    let (identity, origin) = Identity::open(&folder, &lock, machine_id.as_deref())?;
+    let mut notices = Vec::new();
+    if let Origin::Cloned { aside } = &origin {
+        folder.set_aside(journal::FILE, &format!("journal-{}", &aside[..8]))?;
+        notices.push(format!("the identity {aside} was made on another machine; it was set aside and a new one made"));
+    }
+    // Where desk and agent are one machine they have one clock.
+    let skew_s = if local { 0 } else { limits::CLOCK_SKEW_S };
+    let new = origin != Origin::Kept;
+    let (journal, lost) = FileJournal::open(&folder, &lock, identity.id(), new, skew_s, Timestamp::now())?;
+    notices.extend(lost);
+    if *host == HostSpec::Machine {
+        forbidden.push(folder.path().to_string_lossy().into_owned());
+    }
+    Ok(Memory { identity, journal: Box::new(journal), forbidden, notices })
+}
+
+/// A scan's process works in the root folder, so a relative path would mean another one there.
+fn absolute(host: HostSpec) -> Result<HostSpec, AgentError> {
+    match host {
+        HostSpec::Machine => Ok(HostSpec::Machine),
+        HostSpec::Fixture(path) => match path.canonicalize() {
+            Ok(path) => Ok(HostSpec::Fixture(path)),
+            Err(error) => Err(AgentError::Io { path, error }),
+        },
+    }
+}
+
+fn facts(host: &Host, identity: &Identity, name: Option<String>, mode: Mode) -> Facts {
+    let about = host.about().clone();
+    Facts {
+        id: identity.id().to_owned(),
+        name: name.unwrap_or(about.name),
+        mode,
+        os: about.os,
+        arch: about.arch,
+        os_version: about.os_version,
+        kernel: about.kernel,
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        tags: about.tags,
+        addresses: about.addresses,
+        started_at: Timestamp::now(),
+    }
+}
+
+/// The outcome of a run and its records, one a scan.
+fn conclude(ran: Result<BTreeMap<u32, ScanRecord>, CageError>, scans_count: usize) -> (Outcome, Vec<ScanRecord>) {
+    match ran {
+        Ok(mut records) => {
+            let scans = (0..).take(scans_count).map(|index| records.remove(&index).unwrap_or_default()).collect();
+            (Outcome::Answered, scans)
+        }
+        Err(error) => (Outcome::Failed(bounded(error.to_string())), Vec::new()),
+    }
+}
+
+fn bounded(mut reason: String) -> String {
+    reason.truncate(reason.floor_char_boundary(REASON_BYTES_MAX));
+    reason
 }

@@ -1,2 +1,143 @@
-//! cage
+//! What confines a scan: a freshly executed child process, and a parent that believes nothing it writes.
+//!
+//! The child is told its job on standard input, one line of JSON, and answers on standard output in messages of
+//! [`wire`]. Its standard input stays open for as long as it may go on: where it closes, by a stop or because the parent
+//! died, the child ends early and keeps what it found. Whoever does not end is killed.
+
+mod child;
+mod confine;
+mod warden;
+pub mod wire;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::path::Path;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{RecvTimeoutError, SyncSender, sync_channel};
+use std::time::Duration;
+
+use canvass_protocol::answer::ScanRecord;
+use canvass_protocol::limits::{Cut, Limits};
+use canvass_protocol::scan::Scan;
+use canvass_tables::host::HostSpec;
+use serde::{Deserialize, Serialize};
+
+pub use child::child_main;
+
+/// The first argument with which a program is asked to be a scan's process.
 pub const ARGUMENT: &str = "--scan-in-cage";
+
+/// Scans of one action that run side by side; the rest wait their turn.
+const SCANS_AT_ONCE: usize = 8;
+/// Frames under way between the children and whoever takes the answer; more would only hold memory.
+const FRAMES_AHEAD: usize = 4;
+/// How often the caller's stop flag is looked at: an atomic cannot be waited on.
+const STOP_FLAG_EVERY: Duration = Duration::from_millis(50);
+
+/// What a child is told.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Job {
+    pub host: HostSpec,
+    pub scan: Scan,
+    pub limits: Limits,
+    pub withheld: Vec<String>,
+    pub forbidden: Vec<String>,
+}
+
+/// Why there is no answer at all to a scan.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum CageError {
+    #[error("cannot start the scan's process: {0}")]
+    Start(String),
+    #[error("{0}")]
+    Failed(String),
+}
+
+/// One frame of one scan.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Frame {
+    /// Index of the scan in the action.
+    pub scan: u32,
+    pub rows: u64,
+    pub body: Vec<u8>,
+}
+
+enum Event {
+    Frame(Frame),
+    Ended(u32, Result<ScanRecord, CageError>),
+}
+
+/// Runs scans side by side, each in its own process of `program`, and hands their frames to `out` as they come.
+///
+/// Returns one record a scan, by its index; or the first reason why one of them could not run. `stop`, once set, and an
+/// error of `out` end the scans early.
+pub fn run(
+    program: &Path,
+    jobs: Vec<(u32, Job)>,
+    stop: &AtomicBool,
+    out: &mut dyn FnMut(Frame) -> io::Result<()>,
+) -> Result<BTreeMap<u32, ScanRecord>, CageError> {
+    let (alive, mut living) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)
+        .map(|(read, write)| (read, Some(write)))
+        .map_err(|error| CageError::Start(io::Error::from(error).to_string()))?;
+    let workers = jobs.len().min(SCANS_AT_ONCE);
+    let queue = Mutex::new(VecDeque::from(jobs));
+    let (events, mut taken) = (sync_channel(FRAMES_AHEAD), BTreeMap::new());
+    let (sender, receiver) = events;
+    std::thread::scope(|scope| {
+        for _ in 0..workers {
+            let (sender, queue, alive) = (sender.clone(), &queue, alive.as_fd());
+            scope.spawn(move || work(program, queue, alive, &sender));
+        }
+        drop(sender);
+        let mut receiver = Some(receiver);
+        let mut failure = None;
+        while let Some(events) = &receiver {
+            if stop.load(Ordering::Relaxed) {
+                living = None;
+            }
+            let event = match living {
+                Some(_) => events.recv_timeout(STOP_FLAG_EVERY),
+                None => events.recv().map_err(|_| RecvTimeoutError::Disconnected),
+            };
+            match event {
+                Ok(Event::Frame(frame)) => {
+                    if out(frame).is_err() {
+                        // Nobody takes the answer: children whose frames cannot be handed on are killed.
+                        living = None;
+                        receiver = None;
+                    }
+                }
+                Ok(Event::Ended(scan, Ok(record))) => {
+                    taken.insert(scan, record);
+                }
+                Ok(Event::Ended(_, Err(error))) => {
+                    failure.get_or_insert(error);
+                    living = None;
+                }
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => break,
+            }
+        }
+        failure.map_or(Ok(taken), Err)
+    })
+}
+
+/// Takes jobs until none is left; the death of `alive` stops them.
+fn work(program: &Path, queue: &Mutex<VecDeque<(u32, Job)>>, alive: BorrowedFd<'_>, events: &SyncSender<Event>) {
+    let next = || queue.lock().ok().and_then(|mut queue| queue.pop_front());
+    while let Some((scan, job)) = next() {
+        let ended = if warden::is_over(alive) {
+            Ok(ScanRecord { asked: true, cut: Some(Cut::Stopped), ..ScanRecord::default() })
+        } else {
+            let mut hand_on = |rows, body| events.send(Event::Frame(Frame { scan, rows, body })).is_ok();
+            warden::watch(program, &job, alive, &mut hand_on)
+        };
+        if events.send(Event::Ended(scan, ended)).is_err() {
+            return;
+        }
+    }
+}

@@ -1,1 +1,193 @@
-//! guard
+//! What decides on the endpoint whether an envelope runs: nine steps, in an order in which nothing is believed before it
+//! is verified and nothing is used up before all else is granted.
+
+use canvass_protocol::acl::Denied;
+use canvass_protocol::action::{Action, ActionError, Window};
+use canvass_protocol::envelope::{Envelope, EnvelopeError};
+use canvass_protocol::limits::{self, Limits};
+use canvass_protocol::openpgp::{Fingerprint, Keyring};
+use canvass_protocol::scan::Scan;
+use canvass_protocol::target::{self, Facts};
+use canvass_protocol::value::Truth;
+use canvass_tables::column::Class;
+use jiff::Timestamp;
+use std::collections::BTreeSet;
+
+use crate::journal::{Begun, Journal, JournalRefusal};
+use crate::policy::Policy;
+
+/// What the guard judges by.
+pub struct Guard<'a> {
+    pub policy: &'a Policy,
+    pub fleet: &'a str,
+    pub facts: &'a Facts,
+    pub journal: &'a dyn Journal,
+    pub now: Timestamp,
+}
+
+/// An action that may run: it is noted in the journal already.
+#[derive(Debug)]
+pub struct Accepted {
+    pub action: Action,
+    /// One a scan of the action, in its order; `None` where the scan's own target is not this agent.
+    pub permits: Vec<Option<Permit>>,
+    /// Clamped by policy.
+    pub limits: Limits,
+    pub begun: Begun,
+}
+
+/// What a scan may not see.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Permit {
+    /// Columns of the scan's table that are NULL for it.
+    pub withheld: Vec<String>,
+}
+
+/// Why an action does not run; its words are what the signed answer says.
+#[derive(Debug, thiserror::Error)]
+pub enum Refusal {
+    #[error(transparent)]
+    Size(#[from] EnvelopeError),
+    #[error("the policy of this agent cannot be read{}", reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default())]
+    PolicyUnreadable { reason: Option<String> },
+    #[error("no signature counts: {}", reasons(rejected))]
+    Signatures { rejected: Vec<String> },
+    #[error(transparent)]
+    Action(#[from] ActionError),
+    #[error("the action is for fleet `{named}`, which is not this agent's")]
+    Fleet { named: String },
+    #[error("the window opens at {from}; by this agent's clock it is {now}")]
+    NotYet { from: Timestamp, now: Timestamp },
+    #[error("the action expired at {until}; by this agent's clock it is {now}")]
+    Expired { until: Timestamp, now: Timestamp },
+    #[error("the window is {window_s} s long; this agent allows at most {max_s} s")]
+    WindowTooLong { window_s: i64, max_s: i64 },
+    #[error("this agent is not in the action's target")]
+    NotTarget,
+    #[error("module {module} is disabled by policy")]
+    Disabled { module: String },
+    #[error(transparent)]
+    Weight(#[from] Denied),
+    #[error(transparent)]
+    Journal(#[from] JournalRefusal),
+}
+
+fn reasons(rejected: &[String]) -> String {
+    if rejected.is_empty() { "the action is not signed".into() } else { rejected.join("; ") }
+}
+
+impl Guard<'_> {
+    /// Decides. What is refused is not used up; what is accepted never runs again.
+    pub fn admit(&self, envelope: &Envelope) -> Result<Accepted, Refusal> {
+        envelope.check_sizes()?;
+        let signers = check_signatures(&self.policy.keyring, envelope, self.now)?;
+        let action = parse(envelope, self.fleet)?;
+        check_window(action.window, self.now, self.policy.window_s_max)?;
+        check_target(&action, self.facts)?;
+        let permits = self.weigh(&action, &signers)?;
+        let begun = self.journal.begin(envelope.hash(), action.window, self.now)?;
+        let limits = action.limits.clamp(self.policy.ceiling);
+        Ok(Accepted { action, permits, limits, begun })
+    }
+
+    /// Weighs the distinct signers against every module that this agent is asked to use.
+    fn weigh(&self, action: &Action, signers: &BTreeSet<Fingerprint>) -> Result<Vec<Option<Permit>>, Refusal> {
+        let weigh = |scan: &Scan| {
+            if is_asked(scan, self.facts) { weigh_scan(self.policy, scan, signers).map(Some) } else { Ok(None) }
+        };
+        action.scans.iter().map(weigh).collect()
+    }
+}
+
+fn check_signatures(keyring: &Keyring, envelope: &Envelope, now: Timestamp) -> Result<BTreeSet<Fingerprint>, Refusal> {
+    let verdict = keyring.verify(envelope.payload.as_bytes(), &envelope.signatures, now);
+    if verdict.signers.is_empty() {
+        return Err(Refusal::Signatures { rejected: verdict.rejected });
+    }
+    Ok(verdict.signers)
+}
+
+fn parse(envelope: &Envelope, fleet: &str) -> Result<Action, Refusal> {
+    let action = Action::parse(envelope.payload.as_bytes())?;
+    if action.fleet != fleet {
+        return Err(Refusal::Fleet { named: action.fleet });
+    }
+    Ok(action)
+}
+
+fn check_window(window: Window, now: Timestamp, max_s: i64) -> Result<(), Refusal> {
+    let skew_ns = i128::from(limits::CLOCK_SKEW_S) * 1_000_000_000;
+    let (from_ns, until_ns, now_ns) = (window.from.as_nanosecond(), window.until.as_nanosecond(), now.as_nanosecond());
+    if now_ns + skew_ns < from_ns {
+        return Err(Refusal::NotYet { from: window.from, now });
+    }
+    if now_ns - skew_ns > until_ns {
+        return Err(Refusal::Expired { until: window.until, now });
+    }
+    if until_ns - from_ns > i128::from(max_s) * 1_000_000_000 {
+        let window_s = window.until.as_second() - window.from.as_second();
+        return Err(Refusal::WindowTooLong { window_s, max_s });
+    }
+    Ok(())
+}
+
+/// The server's words are unknown here, and only what is false refuses.
+fn check_target(action: &Action, facts: &Facts) -> Result<(), Refusal> {
+    match action.target().map(|target| target::evaluate(&target, facts, None)) {
+        Some(Truth::False) => Err(Refusal::NotTarget),
+        _ => Ok(()),
+    }
+}
+
+fn is_asked(scan: &Scan, facts: &Facts) -> bool {
+    scan.target.as_ref().is_none_or(|target| target::evaluate(target, facts, None) != Truth::False)
+}
+
+fn weigh_scan(policy: &Policy, scan: &Scan, signers: &BTreeSet<Fingerprint>) -> Result<Permit, Refusal> {
+    // A table that this version does not know is weighed under its own name; its process says that it cannot run.
+    let table = canvass_tables::find(&scan.table);
+    let module = table.map_or(scan.table.as_str(), |table| table.info().module);
+    if policy.disabled_modules.contains(module) {
+        return Err(Refusal::Disabled { module: module.to_owned() });
+    }
+    policy.acl.judge(module, signers)?;
+    let mut permit = Permit::default();
+    for column in used(scan) {
+        let Err(denied) = weigh_column(policy, module, &scan.table, column, signers) else { continue };
+        match table.and_then(|table| table.column(column)).map(|info| info.class) {
+            Some(Class::Sensitive) => permit.withheld.push(column.to_owned()),
+            _ => return Err(denied.into()),
+        }
+    }
+    let of_table = |name: &String| name.strip_prefix(&scan.table)?.strip_prefix('.').map(str::to_owned);
+    permit.withheld.extend(policy.withheld_columns.iter().filter_map(of_table));
+    permit.withheld.sort();
+    permit.withheld.dedup();
+    Ok(permit)
+}
+
+/// Weighs a column that has an entry of its own, as `module.column` or `table.column`.
+fn weigh_column(
+    policy: &Policy,
+    module: &str,
+    table: &str,
+    column: &str,
+    signers: &BTreeSet<Fingerprint>,
+) -> Result<(), Denied> {
+    let names = BTreeSet::from([format!("{module}.{column}"), format!("{table}.{column}")]);
+    names.iter().filter(|name| policy.acl.has_entry(name)).try_for_each(|name| policy.acl.judge(name, signers))
+}
+
+/// Every column that the scan's answer or filter names.
+fn used(scan: &Scan) -> BTreeSet<&str> {
+    let mut used: BTreeSet<&str> = scan.columns.iter().map(String::as_str).collect();
+    if let Some(filter) = &scan.filter {
+        filter.for_each_test(&mut |test| {
+            used.insert(&test.column);
+        });
+    }
+    used
+}
+
+#[cfg(test)]
+mod tests;

@@ -4,8 +4,13 @@
 //! whoever delivered the envelope.
 
 pub mod agent;
-pub mod cage;
+
 pub mod guard;
-pub mod identity;
-pub mod journal;
 pub mod policy;
+
+pub mod journal;
+
+pub mod cage;
+
+pub mod folder;
+pub mod identity;

@@ -2,22 +2,44 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
-use arrow::datatypes::SchemaRef;
-use arrow::record_batch::RecordBatch;
-use canvass_protocol::action::{Action, ActionHash};
-use canvass_protocol::answer::{Outcome, ScanRecord};
+use canvass_protocol::action::{Action, ActionHash, Window};
 use canvass_protocol::envelope::Envelope;
-use futures::Stream;
+use canvass_protocol::filter::{Filter, Is};
+use canvass_protocol::scan::Scan;
+use canvass_protocol::target::{self, Target};
+use canvass_protocol::value::{Truth, Value};
+use canvass_tables::Table;
+use datafusion::arrow::array::{RecordBatch, StringArray};
+use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use datafusion::datasource::MemTable;
+use datafusion::error::DataFusionError;
+use datafusion::execution::context::SQLOptions;
+use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
+use datafusion::logical_expr::registry::FunctionRegistry as _;
+use datafusion::physical_plan::{ExecutionPlan, execute_stream};
+use datafusion::prelude::SessionConfig;
+use datafusion::sql::parser::Statement;
+use datafusion::sql::sqlparser::ast;
+use futures::{Stream, StreamExt as _};
+use jiff::{SignedDuration, Timestamp};
+use uuid::Uuid;
 
+pub use crate::account::{Account, Entry, State};
+use crate::answers::{self, Follower};
 use crate::error::Error;
 use crate::fleet::{Endpoint, Fleet};
+use crate::provider::{EndpointTable, Scanning};
 use crate::settings::Settings;
+use crate::{catalog, dialect, exec, explain, functions, predicate, rewrite};
 
 /// One session at a fleet.
 pub struct Desk {
     fleet: Arc<dyn Fleet>,
     settings: Settings,
+    tables: &'static [&'static dyn Table],
+    state: SessionState,
 }
 
 /// A statement that was planned: what would be asked of whom. The plan that is shown is the plan that runs.
@@ -31,6 +53,15 @@ pub struct Planned {
     /// Columns of the result.
     pub schema: SchemaRef,
     pub kind: StatementKind,
+    plan: Option<Plan>,
+}
+
+/// The part of a plan that only the desk reads.
+struct Plan {
+    physical: Arc<dyn ExecutionPlan>,
+    state: SessionState,
+    /// One a scan of the action, in its order.
+    scans: Vec<Arc<dyn ExecutionPlan>>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,61 +80,323 @@ pub type Rows = Pin<Box<dyn Stream<Item = Result<RecordBatch, Error>> + Send>>;
 /// A statement under way.
 pub struct Running {
     pub rows: Rows,
+    /// Final once `rows` has ended.
     pub account: Arc<Account>,
 }
 
-/// What became of every endpoint asked; final once the rows have ended.
-#[derive(Debug, Default)]
-pub struct Account {
-    entries: std::sync::Mutex<Vec<Entry>>,
-}
-
-/// One endpoint's part in a statement.
-#[derive(Debug, Clone)]
-pub struct Entry {
-    pub endpoint: Endpoint,
-    /// `None` while nothing final has come.
-    pub outcome: Option<Outcome>,
-    /// One record a scan.
-    pub scans: Vec<ScanRecord>,
-    /// Rows received so far.
-    pub rows: u64,
-    /// What the desk itself found wrong with the answer: a signature, a malformed frame.
-    pub troubles: Vec<String>,
-}
-
-impl Account {
-    /// A copy of all entries, in order of host.
-    pub fn entries(&self) -> Vec<Entry> {
-        self.entries.lock().map(|entries| entries.clone()).unwrap_or_default()
-    }
-}
-
 impl Desk {
+    /// Opens a session at a fleet over all tables.
     pub fn new(fleet: Arc<dyn Fleet>, settings: Settings) -> Desk {
-        Desk { fleet, settings }
+        Desk::with_tables(fleet, settings, canvass_tables::TABLES)
+    }
+
+    /// Opens a session over chosen tables.
+    pub fn with_tables(fleet: Arc<dyn Fleet>, settings: Settings, tables: &'static [&'static dyn Table]) -> Desk {
+        Desk { fleet, settings, tables, state: session() }
     }
 
     pub fn settings(&self) -> &Settings {
         &self.settings
     }
 
+    /// The fleet's agents, as the table `agents` shows them.
+    pub fn endpoints(&self) -> Result<Vec<Endpoint>, Error> {
+        self.fleet.endpoints()
+    }
+
     /// Parses and plans one statement (no final `;` needed). Nothing is sent.
     pub async fn plan(&mut self, statement: &str) -> Result<Planned, Error> {
-        let _ = (statement, &self.fleet);
-        Err(Error::internal("not written yet"))
+        let mut parsed = dialect::parse(statement)?;
+        if self.set(&parsed)? {
+            return Ok(Planned::without_rows(StatementKind::Set));
+        }
+        let (kind, verbose) = explain_options(&parsed)?;
+        check_asks(&parsed)?;
+        let online_only = !rewrite::rewrite(&mut parsed, &|name| self.find(name));
+        if let Statement::Explain(explain) = parsed {
+            parsed = *explain.statement;
+        }
+        let endpoints = self.fleet.endpoints()?;
+        let scanning = Scanning { statement: statement.to_owned(), options: self.settings.options, online_only };
+        let (state, physical) = self
+            .physical(parsed, &endpoints, scanning)
+            .await
+            .map_err(|error| Error::from_datafusion(&error, statement))?;
+        let scans = exec::scans(&physical);
+        let known = endpoints.len();
+        let (action, asked) = self.action(statement, &scans, endpoints)?;
+        let explanation = explain::explain(action.as_ref(), asked.len(), known, &physical, verbose);
+        let schema = match kind {
+            StatementKind::Explain => explanation_schema(),
+            _ => physical.schema(),
+        };
+        let action = action.filter(|_| kind == StatementKind::Query);
+        Ok(Planned { action, asked, explanation, schema, kind, plan: Some(Plan { physical, state, scans }) })
     }
 
     /// Runs a plan with its signed action; `None` where the plan has no action.
+    ///
+    /// Needs a tokio runtime. Dropping the rows stops the fleet.
     pub async fn run(&self, planned: Planned, envelope: Option<Envelope>) -> Result<Running, Error> {
-        let _ = (planned, envelope);
-        Err(Error::internal("not written yet"))
+        let Some(plan) = planned.plan.filter(|_| planned.kind == StatementKind::Query) else {
+            return explanation_rows(&planned.explanation);
+        };
+        let account = Arc::new(Account::new(planned.asked.clone()));
+        let follower = match (planned.action, envelope) {
+            (None, _) => {
+                // Nobody is asked: opening the feeds and dropping their other end gives scans without rows.
+                plan.scans.iter().filter_map(exec::as_fleet).for_each(|scan| drop(scan.open()));
+                None
+            }
+            (Some(action), Some(envelope)) if envelope.payload.as_bytes() == action.to_bytes() => {
+                Some(self.ask(&action, envelope, &planned.asked, &plan, &account)?)
+            }
+            (Some(_), _) => return Err(Error::internal("the action was not signed, or another one was")),
+        };
+        let rows =
+            execute_stream(plan.physical, plan.state.task_ctx()).map_err(|error| Error::from_datafusion(&error, ""))?;
+        let rows = rows.map(|batch| batch.map_err(|error| Error::from_datafusion(&error, "")));
+        Ok(Running { rows: settled(Box::pin(rows), follower), account })
     }
 
     /// Splits a text into statements at `;`, minding quotes and comments; the flag says whether the last one ended.
     pub fn split(text: &str) -> (Vec<String>, bool) {
-        (vec![text.to_owned()], true)
+        dialect::split(text)
     }
+
+    fn find(&self, name: &str) -> Option<&'static dyn Table> {
+        self.tables.iter().copied().find(|table| table.info().name == name)
+    }
+
+    /// Carries out `SET canvass.x = y`; says whether the statement was one.
+    fn set(&mut self, statement: &Statement) -> Result<bool, Error> {
+        let Statement::Statement(inner) = statement else { return Ok(false) };
+        let ast::Statement::Set(set) = inner.as_ref() else { return Ok(false) };
+        let ast::Set::SingleAssignment { variable, values, .. } = set else {
+            return Err(Error::usage("write SET canvass.name = value"));
+        };
+        let name = variable.to_string().to_lowercase();
+        let Some(name) = name.strip_prefix("canvass.") else {
+            return Err(Error::usage(format!("there is no setting `{name}`")).hint("settings begin with `canvass.`"));
+        };
+        let value = match values.as_slice() {
+            [ast::Expr::Value(value)] => value.value.clone().into_string().unwrap_or_else(|| value.value.to_string()),
+            [other] => other.to_string(),
+            _ => return Err(Error::usage(format!("canvass.{name} takes one value"))),
+        };
+        self.settings.set(name, &value)?;
+        Ok(true)
+    }
+
+    /// The optimised physical plan, and the state it was made in.
+    async fn physical(
+        &self,
+        statement: Statement,
+        endpoints: &[Endpoint],
+        scanning: Scanning,
+    ) -> Result<(SessionState, Arc<dyn ExecutionPlan>), DataFusionError> {
+        let text = scanning.statement.clone();
+        let mut state = self.state.clone();
+        state.config_mut().set_extension(Arc::new(scanning));
+        state.mark_start_execution();
+        let schema = state.schema_for_ref(catalog::AGENTS)?;
+        for table in self.tables {
+            let name = table.info().name;
+            if !schema.table_exist(name) {
+                schema.register_table(name.to_owned(), Arc::new(EndpointTable::new(*table)))?;
+            }
+        }
+        let agents = catalog::agents_batch(endpoints)?;
+        schema.deregister_table(catalog::AGENTS)?;
+        let agents = MemTable::try_new(agents.schema(), vec![vec![agents]])?;
+        schema.register_table(catalog::AGENTS.to_owned(), Arc::new(agents))?;
+
+        let logical = state.statement_to_plan(statement).await?;
+        SQLOptions::new()
+            .with_allow_ddl(false)
+            .with_allow_dml(false)
+            .with_allow_statements(false)
+            .verify_plan(&logical)?;
+        let logical = predicate::check(logical, &text)?;
+        let physical = state.create_physical_plan(&logical).await?;
+        Ok((state, physical))
+    }
+
+    /// The action of a plan's scans and the endpoints it goes to; none where there is nobody to ask.
+    fn action(
+        &self,
+        statement: &str,
+        scans: &[Arc<dyn ExecutionPlan>],
+        endpoints: Vec<Endpoint>,
+    ) -> Result<(Option<Action>, Vec<Endpoint>), Error> {
+        let mut wanted: Vec<Scan> = scans.iter().filter_map(exec::as_fleet).map(|leaf| leaf.scan.clone()).collect();
+        for scan in &mut wanted {
+            freeze(&mut scan.target, &endpoints);
+        }
+        if wanted.is_empty() {
+            return Ok((None, Vec::new()));
+        }
+        let asked: Vec<Endpoint> = endpoints
+            .into_iter()
+            .filter(|endpoint| wanted.iter().any(|scan| is_meant_for(&scan.target, endpoint)))
+            .collect();
+        if asked.is_empty() {
+            return Ok((None, asked));
+        }
+        let from = Timestamp::now();
+        let expire = i64::try_from(self.settings.expire_s).unwrap_or(i64::MAX);
+        let until = from
+            .checked_add(SignedDuration::from_secs(expire))
+            .map_err(|_| Error::usage("canvass.expire is too far away"))?;
+        let action = Action::new(
+            self.fleet.name().to_owned(),
+            Uuid::now_v7(),
+            statement.trim().to_owned(),
+            Window { from, until },
+            self.settings.limits,
+            wanted,
+        );
+        action.check().map_err(|error| Error::usage(error.to_string()))?;
+        Ok((Some(action), asked))
+    }
+
+    fn ask(
+        &self,
+        action: &Action,
+        envelope: Envelope,
+        asked: &[Endpoint],
+        plan: &Plan,
+        account: &Arc<Account>,
+    ) -> Result<Following, Error> {
+        let scans = plan.scans.iter().filter_map(exec::as_fleet).zip(&action.scans);
+        let scans = scans.map(|(leaf, scan)| answers::Scan {
+            answer: leaf.answer_schema(),
+            planned: leaf.schema(),
+            feed: leaf.open(),
+            meant_for: asked.iter().map(|endpoint| is_meant_for(&scan.target, endpoint)).collect(),
+        });
+        let hash = envelope.hash();
+        let follower = Follower::new(&action.fleet, hash, asked, account.clone(), scans.collect())?;
+        let ids = asked.iter().map(|endpoint| endpoint.facts.id.clone()).collect();
+        let deliveries = self.fleet.ask(envelope, ids)?;
+        let until = self.settings.wait_s.map(|wait| tokio::time::Instant::now() + Duration::from_secs(wait));
+        Ok(tokio::spawn(follower.follow(self.fleet.clone(), deliveries, until)))
+    }
+}
+
+type Following = tokio::task::JoinHandle<()>;
+
+/// The rows, ending only when the account is final.
+fn settled(rows: Rows, following: Option<Following>) -> Rows {
+    Box::pin(futures::stream::unfold((Some(rows), following), |(rows, mut following)| async move {
+        if let Some(mut inner) = rows
+            && let Some(item) = inner.next().await
+        {
+            return Some((item, (Some(inner), following)));
+        }
+        // The rows are dropped by now, which is how the follower learns that nobody reads on.
+        if let Some(following) = following.take()
+            && following.await.is_err()
+        {
+            return Some((Err(Error::internal("following the answers failed")), (None, None)));
+        }
+        None
+    }))
+}
+
+/// Whether an endpoint is among those a target means, as far as the desk knows.
+fn is_meant_for(target: &Target, endpoint: &Endpoint) -> bool {
+    target.as_ref().is_none_or(|filter| target::evaluate(filter, &endpoint.facts, Some(&endpoint.words)) == Truth::True)
+}
+
+/// A target on the server's word about addresses becomes a list of agents: no agent can check what it does not know.
+fn freeze(target: &mut Target, endpoints: &[Endpoint]) {
+    let mut on_words = false;
+    if let Some(filter) = target {
+        filter.for_each_test(&mut |test| on_words |= test.column == "public_ip");
+    }
+    if on_words {
+        let meant = endpoints.iter().filter(|endpoint| is_meant_for(target, endpoint));
+        let ids = meant.map(|endpoint| Value::Text(endpoint.facts.id.clone())).collect();
+        *target = Some(Filter::test("id", Is::In(ids)));
+    }
+}
+
+fn explain_options(statement: &Statement) -> Result<(StatementKind, bool), Error> {
+    let Statement::Explain(explain) = statement else { return Ok((StatementKind::Query, false)) };
+    if explain.options.analyze {
+        return Err(Error::usage("EXPLAIN ANALYZE is not in this version").hint("run the statement and read `.hosts`"));
+    }
+    Ok((StatementKind::Explain, explain.options.verbose))
+}
+
+/// Only questions are planned; whatever would make or change something is refused by name.
+fn check_asks(statement: &Statement) -> Result<(), Error> {
+    use ast::Statement::{
+        ExplainTable, Query, ShowCatalogs, ShowColumns, ShowDatabases, ShowFunctions, ShowSchemas, ShowTables,
+        ShowVariable,
+    };
+    match statement {
+        Statement::Explain(explain) => check_asks(&explain.statement),
+        Statement::Statement(inner) => match inner.as_ref() {
+            Query(_)
+            | ExplainTable { .. }
+            | ShowCatalogs { .. }
+            | ShowColumns { .. }
+            | ShowDatabases { .. }
+            | ShowFunctions { .. }
+            | ShowSchemas { .. }
+            | ShowTables { .. }
+            | ShowVariable { .. } => Ok(()),
+            _ => Err(not_a_question(statement)),
+        },
+        _ => Err(not_a_question(statement)),
+    }
+}
+
+fn not_a_question(statement: &Statement) -> Error {
+    let text = statement.to_string();
+    let verb = text.split_whitespace().next().unwrap_or_default().to_uppercase();
+    Error::usage(format!("`{verb}` is not a question; nothing is made or changed here"))
+        .hint("ask with SELECT, WITH, VALUES, EXPLAIN, SHOW or DESCRIBE; change settings with SET canvass.…")
+}
+
+fn explanation_schema() -> SchemaRef {
+    Arc::new(Schema::new(vec![Field::new("plan", DataType::Utf8, false)]))
+}
+
+fn explanation_rows(explanation: &str) -> Result<Running, Error> {
+    let lines = Arc::new(StringArray::from_iter_values(explanation.lines()));
+    let batch =
+        RecordBatch::try_new(explanation_schema(), vec![lines]).map_err(|error| Error::internal(error.to_string()))?;
+    Ok(Running { rows: Box::pin(futures::stream::iter([Ok(batch)])), account: Arc::default() })
+}
+
+impl Planned {
+    fn without_rows(kind: StatementKind) -> Planned {
+        let schema = Arc::new(Schema::empty());
+        Planned { action: None, asked: Vec::new(), explanation: String::new(), schema, kind, plan: None }
+    }
+}
+
+/// DataFusion set up for us: our functions, plain strings, spans for carets, `information_schema`.
+fn session() -> SessionState {
+    let mut config = SessionConfig::new()
+        .with_information_schema(true)
+        .with_default_catalog_and_schema("canvass", "public")
+        .with_create_default_catalog_and_schema(true)
+        // The same everywhere, so that one statement has one plan whoever explains it.
+        .with_target_partitions(4);
+    let options = config.options_mut();
+    options.sql_parser.collect_spans = true;
+    options.sql_parser.map_string_types_to_utf8view = false;
+    options.execution.time_zone = Some("+00:00".into());
+    let mut state = SessionStateBuilder::new_with_default_features().with_config(config).build();
+    for function in functions::all() {
+        // Registering returns the function it replaces, of which there is none.
+        let _ = state.register_udf(function);
+    }
+    state
 }
 
 /// The hash that names an action to people and agents alike.

@@ -2,8 +2,26 @@
 //!
 //! **Invariant:** this crate knows no terminal, no HTTP and no keys on disk. It is the only one that links DataFusion.
 
-pub mod error;
-pub mod fleet;
-pub mod settings;
-
 pub mod desk;
+
+mod dialect;
+mod rewrite;
+
+pub mod catalog;
+mod provider;
+
+mod functions;
+mod predicate;
+
+mod lower;
+
+mod exec;
+mod explain;
+
+pub mod fleet;
+
+mod account;
+mod answers;
+
+pub mod error;
+pub mod settings;

@@ -5,10 +5,11 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
-use crate::filter::Filter;
+use crate::filter::{Filter, Is, PlaceError};
 use crate::limits::{self, Limits};
 use crate::scan::Scan;
 use crate::strict::{self, Kind, StrictError};
+use crate::value::Value;
 
 /// What an agent is asked to do. Its bytes are signed, and it *is* the SHA-256 of its bytes.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -67,6 +68,12 @@ pub enum ActionError {
     FilterTooDeep { table: String, depth: usize },
     #[error("the filter of `{table}` has {tests} tests; at most {max} are allowed", max = limits::FILTER_TESTS_MAX)]
     FilterTooLong { table: String, tests: usize },
+    #[error("the filter of `{table}` names the set `{set}`, which the scan does not carry")]
+    NoSet { table: String, set: String },
+    #[error("the scan of `{table}` holds a number that is not finite")]
+    NotFinite { table: String },
+    #[error("the scan of `{table}` holds a bad place: {error}; {hint}", hint = error.hint)]
+    Place { table: String, error: PlaceError },
     #[error("the window ends before it begins")]
     EmptyWindow,
     #[error("`{member}` is not known to this version")]
@@ -132,6 +139,29 @@ fn check_scan(scan: &Scan) -> Result<(), ActionError> {
         if tests > limits::FILTER_TESTS_MAX {
             return Err(ActionError::FilterTooLong { table: scan.table.clone(), tests });
         }
+        let mut checked = Ok(());
+        filter.for_each_test(&mut |test| {
+            if checked.is_ok() {
+                checked = check_test(&test.is, scan);
+            }
+        });
+        checked?;
     }
-    Ok(())
+    scan.sets.values().try_for_each(|values| check_values(values, scan))
+}
+
+/// Checks what could be signed but not read back, or read but not answered.
+fn check_test(is: &Is, scan: &Scan) -> Result<(), ActionError> {
+    let table = || scan.table.clone();
+    match is {
+        Is::InSet(set) if !scan.sets.contains_key(set) => Err(ActionError::NoSet { table: table(), set: set.clone() }),
+        Is::In(values) => check_values(values, scan),
+        Is::Under(place) => place.check().map_err(|error| ActionError::Place { table: table(), error }),
+        _ => is.comparison().map_or(Ok(()), |(_, value)| check_values(std::slice::from_ref(value), scan)),
+    }
+}
+
+fn check_values(values: &[Value], scan: &Scan) -> Result<(), ActionError> {
+    let finite = values.iter().all(|value| !matches!(value, Value::Float(number) if !number.is_finite()));
+    if finite { Ok(()) } else { Err(ActionError::NotFinite { table: scan.table.clone() }) }
 }

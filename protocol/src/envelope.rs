@@ -52,9 +52,9 @@ impl Envelope {
         crate::strict::to_bytes(self)
     }
 
+    /// Reads an envelope and checks its bounds.
     pub fn parse(bytes: &[u8]) -> Result<Envelope, EnvelopeError> {
-        let max = limits::ACTION_BYTES_MAX * 2 + limits::SIGNATURES_MAX * limits::SIGNATURE_BYTES_MAX * 2;
-        if bytes.len() > max {
+        if bytes.len() > limits::ENVELOPE_BYTES_MAX {
             return Err(EnvelopeError::PayloadTooLong { bytes: bytes.len() });
         }
         let envelope: Envelope =

@@ -1,5 +1,8 @@
 //! The predicates a scan or a target may hold, and how they combine in three-valued logic.
 
+use std::net::IpAddr;
+
+use ipnet::{IpNet, Ipv4Net};
 use serde::{Deserialize, Serialize};
 
 use crate::value::{Truth, Value};
@@ -62,11 +65,32 @@ pub struct Pattern {
 
 /// The right side of UNDER, which decides what UNDER means.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[serde(rename_all = "snake_case", try_from = "WrittenPlace")]
 pub enum Place {
     /// An absolute folder without a trailing slash (but `/` itself), and without `.` or `..`.
     Folder(String),
-    Network(ipnet::IpNet),
+    /// Without host bits, and never of IPv4-mapped IPv6 addresses, which are IPv4.
+    Network(IpNet),
+}
+
+/// A place as it stands in an action, before it is known to be one.
+#[derive(Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum WrittenPlace {
+    Folder(String),
+    Network(IpNet),
+}
+
+impl TryFrom<WrittenPlace> for Place {
+    type Error = PlaceError;
+
+    fn try_from(written: WrittenPlace) -> Result<Place, PlaceError> {
+        let place = match written {
+            WrittenPlace::Folder(folder) => Place::Folder(folder),
+            WrittenPlace::Network(network) => Place::Network(network),
+        };
+        place.check().map(|()| place)
+    }
 }
 
 impl Filter {
@@ -148,13 +172,22 @@ impl Place {
             }
             return Ok(Place::Folder(format!("/{}", parts.join("/"))));
         }
-        if let Ok(address) = text.parse::<std::net::IpAddr>() {
+        if let Ok(address) = text.parse::<IpAddr>() {
             return Ok(Place::Network(address.to_canonical().into()));
         }
-        match text.parse::<ipnet::IpNet>() {
+        match text.parse::<IpNet>().map(unmapped) {
             Ok(network) if network.addr() == network.network() => Ok(Place::Network(network)),
             Ok(network) => Err(error(format!("host bits are set; the network is '{}'", network.trunc()))),
             Err(_) => Err(error("write a folder such as '/home' or a network such as '10.0.0.0/8'".into())),
+        }
+    }
+
+    /// Checks that a place is written as [`Place::parse`] writes it; a hostile desk may have written another.
+    pub fn check(&self) -> Result<(), PlaceError> {
+        let text = self.to_string();
+        match Place::parse(&text)? {
+            place if place == *self => Ok(()),
+            meant => Err(PlaceError { text, hint: format!("write '{meant}'") }),
         }
     }
 
@@ -166,10 +199,17 @@ impl Place {
                 Some(text.strip_prefix(folder.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with('/')))
             }
             Place::Network(network) => {
-                text.parse::<std::net::IpAddr>().ok().map(|address| network.contains(&address.to_canonical()))
+                text.parse::<IpAddr>().ok().map(|address| network.contains(&address.to_canonical()))
             }
         }
     }
+}
+
+/// A network of IPv4-mapped addresses as the IPv4 network it means; every other as it is.
+fn unmapped(network: IpNet) -> IpNet {
+    let IpNet::V6(v6) = network else { return network };
+    let v4 = v6.addr().to_ipv4_mapped().zip(v6.prefix_len().checked_sub(96));
+    v4.and_then(|(address, prefix)| Ipv4Net::new(address, prefix).ok()).map_or(network, IpNet::V4)
 }
 
 impl std::fmt::Display for Place {

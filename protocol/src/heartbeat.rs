@@ -5,6 +5,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::answer::{agent_id, verify};
+use crate::limits;
 use crate::strict::{self, Kind, StrictError};
 use crate::target::Facts;
 
@@ -37,6 +38,8 @@ pub struct SignedHeartbeat {
 pub enum HeartbeatError {
     #[error(transparent)]
     Format(#[from] StrictError),
+    #[error("the heartbeat has {bytes} bytes; at most {max} are allowed", max = limits::HEARTBEAT_BYTES_MAX)]
+    TooLong { bytes: usize },
     #[error("the heartbeat's signature does not verify")]
     Signature,
     #[error("the heartbeat's id is not the hash of its key")]
@@ -64,6 +67,9 @@ impl Heartbeat {
 impl SignedHeartbeat {
     /// Verifies signature, fleet and identity.
     pub fn verify(&self, fleet: &str) -> Result<Heartbeat, HeartbeatError> {
+        if self.statement.len() > limits::HEARTBEAT_BYTES_MAX {
+            return Err(HeartbeatError::TooLong { bytes: self.statement.len() });
+        }
         let heartbeat: Heartbeat = strict::from_bytes(Kind::Heartbeat, self.statement.as_bytes())?;
         verify(&heartbeat.key, self.statement.as_bytes(), &self.signature).ok_or(HeartbeatError::Signature)?;
         if heartbeat.fleet != fleet {

@@ -7,6 +7,7 @@ pub mod value;
 
 pub mod filter;
 pub mod matcher;
+mod words;
 
 pub mod scan;
 pub mod target;

@@ -8,19 +8,27 @@ pub const ACTION_BYTES_MAX: usize = 4 << 20;
 pub const SIGNATURES_MAX: usize = 8;
 /// One armored signature: RSA 4096 with notations needs about 2 kB.
 pub const SIGNATURE_BYTES_MAX: usize = 16 << 10;
+/// A whole envelope: within a JSON string each byte of a payload or an armor may become two, and a little is around them.
+pub const ENVELOPE_BYTES_MAX: usize = 2 * (ACTION_BYTES_MAX + SIGNATURES_MAX * SIGNATURE_BYTES_MAX) + 1024;
+/// A revocation somebody hands in: a whole certificate with many signatures fits.
+pub const REVOCATION_BYTES_MAX: usize = 256 << 10;
 /// Scans of one action.
 pub const SCANS_MAX: usize = 64;
-/// Nesting of one filter; evaluation recurses.
-pub const FILTER_DEPTH_MAX: usize = 64;
+/// Nesting of one filter; evaluation recurses, and JSON, which nests two deep for each, is read to 128.
+pub const FILTER_DEPTH_MAX: usize = 48;
 /// Tests of one filter, sets not counted.
 pub const FILTER_TESTS_MAX: usize = 20_000;
 /// Compiled size of one regular expression.
 pub const REGEX_BYTES_MAX: usize = 10 << 20;
 /// One frame's bytes as carried; a frame is verified whole before it is opened.
 pub const FRAME_BYTES_MAX: usize = 4 << 20;
+/// One signed statement of an answer: a final record with its troubles.
+pub const STATEMENT_BYTES_MAX: usize = 4 << 20;
+/// One heartbeat: facts with many tags and addresses fit.
+pub const HEARTBEAT_BYTES_MAX: usize = 64 << 10;
 /// Troubles listed in one scan's record; the rest is a count.
 pub const TROUBLES_MAX: usize = 100;
-/// Bytes of one trouble's path or reason.
+/// Bytes of one trouble's path or reason, and of an outcome's reason.
 pub const TROUBLE_TEXT_BYTES_MAX: usize = 1024;
 /// Two clocks that differ by this much still understand each other, in seconds.
 pub const CLOCK_SKEW_S: i64 = 120;

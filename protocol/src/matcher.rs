@@ -40,6 +40,18 @@ pub enum Comparison {
 }
 
 impl Comparison {
+    /// The operator as SQL writes it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Comparison::Equal => "=",
+            Comparison::NotEqual => "<>",
+            Comparison::Less => "<",
+            Comparison::LessOrEqual => "<=",
+            Comparison::Greater => ">",
+            Comparison::GreaterOrEqual => ">=",
+        }
+    }
+
     /// Whether `order`, of the column to the constant, satisfies the comparison.
     pub fn holds(self, order: std::cmp::Ordering) -> bool {
         match self {
@@ -123,24 +135,38 @@ pub fn compile(pattern: &Pattern) -> Result<Regex, PatternError> {
         .map_err(|error| PatternError { pattern: pattern.pattern.clone(), reason: error.to_string() })
 }
 
-/// Compiles a LIKE pattern, anchored at both ends; `\` escapes.
+/// Compiles a LIKE pattern, which must fit the whole value; `\` escapes.
 pub fn compile_like(pattern: &Pattern) -> Result<Regex, PatternError> {
     compile(&Pattern { pattern: like_to_regex(&pattern.pattern), ignore_case: pattern.ignore_case })
 }
 
-/// Translates a LIKE pattern into an anchored regular expression in which `.` matches line ends too.
+/// Translates a LIKE pattern into a regular expression that fits the whole value, line ends included.
+///
+/// A `%` at either end is said by leaving out the anchor, which lets the regex engine look for what stands between.
 pub fn like_to_regex(pattern: &str) -> String {
-    let mut regex = String::from("(?s)^");
+    let mut regex = String::from("(?s)");
+    let pattern = match pattern.strip_prefix('%') {
+        Some(rest) => rest,
+        None => {
+            regex.push('^');
+            pattern
+        }
+    };
+    let mut open_end = pattern.is_empty() && !regex.ends_with('^');
     let mut characters = pattern.chars();
     while let Some(character) = characters.next() {
+        open_end = character == '%' && characters.as_str().is_empty();
         match character {
+            '%' if open_end => {}
             '%' => regex.push_str(".*"),
             '_' => regex.push('.'),
             '\\' => regex.push_str(&regex::escape(characters.next().unwrap_or('\\').encode_utf8(&mut [0; 4]))),
             other => regex.push_str(&regex::escape(other.encode_utf8(&mut [0; 4]))),
         }
     }
-    regex.push('$');
+    if !open_end {
+        regex.push('$');
+    }
     regex
 }
 

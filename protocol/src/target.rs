@@ -1,5 +1,6 @@
 //! Which agents a scan is for, and the one evaluator that desk, server and agent share.
 
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
@@ -85,11 +86,43 @@ impl Status {
 /// `None` is every agent.
 pub type Target = Option<Filter>;
 
-/// Evaluates a target on an agent's facts; the server's words are unknown where they are not given.
+/// Evaluates a target on an agent's facts: `True` where it is asked, `False` where it is not, `Unknown` where that
+/// hangs on the server's words and they are not given.
 ///
-/// A test that names no fact, or that does not fit a fact, is unknown.
+/// Inside, SQL's three-valued logic holds: a test of a fact that is NULL (a tag the agent does not carry), that names
+/// no fact, or that does not fit one, is unknown, and in the end what is not true is not asked. The server's words, not
+/// given, could be anything; so a guard refuses `False` and nothing else.
 pub fn evaluate(target: &Filter, facts: &Facts, words: Option<&ServerWords>) -> Truth {
-    target.evaluate(&mut |test| evaluate_test(test, facts, words))
+    match range(target, facts, words) {
+        (Truth::True, _) => Truth::True,
+        (_, Truth::True) => Truth::Unknown,
+        _ => Truth::False,
+    }
+}
+
+/// The least and the greatest truth that a target can have over all words of the server that are not given.
+fn range(target: &Filter, facts: &Facts, words: Option<&ServerWords>) -> (Truth, Truth) {
+    let fold = |parts: &[Filter], start: Truth, combine: fn(Truth, Truth) -> Truth| {
+        parts.iter().fold((start, start), |(least, greatest), part| {
+            let (low, high) = range(part, facts, words);
+            (combine(least, low), combine(greatest, high))
+        })
+    };
+    match target {
+        Filter::All(parts) => fold(parts, Truth::True, Truth::and),
+        Filter::Any(parts) => fold(parts, Truth::False, Truth::or),
+        Filter::Not(inner) => {
+            let (least, greatest) = range(inner, facts, words);
+            (greatest.negate(), least.negate())
+        }
+        Filter::Test(test) if words.is_none() && is_own_fact(&test.column) == Some(false) => {
+            (Truth::False, Truth::True)
+        }
+        Filter::Test(test) => {
+            let truth = evaluate_test(test, facts, words);
+            (truth, truth)
+        }
+    }
 }
 
 /// Whether a column of a target is stated by the agent itself, `None` where no such fact exists.
@@ -117,13 +150,18 @@ fn evaluate_test(test: &Test, facts: &Facts, words: Option<&ServerWords>) -> Tru
         "kernel" => text(facts.kernel.as_deref()),
         "version" => text(Some(&facts.version)),
         "started_at" => time(Some(facts.started_at)),
-        "addresses" => facts
-            .addresses
-            .iter()
-            .fold(Truth::False, |truth, address| truth.or(test_text(&test.is, Some(&address.to_string())))),
+        // A list: true where one of them is.
+        "addresses" => match TextMatcher::new(&test.is) {
+            Ok(Some(matcher)) => facts
+                .addresses
+                .iter()
+                .fold(Truth::False, |truth, address| truth.or(matcher.test(Some(&address.to_canonical().to_string())))),
+            _ => Truth::Unknown,
+        },
         "status" => words.map_or(Truth::Unknown, |words| text(Some(words.status.as_str()))),
         "heartbeat_at" => words.map_or(Truth::Unknown, |words| time(Some(words.heartbeat_at))),
-        "public_ip" => words.map_or(Truth::Unknown, |words| text(words.public_ip.map(|ip| ip.to_string()).as_deref())),
+        "public_ip" => words
+            .map_or(Truth::Unknown, |words| text(words.public_ip.map(|ip| ip.to_canonical().to_string()).as_deref())),
         column => match column.strip_prefix("tags.") {
             Some(key) => text(facts.tags.get(key).map(String::as_str)),
             None => Truth::Unknown,
@@ -147,15 +185,12 @@ fn test_time(is: &Is, value: Option<Timestamp>) -> Truth {
         Value::TimestampNs(other) => Some(ns.cmp(other)),
         _ => None,
     };
+    if let Some((comparison, value)) = is.comparison() {
+        return against(value).map(|order| comparison.holds(order)).into();
+    }
     match is {
-        Is::Equal(value) => against(value).map(|order| order.is_eq()).into(),
-        Is::NotEqual(value) => against(value).map(|order| order.is_ne()).into(),
-        Is::Less(value) => against(value).map(|order| order.is_lt()).into(),
-        Is::LessOrEqual(value) => against(value).map(|order| order.is_le()).into(),
-        Is::Greater(value) => against(value).map(|order| order.is_gt()).into(),
-        Is::GreaterOrEqual(value) => against(value).map(|order| order.is_ge()).into(),
         Is::In(values) => {
-            values.iter().fold(Truth::False, |truth, value| truth.or(against(value).map(|order| order.is_eq()).into()))
+            values.iter().fold(Truth::False, |truth, value| truth.or(against(value).map(Ordering::is_eq).into()))
         }
         _ => Truth::Unknown,
     }

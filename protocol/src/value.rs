@@ -1,6 +1,8 @@
 //! The constants that filters compare columns with.
 
-use serde::{Deserialize, Serialize};
+use serde::de::Error;
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::value::RawValue;
 
 /// One typed constant, as it stands in a signed action.
 ///
@@ -11,7 +13,8 @@ use serde::{Deserialize, Serialize};
 pub enum Value {
     Text(String),
     Integer(i64),
-    Float(f64),
+    /// Finite: JSON has no other numbers.
+    Float(#[serde(deserialize_with = "exact_float")] f64),
     Boolean(bool),
     /// Nanoseconds since 1970-01-01T00:00:00Z.
     TimestampNs(i64),
@@ -23,7 +26,7 @@ impl std::fmt::Display for Value {
         match self {
             Value::Text(text) => write!(f, "'{}'", text.replace('\'', "''")),
             Value::Integer(number) => write!(f, "{number}"),
-            Value::Float(number) => write!(f, "{number}"),
+            Value::Float(number) => write!(f, "{number:?}"),
             Value::Boolean(truth) => write!(f, "{truth}"),
             Value::TimestampNs(ns) => match jiff::Timestamp::from_nanosecond(i128::from(*ns)) {
                 Ok(at) => write!(f, "'{at}'"),
@@ -33,8 +36,22 @@ impl std::fmt::Display for Value {
     }
 }
 
+/// Reads a number to the last bit: the endpoint compares with what the desk signed (serde_json alone may be one off).
+fn exact_float<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
+    let text = Box::<RawValue>::deserialize(deserializer)?;
+    match text.get().parse::<f64>() {
+        Ok(number) if number.is_finite() => Ok(number),
+        _ => Err(D::Error::custom(format!(
+            "`{}` is not a finite number",
+            text.get().chars().take(40).collect::<String>()
+        ))),
+    }
+}
+
 /// A truth of SQL's three-valued logic.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+///
+/// Ordered False < Unknown < True: AND is the lesser and OR the greater.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Truth {
     False,
     Unknown,
@@ -43,16 +60,11 @@ pub enum Truth {
 
 impl Truth {
     pub fn and(self, other: Truth) -> Truth {
-        use Truth::{False, True, Unknown};
-        match (self, other) {
-            (False, _) | (_, False) => False,
-            (True, True) => True,
-            _ => Unknown,
-        }
+        self.min(other)
     }
 
     pub fn or(self, other: Truth) -> Truth {
-        self.negate().and(other.negate()).negate()
+        self.max(other)
     }
 
     pub fn negate(self) -> Truth {

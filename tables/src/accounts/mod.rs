@@ -2,3 +2,16 @@
 
 pub mod groups;
 pub mod users;
+
+use crate::engine::Collector;
+
+pub(crate) const PASSWD: &str = "/etc/passwd";
+pub(crate) const GROUP: &str = "/etc/group";
+
+/// Notes what is wrong with one of the two files, for whoever shows names from it.
+pub(crate) fn note_troubles<R>(collector: &mut Collector<'_, R>, file: &str) {
+    let host = collector.host;
+    for (path, reason) in host.accounts().troubles.iter().filter(|(path, _)| path == file) {
+        collector.trouble(Some(path), reason.as_str());
+    }
+}

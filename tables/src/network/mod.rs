@@ -1,3 +1,5 @@
 //! Tables of the module `network`.
 
+mod sockets;
+
 pub mod netstat;

@@ -1,13 +1,184 @@
-//! Table `processes`.
+//! Table `processes`: what runs on a host, as its `/proc` tells.
 
 use std::ops::ControlFlow;
 
+use canvass_protocol::answer::Trouble;
+use procfs_core::process::Stat;
+
+use super::proc;
+use crate::accounts;
+use crate::column::{Cell, Column, Kind};
+use crate::engine::Collector;
+use crate::host::Host;
 use crate::table::{Declared, TableInfo};
 
-pub struct Process;
+/// A process, without its threads.
+pub struct Process {
+    pid: u32,
+    stat: Stat,
+    started_ns: Option<i64>,
+    uid: Option<u32>,
+    effective_uid: Option<u32>,
+    gid: Option<u32>,
+    memory_bytes: Option<u64>,
+}
 
 pub static PROCESSES: Declared<Process> = Declared {
-    info: TableInfo { name: "processes", module: "processes", about: "", bound: None, live: false, example: "" },
-    columns: &[],
-    collect: |_| ControlFlow::Continue(()),
+    info: TableInfo {
+        name: "processes",
+        module: "processes",
+        about: "Running processes, kernel threads included, one row each",
+        bound: None,
+        live: false,
+        example: "SELECT host, pid, user, path FROM processes WHERE deleted AND uid = 0",
+    },
+    columns: &[
+        Column::field("pid", Kind::Integer, "Number of the process", |p| p.pid.into()),
+        Column::field("parent_pid", Kind::Integer, "Process that started or adopted it; 0 is the kernel", |p| {
+            i64::from(p.stat.ppid).into()
+        }),
+        Column::field("name", Kind::Text, "Short name that the process gives itself, 15 bytes for programs", |p| {
+            p.stat.comm.as_str().into()
+        }),
+        Column::<Process>::field(
+            "state",
+            Kind::Text,
+            "State in ps's letters: R runs, S sleeps, D waits for a device, Z zombie, T stopped, I idle",
+            |p| p.stat.state.to_string().into(),
+        )
+        .values(&["R", "S", "D", "Z", "T", "t", "I", "X"]),
+        Column::probe("path", Kind::Text, "Program file; NULL for kernel threads and zombies", |p, host| {
+            Ok(executable(p, host)?.map(|(path, _)| path).into())
+        }),
+        Column::probe(
+            "deleted",
+            Kind::Boolean,
+            "Whether the program file was removed since the start; NULL where `path` is",
+            |p, host| Ok(executable(p, host)?.map(|(_, deleted)| deleted).into()),
+        ),
+        Column::<Process>::read(
+            "command_line",
+            Kind::Text,
+            "Arguments joined by spaces; NULL for kernel threads and zombies",
+            |p, host| Ok(proc::text(host, p.pid, "cmdline")?.as_deref().and_then(command_line).into()),
+        )
+        .sensitive(),
+        Column::probe(
+            "working_directory",
+            Kind::Text,
+            "Folder in which the process works; NULL for zombies",
+            |p, host| Ok(link(p, host, "cwd")?.into()),
+        ),
+        Column::field("uid", Kind::Integer, "User who started it (the real one)", |p| p.uid.into()),
+        Column::read("user", Kind::Text, "Name of `uid` in /etc/passwd", |p, host| {
+            Ok(p.uid.and_then(|uid| host.user_name(uid)).map(str::to_owned).into())
+        }),
+        Column::field("gid", Kind::Integer, "Group who started it (the real one)", |p| p.gid.into()),
+        Column::field("effective_uid", Kind::Integer, "User whose rights it has", |p| p.effective_uid.into()),
+        Column::field("started_at", Kind::Timestamp, "Start, to about a second", |p| {
+            p.started_ns.map_or(Cell::Null, Cell::Timestamp)
+        }),
+        Column::field("threads", Kind::Integer, "Number of its threads", |p| p.stat.num_threads.into()),
+        Column::field(
+            "memory_bytes",
+            Kind::Integer,
+            "Memory it holds in RAM, in bytes; NULL for kernel threads and zombies",
+            |p| p.memory_bytes.into(),
+        ),
+        Column::field(
+            "cpu_time_ms",
+            Kind::Integer,
+            "Processor time used so far, user and system, in milliseconds",
+            |p| p.stat.utime.saturating_add(p.stat.stime).checked_mul(1000 / proc::TICKS_PER_SECOND).into(),
+        ),
+        Column::field("terminal", Kind::Text, "Terminal that controls it, e.g. pts/0; NULL without one", |p| {
+            terminal(&p.stat).into()
+        }),
+    ],
+    collect,
 };
+
+fn collect(collector: &mut Collector<'_, Process>) -> ControlFlow<()> {
+    let host = collector.host;
+    let pids = note(collector, proc::pids(host)).unwrap_or_default();
+    let boot_ns = if collector.wants("started_at") { note(collector, proc::boot_ns(host)) } else { None };
+    if collector.wants("user") {
+        accounts::note_troubles(collector, accounts::PASSWD);
+    }
+    let status_wanted =
+        ["uid", "user", "gid", "effective_uid", "memory_bytes"].iter().any(|name| collector.wants(name));
+    for pid in pids {
+        collector.go_on()?;
+        let Some(stat) = note(collector, proc::stat(host, pid)).flatten() else { continue };
+        let status = if status_wanted { note(collector, proc::text(host, pid, "status")).flatten() } else { None };
+        let ids = |key, index| id(status.as_deref()?, key, index);
+        collector.row(Process {
+            pid,
+            started_ns: boot_ns.and_then(|boot| started_ns(boot, stat.starttime)),
+            uid: ids("Uid", 0),
+            effective_uid: ids("Uid", 1),
+            gid: ids("Gid", 0),
+            memory_bytes: status.as_deref().and_then(|status| proc::kilobytes(status, "VmRSS")),
+            stat,
+        })?;
+    }
+    ControlFlow::Continue(())
+}
+
+/// Keeps what was read, and passes on what went wrong.
+fn note<T>(collector: &mut Collector<'_, Process>, result: Result<T, Trouble>) -> Option<T> {
+    result.map_err(|trouble| collector.trouble(trouble.subject.as_deref(), trouble.reason)).ok()
+}
+
+/// A link of the process's own, as text; `None` where there is none, as for kernel threads, or no longer.
+fn link(process: &Process, host: &Host, file: &str) -> Result<Option<String>, Trouble> {
+    let path = proc::path_of(process.pid, file);
+    match host.read_link(&path) {
+        Ok(target) => Ok(Some(target.to_string_lossy().into_owned())),
+        Err(error) if proc::gone(&error) => Ok(None),
+        Err(error) => Err(proc::trouble(&path, &error)),
+    }
+}
+
+/// The program's path, and whether the kernel says that it was removed.
+fn executable(process: &Process, host: &Host) -> Result<Option<(String, bool)>, Trouble> {
+    let Some(path) = link(process, host, "exe")? else { return Ok(None) };
+    match path.strip_suffix(" (deleted)") {
+        // A file may really be called so, and only a removed one has no name left.
+        Some(before) if !still_there(process, host) => Ok(Some((before.to_owned(), true))),
+        _ => Ok(Some((path, false))),
+    }
+}
+
+/// Whether the program file that the process runs still has a name somewhere.
+fn still_there(process: &Process, host: &Host) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    let file = host.open_file(&proc::path_of(process.pid, "exe")).ok().flatten();
+    file.and_then(|file| file.metadata().ok()).is_some_and(|metadata| metadata.nlink() > 0)
+}
+
+fn command_line(bytes: &str) -> Option<String> {
+    let arguments = bytes.trim_end_matches('\0');
+    (!arguments.is_empty()).then(|| arguments.replace('\0', " "))
+}
+
+fn id(status: &str, key: &str, index: usize) -> Option<u32> {
+    proc::number(proc::value(status, key)?.split_ascii_whitespace().nth(index)?)
+}
+
+fn started_ns(boot_ns: i64, ticks: u64) -> Option<i64> {
+    let since = i64::try_from(ticks).ok()?.checked_mul(1_000_000_000 / proc::TICKS_PER_SECOND as i64)?;
+    boot_ns.checked_add(since)
+}
+
+/// Names the terminals that people log in on; numbers as in the kernel's `devices.txt`.
+fn terminal(stat: &Stat) -> Option<String> {
+    match stat.tty_nr() {
+        (major @ 136..=143, minor) => Some(format!("pts/{}", (major - 136) * 256 + minor)),
+        (4, minor @ 0..64) => Some(format!("tty{minor}")),
+        (4, minor) => Some(format!("ttyS{}", minor - 64)),
+        (5, 1) => Some("console".into()),
+        (229, minor) => Some(format!("hvc{minor}")),
+        _ => None,
+    }
+}

@@ -1,3 +1,4 @@
 //! Tables of the module `system`.
 
+#[allow(clippy::module_inception, reason = "a table is in the file of its name")]
 pub mod system;

@@ -1,0 +1,64 @@
+//! What a scan's process gives up before it reads its job, and again before it scans.
+//!
+//! The I/O class follows from niceness: Linux gives a nice process a low best-effort priority. The idle class has a
+//! system call of its own, which no safe wrapper offers; seccomp, Landlock and dropping root are not here either.
+
+use std::io;
+use std::os::fd::RawFd;
+
+use canvass_protocol::limits::Limits;
+use rustix::process::{Resource, Rlimit, Signal, getrlimit, setrlimit};
+
+/// Behind whatever the endpoint does for its user.
+const NICENESS: i32 = 10;
+/// What the program itself and the allocator's slack need beside the scan's own memory.
+const MEMORY_BASE_BYTES: u64 = 64 << 20;
+/// What one thread's stack and arena need, which count whether touched or not; a walk has a thread a core.
+const MEMORY_THREAD_BYTES: u64 = 4 << 20;
+/// How long after the scan's own CPU limit the kernel ends it, in seconds.
+const CPU_GRACE_S: u64 = 2;
+
+/// Gives up inherited descriptors, new privileges, core dumps, written files, and life without the parent.
+pub fn enter() -> io::Result<()> {
+    close_inherited()?;
+    rustix::thread::set_no_new_privs(true)?;
+    rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
+    rustix::process::chdir("/")?;
+    limit(Resource::Core, 0, 0)?;
+    limit(Resource::Fsize, 0, 0)?;
+    // It may be nicer already, and then stays so.
+    if rustix::process::getpriority_process(None)? < NICENESS {
+        rustix::process::setpriority_process(None, NICENESS)?;
+    }
+    Ok(())
+}
+
+/// Takes on the limits of a scan, as a backstop to the engine's own.
+pub fn bound(limits: &Limits) -> io::Result<()> {
+    let threads = std::thread::available_parallelism().map_or(1, |threads| threads.get() as u64);
+    let base = MEMORY_BASE_BYTES.saturating_add(threads.saturating_mul(MEMORY_THREAD_BYTES));
+    let memory = limits.memory_bytes.saturating_add(base);
+    limit(Resource::Data, memory, memory)?;
+    let cpu_s = (limits.cpu_ms / 1000).saturating_add(CPU_GRACE_S);
+    limit(Resource::Cpu, cpu_s, cpu_s.saturating_add(1))
+}
+
+/// Lowers a limit; never raises one that the system set lower.
+fn limit(resource: Resource, soft: u64, hard: u64) -> io::Result<()> {
+    let now = getrlimit(resource);
+    let least = |wanted: u64, present: Option<u64>| Some(present.map_or(wanted, |present| present.min(wanted)));
+    let maximum = least(hard, now.maximum);
+    Ok(setrlimit(resource, Rlimit { current: least(soft, now.current), maximum })?)
+}
+
+fn close_inherited() -> io::Result<()> {
+    let mut inherited: Vec<RawFd> = Vec::new();
+    for entry in std::fs::read_dir("/proc/self/fd")? {
+        inherited.extend(entry?.file_name().to_str().and_then(|name| name.parse::<RawFd>().ok()));
+    }
+    for descriptor in inherited.into_iter().filter(|descriptor| *descriptor > 2) {
+        // The listing's own descriptor is among them and gone already.
+        let _ = nix::unistd::close(descriptor);
+    }
+    Ok(())
+}

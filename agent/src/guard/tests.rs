@@ -1,0 +1,313 @@
+use std::collections::BTreeMap;
+
+use canvass_protocol::acl::Acl;
+use canvass_protocol::filter::{Filter, Is, Pattern};
+use canvass_protocol::limits::CLOCK_SKEW_S;
+use canvass_protocol::openpgp::{KeyFile, Signer};
+use canvass_protocol::target::Mode;
+use canvass_protocol::value::Value;
+use canvass_tables::Table;
+use jiff::SignedDuration;
+use uuid::Uuid;
+
+use super::*;
+use crate::journal::MemoryJournal;
+
+const FLEET: &str = "acme";
+
+struct Bench {
+    alice: KeyFile,
+    bob: KeyFile,
+    stranger: KeyFile,
+    policy: Policy,
+    facts: Facts,
+    journal: MemoryJournal,
+    now: Timestamp,
+}
+
+impl Bench {
+    /// A guard of fleet `acme` on Linux; `acl` is TOML in which `ALICE` and `BOB` are fingerprints.
+    fn new(acl: &str) -> Bench {
+        let now = Timestamp::now();
+        let key = |name| KeyFile::generate(name, None, now - SignedDuration::from_hours(24)).unwrap();
+        let (alice, bob, stranger) = (key("alice"), key("bob"), key("stranger"));
+        let mut policy = Policy::read(std::path::Path::new("/nonexistent/agent.toml"), &[]).unwrap();
+        for known in [&alice, &bob] {
+            policy.keyring.add(known.public_armor().unwrap().as_bytes());
+        }
+        let acl = acl.replace("ALICE", &alice.fingerprint().0).replace("BOB", &bob.fingerprint().0);
+        policy.acl = Acl::from_toml(&acl);
+        let facts = Facts {
+            id: "1".repeat(64),
+            name: "web-1".into(),
+            mode: Mode::Daemon,
+            os: "linux".into(),
+            arch: "x86_64".into(),
+            os_version: None,
+            kernel: None,
+            version: "1".into(),
+            tags: BTreeMap::new(),
+            addresses: Vec::new(),
+            started_at: now,
+        };
+        Bench { alice, bob, stranger, policy, facts, journal: MemoryJournal::default(), now }
+    }
+
+    fn sign(&self, action: &Action, keys: &[&KeyFile]) -> Envelope {
+        self.sign_bytes(&action.to_bytes(), keys)
+    }
+
+    fn sign_bytes(&self, bytes: &[u8], keys: &[&KeyFile]) -> Envelope {
+        let signatures = keys.iter().map(|key| key.sign(bytes, self.now).unwrap()).collect();
+        Envelope { payload: String::from_utf8(bytes.to_vec()).unwrap(), signatures }
+    }
+
+    fn admit(&self, envelope: &Envelope) -> Result<Accepted, Refusal> {
+        let guard =
+            Guard { policy: &self.policy, fleet: FLEET, facts: &self.facts, journal: &self.journal, now: self.now };
+        guard.admit(envelope)
+    }
+
+    /// Admits alice's action; the refusal's words where there is one.
+    fn say(&self, action: &Action) -> String {
+        self.say_of(&self.sign(action, &[&self.alice]))
+    }
+
+    fn say_of(&self, envelope: &Envelope) -> String {
+        self.admit(envelope).map_or_else(|refusal| refusal.to_string(), |_| "accepted".into())
+    }
+
+    fn window(&self, from_s: i64, until_s: i64) -> Window {
+        let at = |seconds| self.now + SignedDuration::from_secs(seconds);
+        Window { from: at(from_s), until: at(until_s) }
+    }
+
+    fn action(&self, scans: Vec<Scan>) -> Action {
+        let id = Uuid::now_v7();
+        Action::new(FLEET.into(), id, "SELECT …".into(), self.window(0, 300), Limits::default(), scans)
+    }
+}
+
+const ANYBODY: &str = "[acl.default]\nminimum_weight = 1\n\
+    [acl.default.investigators.alice]\nfingerprint = 'ALICE'\nweight = 1\n\
+    [acl.default.investigators.bob]\nfingerprint = 'BOB'\nweight = 1\n";
+
+fn scan(table: &str) -> Scan {
+    Scan {
+        table: table.into(),
+        target: None,
+        columns: Vec::new(),
+        filter: None,
+        limit: None,
+        aggregate: None,
+        order: None,
+        sets: BTreeMap::new(),
+        options: canvass_protocol::scan::Options::default(),
+    }
+}
+
+fn fact(column: &str, value: &str) -> Filter {
+    Filter::test(column, Is::Equal(Value::Text(value.into())))
+}
+
+fn targeted(table: &str, target: Filter) -> Scan {
+    Scan { target: Some(target), ..scan(table) }
+}
+
+fn content_scan() -> Scan {
+    let pattern = Pattern { pattern: "x".into(), ignore_case: false };
+    Scan { filter: Some(Filter::Not(Box::new(Filter::test("content", Is::Matches(pattern))))), ..scan("files") }
+}
+
+#[test]
+fn sizes_come_first() {
+    let bench = Bench::new(ANYBODY);
+    let mut envelope = bench.sign(&bench.action(vec![scan("users")]), &[&bench.alice]);
+    envelope.signatures = vec![envelope.signatures[0].clone(); limits::SIGNATURES_MAX + 1];
+    assert!(matches!(bench.admit(&envelope), Err(Refusal::Size(EnvelopeError::TooManySignatures { .. }))));
+    let payload = "x".repeat(limits::ACTION_BYTES_MAX + 1);
+    let long = Envelope { payload, signatures: Vec::new() };
+    assert!(matches!(bench.admit(&long), Err(Refusal::Size(EnvelopeError::PayloadTooLong { .. }))));
+}
+
+#[test]
+fn signatures_are_verified_before_anything_is_parsed() {
+    let bench = Bench::new(ANYBODY);
+    let action = bench.action(vec![scan("users")]);
+    let good = bench.sign(&action, &[&bench.alice]);
+    let altered = Envelope { payload: good.payload.replace("SELECT", "SELECt"), ..good.clone() };
+    let unsigned = Envelope { signatures: Vec::new(), ..good.clone() };
+    let garbage = Envelope { signatures: vec!["nonsense".into()], ..good.clone() };
+    let stranger = bench.sign(&action, &[&bench.stranger]);
+    let nonsense = Envelope { payload: "nonsense".into(), ..good.clone() };
+    for envelope in [&altered, &unsigned, &garbage, &stranger, &nonsense] {
+        let said = bench.say_of(envelope);
+        assert!(said.starts_with("no signature counts: "), "{said}");
+    }
+    assert_eq!(bench.say_of(&unsigned), "no signature counts: the action is not signed");
+    assert_eq!(bench.say_of(&good), "accepted", "no refusal used it up");
+}
+
+#[test]
+fn what_was_signed_is_parsed_strictly() {
+    let bench = Bench::new(ANYBODY);
+    let text = String::from_utf8(bench.action(vec![scan("users")]).to_bytes()).unwrap();
+    let cases = [
+        ("nonsense".into(), "not a canvass `action/1`"),
+        (text.replace("action/1", "login/1"), "not a canvass `action/1`"),
+        (text.replace("action/1", "action/2"), "not a canvass `action/1`"),
+        (text.replace("\"id\":", "\"more\":1,\"id\":"), "unknown field `more`"),
+        (text.replace("\"scans\":", "\"fleet\":\"acme\",\"scans\":"), "duplicate field `fleet`"),
+        (text.replace("\"scans\":", "\"every_s\":60,\"scans\":"), "`every_s` is not known"),
+        (
+            bench.action(Vec::new()).to_bytes().iter().map(|byte| char::from(*byte)).filter(char::is_ascii).collect(),
+            "no scan",
+        ),
+    ];
+    for (bytes, expected) in cases {
+        let said = bench.say_of(&bench.sign_bytes(bytes.as_bytes(), &[&bench.alice]));
+        assert!(said.contains(expected), "{expected}: {said}");
+    }
+    let mut other = bench.action(vec![scan("users")]);
+    other.fleet = "evil".into();
+    assert_eq!(bench.say(&other), "the action is for fleet `evil`, which is not this agent's");
+}
+
+#[test]
+fn the_window_is_judged_with_skew_and_ceiling() {
+    let mut bench = Bench::new(ANYBODY);
+    bench.policy.window_s_max = 1000;
+    let cases = [
+        (0, 300, "accepted"),
+        (CLOCK_SKEW_S, 300, "accepted"),
+        (CLOCK_SKEW_S + 1, 300, "the window opens at"),
+        (-300, -CLOCK_SKEW_S, "accepted"),
+        (-300, -CLOCK_SKEW_S - 1, "the action expired at"),
+        (0, 1000, "accepted"),
+        (0, 1001, "the window is 1001 s long; this agent allows at most 1000 s"),
+        (0, -1, "the window ends before it begins"),
+    ];
+    for (from_s, until_s, expected) in cases {
+        let mut action = bench.action(vec![scan("users")]);
+        action.window = bench.window(from_s, until_s);
+        let said = bench.say(&action);
+        assert!(said.starts_with(expected), "{from_s} to {until_s}: {said}");
+    }
+}
+
+#[test]
+fn the_target_is_judged_on_own_facts() {
+    let bench = Bench::new(ANYBODY);
+    let or = |a, b| Filter::Any(vec![a, b]);
+    let cases = [
+        (fact("os", "linux"), true),
+        (fact("os", "macos"), false),
+        (fact("status", "online"), true),
+        (fact("public_ip", "192.0.2.1"), true),
+        (Filter::All(vec![fact("status", "online"), fact("name", "db-1")]), false),
+        (or(fact("status", "online"), fact("name", "db-1")), true),
+        (Filter::Not(Box::new(fact("name", "web-1"))), false),
+        (fact("nothing", "known"), false),
+        (fact("tags.team", "a"), false),
+    ];
+    for (target, expected) in cases {
+        let said = bench.say(&bench.action(vec![targeted("users", target.clone())]));
+        let words = if expected { "accepted" } else { "this agent is not in the action's target" };
+        assert_eq!(said, words, "{target:?}");
+    }
+}
+
+#[test]
+fn a_scan_that_is_for_others_is_not_asked_and_not_weighed() {
+    let mut bench = Bench::new(ANYBODY);
+    bench.policy.disabled_modules.insert(module_of("files"));
+    let action = bench.action(vec![targeted("files", fact("os", "macos")), scan("users")]);
+    let accepted = bench.admit(&bench.sign(&action, &[&bench.alice])).unwrap();
+    assert_eq!(accepted.permits, [None, Some(Permit::default())]);
+}
+
+fn module_of(table: &str) -> String {
+    canvass_tables::find(table).unwrap().info().module.to_owned()
+}
+
+#[test]
+fn distinct_signers_weigh_against_every_module() {
+    let entry = |name: &str, weight| format!("[acl.\"{name}\"]\nminimum_weight = {weight}\n");
+    let (files, users) = (module_of("files"), module_of("users"));
+    let needs_two = format!("{ANYBODY}{}", entry(&files, 2));
+    let content = format!("{ANYBODY}{}", entry(&format!("{files}.content"), 2));
+    type Case<'a> = (&'a str, Vec<Scan>, &'a [&'a str], String);
+    let lacks = |name: &str, who: &str| format!("{name} needs weight 2, signatures carry 1: {who}");
+    let cases: Vec<Case<'_>> = vec![
+        (&needs_two, vec![scan("users")], &["alice"], "accepted".into()),
+        (&needs_two, vec![scan("files")], &["alice"], lacks(&files, "alice")),
+        (&needs_two, vec![scan("users"), scan("files")], &["bob"], lacks(&files, "bob")),
+        (&needs_two, vec![scan("files")], &["alice", "alice"], lacks(&files, "alice")),
+        (&needs_two, vec![scan("files")], &["alice", "stranger"], lacks(&files, "alice")),
+        (&needs_two, vec![scan("files")], &["alice", "bob"], "accepted".into()),
+        (&content, vec![scan("files")], &["alice"], "accepted".into()),
+        (&content, vec![content_scan()], &["alice"], lacks(&format!("{files}.content"), "alice")),
+        (&content, vec![content_scan()], &["bob", "alice"], "accepted".into()),
+        ("", vec![scan("users")], &["alice"], format!("{users} has no entry in the policy, and there is no default")),
+        (ANYBODY, vec![scan("no_such_table")], &["alice"], "accepted".into()),
+    ];
+    for (acl, scans, signers, expected) in cases {
+        let bench = Bench::new(acl);
+        let key = |name: &&str| match *name {
+            "alice" => &bench.alice,
+            "bob" => &bench.bob,
+            _ => &bench.stranger,
+        };
+        let keys: Vec<&KeyFile> = signers.iter().map(key).collect();
+        assert_eq!(bench.say_of(&bench.sign(&bench.action(scans), &keys)), expected, "{signers:?} under {acl}");
+    }
+}
+
+#[test]
+fn a_half_signed_delivery_burns_nothing_and_a_run_is_never_repeated() {
+    let bench = Bench::new(&format!("{ANYBODY}[acl.\"{}\"]\nminimum_weight = 2\n", module_of("files")));
+    let action = bench.action(vec![scan("files")]);
+    let half = bench.sign(&action, &[&bench.alice]);
+    let whole = bench.sign(&action, &[&bench.bob, &bench.alice]);
+    for _ in 0..2 {
+        assert!(matches!(bench.admit(&half), Err(Refusal::Weight(_))));
+    }
+    let accepted = bench.admit(&whole).unwrap();
+    assert!(matches!(bench.admit(&whole), Err(Refusal::Journal(JournalRefusal::Running))));
+    bench.journal.end(accepted.begun, bench.now).unwrap();
+    assert!(matches!(bench.admit(&whole), Err(Refusal::Journal(JournalRefusal::AlreadyRun))));
+    let resigned = bench.sign(&action, &[&bench.alice, &bench.bob]);
+    assert!(matches!(bench.admit(&resigned), Err(Refusal::Journal(JournalRefusal::AlreadyRun))), "it is its bytes");
+    assert!(matches!(bench.admit(&half), Err(Refusal::Weight(_))), "weights come before the journal");
+}
+
+#[test]
+fn policy_disables_modules_withholds_columns_and_clamps_limits() {
+    let mut bench = Bench::new(ANYBODY);
+    bench.policy.disabled_modules.insert(module_of("files"));
+    assert_eq!(
+        bench.say(&bench.action(vec![scan("files")])),
+        format!("module {} is disabled by policy", module_of("files"))
+    );
+    bench.policy.withheld_columns.insert("users.name".into());
+    bench.policy.ceiling.rows = 7;
+    let accepted = bench.admit(&bench.sign(&bench.action(vec![scan("users")]), &[&bench.alice])).unwrap();
+    assert_eq!(accepted.permits, [Some(Permit { withheld: vec!["name".into()] })]);
+    assert_eq!(accepted.limits, Limits { rows: 7, ..Limits::default() });
+}
+
+#[test]
+fn sensitive_columns_are_withheld_from_signers_who_lack_the_weight() {
+    let sensitive = |table: &'static dyn Table| {
+        let column = table.columns().into_iter().find(|column| column.class == Class::Sensitive);
+        column.map(|column| (table.info().name, column.name))
+    };
+    let Some((table, column)) = canvass_tables::TABLES.iter().copied().find_map(sensitive) else { return };
+    let bench = Bench::new(&format!("{ANYBODY}[acl.\"{table}.{column}\"]\nminimum_weight = 2\n"));
+    let action = bench.action(vec![Scan { columns: vec![column.into()], ..scan(table) }]);
+    let accepted = bench.admit(&bench.sign(&action, &[&bench.alice])).unwrap();
+    assert_eq!(accepted.permits, [Some(Permit { withheld: vec![column.into()] })]);
+    let action = bench.action(vec![Scan { columns: vec![column.into()], ..scan(table) }]);
+    let accepted = bench.admit(&bench.sign(&action, &[&bench.alice, &bench.bob])).unwrap();
+    assert_eq!(accepted.permits, [Some(Permit::default())]);
+}

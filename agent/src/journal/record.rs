@@ -1,0 +1,143 @@
+//! The journal's lines: each carries a hash over all before it, so that an altered line shows.
+//!
+//! The first line is the tip, rewritten in place: how many lines there are at least, and the hash of the last of them. A
+//! file that lacks one of them was cut. Lines past the tip are whole or were never relied on.
+
+use canvass_protocol::action::ActionHash;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use super::{Entry, State};
+
+/// Hash of a line and of all lines before it.
+pub type Chain = [u8; 32];
+
+/// Where a journal ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Tip {
+    pub lines: u64,
+    pub chain: Chain,
+}
+
+/// One line after the tip; the first is a header, and no other is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum Record {
+    Header { agent: String, floor: Option<Timestamp>, lost_before: Option<Timestamp> },
+    Begun { hash: ActionHash, until: Timestamp, at: Timestamp },
+    Ended { hash: ActionHash, at: Timestamp },
+}
+
+/// A journal as read: what it says, where it ends, and how many bytes of it are whole.
+#[derive(Debug)]
+pub struct Read {
+    pub state: State,
+    pub tip: Tip,
+    pub bytes: u64,
+}
+
+/// Why a journal is not believed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Damage(pub &'static str);
+
+/// Bytes of the tip's line, its end included.
+pub const TIP_BYTES: usize = 16 + 1 + 64 + 1;
+
+impl Tip {
+    pub const START: Tip = Tip { lines: 0, chain: [0; 32] };
+
+    /// The tip's line; always [`TIP_BYTES`] long.
+    pub fn line(&self) -> String {
+        format!("{:016x} {}\n", self.lines, hex::encode(self.chain))
+    }
+
+    fn parse(line: &[u8]) -> Option<Tip> {
+        let (lines, chain) = std::str::from_utf8(line).ok()?.strip_suffix('\n')?.split_once(' ')?;
+        let lines = u64::from_str_radix(lines, 16).ok()?;
+        let chain = hex::decode(chain).ok()?.try_into().ok()?;
+        Some(Tip { lines, chain })
+    }
+
+    fn next(&self, json: &[u8]) -> Tip {
+        let chain = Sha256::new().chain_update(self.chain).chain_update(json).finalize().into();
+        Tip { lines: self.lines + 1, chain }
+    }
+}
+
+/// The line of a record, and the tip after it.
+pub fn line(record: &Record, tip: &Tip) -> (String, Tip) {
+    let json = serde_json::to_string(record).expect("records have text keys and finite numbers");
+    let tip = tip.next(json.as_bytes());
+    (format!("{} {json}\n", hex::encode(tip.chain)), tip)
+}
+
+/// A whole journal that says `state`.
+pub fn write(agent: &str, state: &State, at: Timestamp) -> String {
+    let header = Record::Header { agent: agent.to_owned(), floor: state.floor, lost_before: state.lost_before };
+    let entries = state.entries.iter().flat_map(|(hash, entry)| {
+        let begun = Record::Begun { hash: *hash, until: entry.until, at };
+        let ended = entry.ended.then_some(Record::Ended { hash: *hash, at });
+        std::iter::once(begun).chain(ended)
+    });
+    let (mut lines, mut tip) = (String::new(), Tip::START);
+    for record in std::iter::once(header).chain(entries) {
+        let (line, next) = line(&record, &tip);
+        lines.push_str(&line);
+        tip = next;
+    }
+    format!("{}{lines}", tip.line())
+}
+
+/// Reads the journal of an agent.
+pub fn read(bytes: &[u8], agent: &str) -> Result<Read, Damage> {
+    let (first, rest) = bytes.split_at_checked(TIP_BYTES).ok_or(Damage("it is cut short"))?;
+    let claimed = Tip::parse(first).ok_or(Damage("its first line is malformed"))?;
+    let mut read = Read { state: State::default(), tip: Tip::START, bytes: TIP_BYTES as u64 };
+    for line in rest.split_inclusive(|byte| *byte == b'\n') {
+        // What a crash left of an append that nobody relied on ends the journal; within the tip it is damage.
+        let Some((record, tip)) = parse_line(line, &read.tip) else { break };
+        apply(&mut read.state, record, read.tip.lines == 0, agent)?;
+        read.tip = tip;
+        read.bytes += line.len() as u64;
+        if tip.lines == claimed.lines && tip.chain != claimed.chain {
+            return Err(Damage("its lines are not those that were written"));
+        }
+    }
+    if read.tip.lines < claimed.lines.max(1) {
+        return Err(Damage("lines are missing or altered"));
+    }
+    Ok(read)
+}
+
+fn parse_line(line: &[u8], tip: &Tip) -> Option<(Record, Tip)> {
+    let (chain, json) = line.strip_suffix(b"\n")?.split_at_checked(65)?;
+    let next = tip.next(json);
+    if chain[..64] != *hex::encode(next.chain).as_bytes() || chain[64] != b' ' {
+        return None;
+    }
+    Some((serde_json::from_slice(json).ok()?, next))
+}
+
+fn apply(state: &mut State, record: Record, first: bool, agent: &str) -> Result<(), Damage> {
+    match record {
+        Record::Header { agent: of, floor, lost_before } if first => {
+            if of != agent {
+                return Err(Damage("it is another agent's"));
+            }
+            state.floor = floor;
+            state.lost_before = lost_before;
+        }
+        Record::Begun { hash, until, .. } if !first => {
+            state.entries.insert(hash, Entry { until, ended: false });
+        }
+        Record::Ended { hash, .. } if !first => {
+            // The entry may have been purged while it ran.
+            if let Some(entry) = state.entries.get_mut(&hash) {
+                entry.ended = true;
+            }
+        }
+        _ => return Err(Damage("its lines are out of order")),
+    }
+    Ok(())
+}

@@ -1,0 +1,201 @@
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::sync::Arc;
+
+use canvass_protocol::limits::CLOCK_SKEW_S;
+
+use super::*;
+use crate::folder::Folder;
+
+const AGENT: &str = "a1";
+
+fn at(seconds: i64) -> Timestamp {
+    Timestamp::from_second(1_800_000_000 + seconds).unwrap()
+}
+
+fn window(from: i64, until: i64) -> Window {
+    Window { from: at(from), until: at(until) }
+}
+
+fn hash(n: u16) -> ActionHash {
+    ActionHash::of(&n.to_be_bytes())
+}
+
+/// A folder that nobody else may enter.
+fn private() -> tempfile::TempDir {
+    tempfile::Builder::new().permissions(Permissions::from_mode(0o700)).tempdir().unwrap()
+}
+
+fn open(path: &Path, new: bool, now: i64) -> (FileJournal, Option<String>) {
+    let folder = Folder::open(path).unwrap();
+    let lock = folder.lock().unwrap();
+    FileJournal::open(&folder, &lock, AGENT, new, 0, at(now)).unwrap()
+}
+
+fn run(journal: &dyn Journal, n: u16, window: Window, now: i64) -> Result<(), JournalRefusal> {
+    let begun = journal.begin(hash(n), window, at(now))?;
+    journal.end(begun, at(now))
+}
+
+#[test]
+fn what_has_run_never_runs_again() {
+    let home = private();
+    let (file, memory) = (open(home.path(), true, 0).0, MemoryJournal::default());
+    let journals: [&dyn Journal; 2] = [&file, &memory];
+    for journal in journals {
+        run(journal, 1, window(0, 300), 0).unwrap();
+        run(journal, 2, window(0, 300), 0).unwrap();
+        assert_eq!(run(journal, 1, window(0, 300), 1), Err(JournalRefusal::AlreadyRun));
+    }
+    let (reopened, lost) = open(home.path(), false, 2);
+    assert_eq!(lost, None);
+    assert_eq!(run(&reopened, 1, window(0, 300), 2), Err(JournalRefusal::AlreadyRun));
+    run(&reopened, 3, window(0, 300), 2).unwrap();
+}
+
+#[test]
+fn what_was_begun_and_not_ended_is_running_and_then_interrupted() {
+    let home = private();
+    let (first, second) = (open(home.path(), true, 0).0, open(home.path(), false, 0).0);
+    let begun = first.begin(hash(1), window(0, 300), at(0)).unwrap();
+    assert_eq!(second.begin(hash(1), window(0, 300), at(0)).unwrap_err(), JournalRefusal::Running);
+    drop(begun);
+    for journal in [first, second, open(home.path(), false, 1).0] {
+        assert_eq!(journal.begin(hash(1), window(0, 300), at(1)).unwrap_err(), JournalRefusal::Interrupted);
+    }
+    let names: Vec<_> = fs::read_dir(home.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(names.len(), 2, "journal and lock only: {names:?}");
+}
+
+/// One way to spoil a journal, as bytes to bytes; `None` removes it.
+type Spoil = fn(Vec<u8>) -> Option<Vec<u8>>;
+
+#[test]
+fn a_spoilt_journal_refuses_what_opened_before() {
+    let cases: &[(&str, Spoil)] = &[
+        ("missing", |_| None),
+        ("empty", |_| Some(Vec::new())),
+        ("within the tip", |bytes| Some(bytes[..40].to_vec())),
+        ("tip only", |bytes| Some(bytes[..record::TIP_BYTES].to_vec())),
+        ("within the last line", |bytes| Some(bytes[..bytes.len() - 5].to_vec())),
+        ("last line gone", |bytes| {
+            let end = bytes[..bytes.len() - 1].iter().rposition(|byte| *byte == b'\n').unwrap();
+            Some(bytes[..=end].to_vec())
+        }),
+        ("one byte altered", |mut bytes| {
+            let place = bytes.len() - 40;
+            bytes[place] ^= 1;
+            Some(bytes)
+        }),
+        ("tip altered", |mut bytes| {
+            bytes[30] = if bytes[30] == b'0' { b'1' } else { b'0' };
+            Some(bytes)
+        }),
+        ("zeros", |bytes| Some(vec![0; bytes.len()])),
+        ("another agent's", |_| Some(record::write("a2", &State::default(), at(0)).into_bytes())),
+    ];
+    for (name, spoil) in cases {
+        for reopened in [true, false] {
+            let home = private();
+            let (mut journal, _) = open(home.path(), true, 0);
+            run(&journal, 1, window(0, 300), 0).unwrap();
+            // Its line is the last that the tip holds fast.
+            drop(journal.begin(hash(7), window(0, 300), at(0)).unwrap());
+            let path = home.path().join(FILE);
+            match spoil(fs::read(&path).unwrap()) {
+                Some(bytes) => fs::write(&path, bytes).unwrap(),
+                None => fs::remove_file(&path).unwrap(),
+            }
+            if reopened {
+                let (opened, lost) = open(home.path(), false, 10);
+                assert!(lost.is_some_and(|lost| lost.contains("made anew")), "{name}");
+                journal = opened;
+            }
+            let refused = Err(JournalRefusal::JournalLost { made_at: at(10) });
+            assert_eq!(run(&journal, 1, window(0, 300), 10), refused, "{name}");
+            assert_eq!(run(&journal, 2, window(9, 300), 11), refused, "{name}");
+            run(&journal, 3, window(10, 300), 11).unwrap();
+            let (again, lost) = open(home.path(), false, 12);
+            assert_eq!(lost, None, "{name}");
+            assert_eq!(run(&again, 1, window(0, 300), 12), refused, "{name}");
+        }
+    }
+}
+
+#[test]
+fn a_torn_append_is_forgotten() {
+    let home = private();
+    let (journal, _) = open(home.path(), true, 0);
+    run(&journal, 1, window(0, 300), 0).unwrap();
+    let path = home.path().join(FILE);
+    let mut bytes = fs::read(&path).unwrap();
+    bytes.extend_from_slice(b"0123 {\"begun\":{\"ha");
+    fs::write(&path, bytes).unwrap();
+    run(&journal, 2, window(0, 300), 1).unwrap();
+    for n in [1, 2] {
+        assert_eq!(run(&journal, n, window(0, 300), 2), Err(JournalRefusal::AlreadyRun));
+    }
+}
+
+#[test]
+fn purging_raises_a_floor_that_no_clock_lowers() {
+    let home = private();
+    let (journal, _) = open(home.path(), true, 0);
+    run(&journal, 1, window(0, 100), 0).unwrap();
+    run(&journal, 2, window(0, 100 + CLOCK_SKEW_S + 1), 0).unwrap();
+    let before = fs::metadata(home.path().join(FILE)).unwrap().len();
+    journal.purge(at(100 + CLOCK_SKEW_S + 1)).unwrap();
+    assert!(fs::metadata(home.path().join(FILE)).unwrap().len() < before);
+    let (journal, lost) = open(home.path(), false, 0);
+    assert_eq!(lost, None);
+    let below = |until| Err(JournalRefusal::BelowFloor { until: at(until), floor: at(100) });
+    assert_eq!(run(&journal, 1, window(0, 100), 0), below(100), "the clock was set back");
+    assert_eq!(run(&journal, 3, window(0, 99), 0), below(99));
+    assert_eq!(run(&journal, 2, window(0, 100 + CLOCK_SKEW_S + 1), 0), Err(JournalRefusal::AlreadyRun));
+    run(&journal, 3, window(0, 101), 0).unwrap();
+}
+
+#[test]
+fn many_expired_entries_are_purged_on_the_way() {
+    let home = private();
+    let (journal, _) = open(home.path(), true, 0);
+    let mut state = State::default();
+    for n in 0..300 {
+        state.entries.insert(hash(n), Entry { until: at(10), ended: true });
+    }
+    fs::write(home.path().join(FILE), record::write(AGENT, &state, at(0))).unwrap();
+    run(&journal, 999, window(1000, 1100), 1000).unwrap();
+    assert!(fs::metadata(home.path().join(FILE)).unwrap().len() < 1000);
+    assert!(matches!(run(&journal, 5, window(0, 10), 0), Err(JournalRefusal::BelowFloor { .. })));
+}
+
+#[test]
+fn an_action_is_not_begun_where_it_cannot_be_noted() {
+    let home = private();
+    let (journal, _) = open(home.path(), true, 0);
+    fs::remove_file(home.path().join(FILE)).unwrap();
+    fs::create_dir(home.path().join(FILE)).unwrap();
+    assert!(matches!(run(&journal, 1, window(0, 300), 0), Err(JournalRefusal::Unwritable(_))));
+}
+
+#[test]
+fn of_many_at_once_one_begins() {
+    let home = private();
+    open(home.path(), true, 0);
+    let path: Arc<Path> = home.path().into();
+    let begun: usize = std::thread::scope(|scope| {
+        let runners: Vec<_> = (0..8)
+            .map(|n| {
+                let path = Arc::clone(&path);
+                scope.spawn(move || {
+                    let (journal, _) = open(&path, false, 0);
+                    run(&journal, 100 + n, window(0, 300), 0).unwrap();
+                    run(&journal, 1, window(0, 300), 0).is_ok()
+                })
+            })
+            .collect();
+        runners.into_iter().map(|runner| usize::from(runner.join().unwrap())).sum()
+    });
+    assert_eq!(begun, 1);
+}

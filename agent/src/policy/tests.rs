@@ -1,0 +1,188 @@
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
+
+use canvass_protocol::openpgp::{KeyFile, Signer};
+use jiff::Timestamp;
+
+use super::*;
+
+struct Home {
+    folder: tempfile::TempDir,
+}
+
+impl Home {
+    fn new() -> Home {
+        let home = Home { folder: tempfile::tempdir().unwrap() };
+        fs::create_dir(home.keyring()).unwrap();
+        home
+    }
+
+    fn policy(&self) -> PathBuf {
+        self.folder.path().join("agent.toml")
+    }
+
+    fn keyring(&self) -> PathBuf {
+        self.folder.path().join("keyring")
+    }
+
+    fn write(&self, text: &str) -> &Home {
+        fs::write(self.policy(), text).unwrap();
+        fs::set_permissions(self.policy(), Permissions::from_mode(0o644)).unwrap();
+        self
+    }
+
+    fn add(&self, name: &str, bytes: &[u8], mode: u32) -> &Home {
+        let path = self.keyring().join(name);
+        fs::write(&path, bytes).unwrap();
+        fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
+        self
+    }
+
+    fn read(&self) -> Result<Policy, PolicyError> {
+        Policy::read(&self.policy(), &[self.keyring(), self.folder.path().join("missing")])
+    }
+}
+
+fn key(name: &str) -> KeyFile {
+    KeyFile::generate(name, None, Timestamp::now()).unwrap()
+}
+
+#[test]
+fn without_a_policy_every_certificate_weighs_one() {
+    let (home, alice) = (Home::new(), key("alice"));
+    home.add("alice.asc", alice.public_armor().unwrap().as_bytes(), 0o644);
+    let policy = home.read().unwrap();
+    let (signers, nobody) = (BTreeSet::from([alice.fingerprint()]), BTreeSet::new());
+    assert!(policy.acl.judge("files", &signers).is_ok());
+    assert!(policy.acl.judge("files", &nobody).is_err());
+    assert!(policy.troubles.is_empty());
+    assert_eq!(policy.window_s_max, limits::WINDOW_S_MAX);
+}
+
+#[test]
+fn a_whole_policy_is_read() {
+    let home = Home::new();
+    home.write(
+        "fleet = 'acme'\ndisabled_modules = ['files', 'later']\nforbidden_paths = ['/srv']\n\
+         withheld_columns = ['users.name', 'users.nope']\nwindow_s_max = 60\n[limits]\nrows = 5\ntime_ms = 7\n\
+         [acl.default]\nminimum_weight = 1\n[acl.files]\nminimum_weight = 0\n",
+    );
+    let policy = home.read().unwrap();
+    assert_eq!(policy.fleet.as_deref(), Some("acme"));
+    assert_eq!(policy.window_s_max, 60);
+    assert_eq!((policy.ceiling.rows, policy.ceiling.time_ms, policy.ceiling.bytes), (5, 7, u64::MAX));
+    assert_eq!(policy.forbidden_paths, ["/srv"]);
+    let troubles = policy.troubles.join("\n");
+    for expected in ["entry for `files` cannot be read", "disables `later`", "withholds `users.nope`"] {
+        assert!(troubles.contains(expected), "{expected}: {troubles}");
+    }
+    assert_eq!(policy.troubles.len(), 3, "{troubles}");
+}
+
+#[test]
+fn what_is_malformed_is_no_policy() {
+    let cases = [
+        ("fleet = ", "malformed"),
+        ("flet = 'acme'", "unknown field `flet`"),
+        ("[limits]\nrow = 1", "unknown field `row`"),
+        ("window_s_max = -1", "window_s_max"),
+        ("disabled_modules = 'files'", "disabled_modules"),
+        ("forbidden_paths = ['etc']", "`etc` is not absolute"),
+        ("acl = 1", "acl"),
+        ("fleet = 'a'\nfleet = 'b'", "duplicate"),
+    ];
+    for (text, expected) in cases {
+        let home = Home::new();
+        let error = home.write(text).read().unwrap_err().to_string();
+        assert!(error.contains("malformed policy") && error.contains(expected), "{text}: {error}");
+        assert!(!error.contains('\n'), "{error}");
+    }
+    let home = Home::new();
+    home.write("");
+    fs::write(home.policy(), [0xff, 0xfe]).unwrap();
+    assert!(home.read().unwrap_err().to_string().contains("not text"));
+}
+
+#[test]
+fn what_others_can_write_is_no_policy() {
+    type Spoil = fn(&Home);
+    let cases: [(&str, Spoil); 6] = [
+        ("file", |home| fs::set_permissions(home.policy(), Permissions::from_mode(0o666)).unwrap()),
+        ("file, by its group", |home| fs::set_permissions(home.policy(), Permissions::from_mode(0o664)).unwrap()),
+        ("its folder", |home| fs::set_permissions(home.folder.path(), Permissions::from_mode(0o777)).unwrap()),
+        ("keyring", |home| fs::set_permissions(home.keyring(), Permissions::from_mode(0o777)).unwrap()),
+        ("keyring is a file", |home| {
+            fs::remove_dir(home.keyring()).unwrap();
+            fs::write(home.keyring(), "").unwrap();
+        }),
+        ("folder in the file's place", |home| {
+            fs::remove_file(home.policy()).unwrap();
+            fs::create_dir(home.policy()).unwrap();
+        }),
+    ];
+    for (name, spoil) in cases {
+        let home = Home::new();
+        home.write("").read().unwrap();
+        spoil(&home);
+        let error = home.read().unwrap_err();
+        assert!(matches!(error, PolicyError::Folder(_)), "{name}: {error}");
+    }
+}
+
+#[test]
+fn a_fifo_is_no_policy_and_does_not_hang() {
+    let home = Home::new();
+    let made = rustix::fs::mknodat(
+        rustix::fs::CWD,
+        home.policy(),
+        rustix::fs::FileType::Fifo,
+        rustix::fs::Mode::from_raw_mode(0o600),
+        0,
+    );
+    made.unwrap();
+    assert!(matches!(home.read(), Err(PolicyError::Folder(FolderError::Kind { .. }))));
+}
+
+#[test]
+fn one_bad_certificate_is_skipped_and_reported() {
+    let (home, alice, bob) = (Home::new(), key("alice"), key("bob"));
+    home.add("0.asc", b"-----BEGIN PGP PUBLIC KEY BLOCK-----\n\nnonsense", 0o644);
+    home.add("alice.asc", alice.public_armor().unwrap().as_bytes(), 0o644);
+    home.add("bob.pgp", bob.public_armor().unwrap().as_bytes(), 0o666);
+    home.add("carol.txt", key("carol").public_armor().unwrap().as_bytes(), 0o644);
+    let policy = home.read().unwrap();
+    assert_eq!(policy.keyring.fingerprints().collect::<Vec<_>>(), [&alice.fingerprint()]);
+    assert_eq!(policy.troubles.len(), 2, "{:?}", policy.troubles);
+    assert!(policy.troubles[1].contains("writable by others"), "{:?}", policy.troubles);
+}
+
+#[test]
+fn mig_s_acl_is_read_as_well() {
+    let (home, alice) = (Home::new(), key("alice"));
+    let path = home.folder.path().join("acl.json");
+    let text = format!(
+        r#"{{"default":{{"minimumweight":2,"investigators":{{"alice":{{"fingerprint":"{}","weight":2}}}}}}}}"#,
+        alice.fingerprint()
+    );
+    fs::write(&path, text).unwrap();
+    fs::set_permissions(&path, Permissions::from_mode(0o644)).unwrap();
+    let policy = Policy::read(&path, &[]).unwrap();
+    assert!(policy.acl.judge("files", &BTreeSet::from([alice.fingerprint()])).is_ok());
+}
+
+#[test]
+fn a_change_is_in_force_at_once() {
+    let (home, alice) = (Home::new(), key("alice"));
+    let in_force = PolicyInForce::new(home.policy(), vec![home.keyring()]);
+    let first = in_force.get();
+    assert!(Arc::ptr_eq(&first, &in_force.get()), "nothing changed");
+    home.add("alice.asc", alice.public_armor().unwrap().as_bytes(), 0o644);
+    let second = in_force.get();
+    assert_eq!(second.as_ref().as_ref().unwrap().keyring.len(), 1);
+    assert_ne!(first.as_ref().as_ref().unwrap().sha256, second.as_ref().as_ref().unwrap().sha256);
+    home.write("nonsense");
+    assert!(in_force.get().is_err());
+    fs::remove_file(home.policy()).unwrap();
+    fs::remove_file(home.keyring().join("alice.asc")).unwrap();
+    assert!(in_force.get().as_ref().as_ref().unwrap().keyring.is_empty());
+}

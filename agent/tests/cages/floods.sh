@@ -1,0 +1,4 @@
+#!/bin/sh
+# Sends rows without end.
+. "${0%/*}/say.sh"
+while frame 200 rows; do :; done

@@ -1,0 +1,3 @@
+apt update
+export AWS_ACCESS_KEY_ID=AKIAIOSFODNN7EXAMPLE
+history -c

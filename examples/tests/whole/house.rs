@@ -1,0 +1,152 @@
+//! The house's own rules: which crate may know what, and what every file owes its reader.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use canvass_examples::workspace;
+use cargo_metadata::{DependencyKind, Metadata, MetadataCommand};
+
+/// A crate, what it must not know at all, and what it must not use itself though a crate below it does.
+const INVARIANTS: &[(&str, &[&str], &[&str])] = &[
+    (
+        "canvass-protocol",
+        &["tokio", "arrow", "arrow-array", "datafusion", "sqlparser", "sqlx", "canvass-tables"],
+        &["rustix", "tempfile"],
+    ),
+    (
+        "canvass-tables",
+        &["tokio", "datafusion", "sqlparser", "sqlx", "axum", "lapin"],
+        &["sequoia-openpgp", "ed25519-dalek"],
+    ),
+    (
+        "canvass-planner",
+        &["clap", "rustyline", "indicatif", "axum", "sqlx", "lapin", "canvass-agent", "canvass"],
+        &["sequoia-openpgp", "ed25519-dalek", "rustix"],
+    ),
+    ("canvass", &["sqlx", "lapin", "axum", "canvass-server"], &["datafusion", "sqlparser"]),
+    ("canvass-server", &["datafusion", "sqlparser", "canvass-tables", "canvass-planner", "canvass-agent"], &[]),
+    ("canvass-agent", &["datafusion", "sqlparser", "sqlx", "axum", "canvass-planner"], &[]),
+];
+
+/// Heavy dependencies and the only crate that may name each.
+const OWNERS: &[(&str, &str)] = &[
+    ("datafusion", "canvass-planner"),
+    ("sqlx", "canvass-server"),
+    ("rustyline", "canvass"),
+    ("lapin", "canvass-server"),
+];
+
+fn metadata() -> Metadata {
+    MetadataCommand::new()
+        .manifest_path(workspace().join("Cargo.toml"))
+        .other_options(["--locked".to_owned(), "--offline".to_owned()])
+        .exec()
+        .expect("cargo metadata of the workspace")
+}
+
+/// Package name → names of its direct dependencies, tests' own left out.
+fn graph(metadata: &Metadata) -> BTreeMap<String, BTreeSet<String>> {
+    let names: BTreeMap<_, _> =
+        metadata.packages.iter().map(|package| (&package.id, package.name.to_string())).collect();
+    let resolve = metadata.resolve.as_ref().expect("the dependencies are resolved");
+    let mut graph: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for node in &resolve.nodes {
+        let used =
+            node.deps.iter().filter(|dep| dep.dep_kinds.iter().any(|kind| kind.kind != DependencyKind::Development));
+        graph.entry(names[&node.id].clone()).or_default().extend(used.map(|dep| names[&dep.pkg].clone()));
+    }
+    graph
+}
+
+fn reachable<'a>(graph: &'a BTreeMap<String, BTreeSet<String>>, from: &'a str) -> BTreeSet<&'a str> {
+    let mut seen = BTreeSet::new();
+    let mut next = vec![from];
+    while let Some(name) = next.pop() {
+        for dependency in graph.get(name).into_iter().flatten() {
+            if seen.insert(dependency.as_str()) {
+                next.push(dependency);
+            }
+        }
+    }
+    seen
+}
+
+#[test]
+fn crates_know_only_what_they_may() {
+    let graph = graph(&metadata());
+    for (name, never, not_itself) in INVARIANTS {
+        assert!(graph.contains_key(*name), "`{name}` is not in the workspace");
+        let known = reachable(&graph, name);
+        for forbidden in *never {
+            assert!(!known.contains(forbidden), "`{name}` must not know `{forbidden}`, directly or through others");
+        }
+        for forbidden in *not_itself {
+            assert!(!graph[*name].contains(*forbidden), "`{name}` must not use `{forbidden}` itself");
+        }
+    }
+}
+
+#[test]
+fn heavy_dependencies_have_one_owner() {
+    let metadata = metadata();
+    let graph = graph(&metadata);
+    for (dependency, owner) in OWNERS {
+        for package in metadata.workspace_packages() {
+            let name = package.name.as_str();
+            let uses = graph[name].contains(*dependency);
+            assert!(!uses || name == *owner, "`{name}` uses `{dependency}`, which only `{owner}` may");
+        }
+    }
+}
+
+#[test]
+fn nobody_depends_on_examples() {
+    for (name, dependencies) in graph(&metadata()) {
+        assert!(!dependencies.contains("canvass-examples"), "`{name}` depends on the examples");
+    }
+}
+
+#[test]
+fn every_table_lives_in_the_file_of_its_name() {
+    for table in canvass_tables::TABLES {
+        let info = table.info();
+        let path = format!("tables/src/{}/{}", info.module, info.name);
+        let alone = workspace().join(format!("{path}.rs")).is_file();
+        assert!(alone || workspace().join(&path).is_dir(), "table `{}` is not declared in `{path}.rs`", info.name);
+    }
+}
+
+#[test]
+fn every_crate_says_what_it_must_not_know() {
+    for name in ["protocol", "tables", "planner", "agent", "shell"] {
+        let text = std::fs::read_to_string(workspace().join(name).join("src/lib.rs")).unwrap();
+        assert!(text.starts_with("//!"), "{name}/src/lib.rs does not open with what the room is for");
+        assert!(text.contains("**Invariant:**"), "{name}/src/lib.rs names no invariant");
+    }
+}
+
+#[test]
+fn every_file_opens_with_its_purpose_and_stays_short() {
+    const LINES_MAX: usize = 500;
+    for file in rust_files(workspace()) {
+        let text = std::fs::read_to_string(&file).unwrap();
+        let name = file.strip_prefix(workspace()).unwrap().display();
+        assert!(text.starts_with("//!"), "{name} does not open with a `//!` line that says what it is for");
+        let lines = text.lines().count();
+        assert!(lines <= LINES_MAX, "{name} has {lines} lines; past {LINES_MAX} a file wants to be two");
+    }
+}
+
+fn rust_files(folder: &Path) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        if path.is_dir() && !path.is_symlink() && name != "target" && !name.starts_with('.') && name != "fleet" {
+            files.extend(rust_files(&path));
+        } else if name.ends_with(".rs") {
+            files.push(path);
+        }
+    }
+    files
+}

@@ -1,0 +1,7 @@
+//! Tests of the whole system. They speak only the language of the command line: a flag, an exit code or a column named
+//! here is a promise.
+
+mod desk;
+mod house;
+mod journey;
+mod stories;

@@ -1,0 +1,72 @@
+//! What became of every endpoint asked.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use canvass_protocol::answer::ScanRecord;
+
+use crate::fleet::Endpoint;
+
+/// Where an endpoint stands with a statement. Every endpoint asked is in exactly one state, so the parts always add up.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum State {
+    Waiting,
+    Answered,
+    Failed(String),
+    Refused(String),
+    Interrupted,
+    /// The window closed before the endpoint answered.
+    Expired,
+    /// Withdrawn before the endpoint started, or made needless by a satisfied LIMIT.
+    Cancelled,
+}
+
+/// One endpoint's part in a statement.
+#[derive(Debug, Clone)]
+pub struct Entry {
+    pub endpoint: Endpoint,
+    pub state: State,
+    /// One record a scan.
+    pub scans: Vec<ScanRecord>,
+    /// Rows received so far.
+    pub rows: u64,
+    /// What the desk itself found wrong with the answer: a signature, a malformed frame.
+    pub troubles: Vec<String>,
+}
+
+/// What became of every endpoint asked; final once the rows have ended.
+#[derive(Debug, Default)]
+pub struct Account {
+    entries: Mutex<Vec<Entry>>,
+}
+
+impl Account {
+    /// All of these endpoints are waited for.
+    pub fn new(asked: Vec<Endpoint>) -> Account {
+        let entry =
+            |endpoint| Entry { endpoint, state: State::Waiting, scans: Vec::new(), rows: 0, troubles: Vec::new() };
+        Account { entries: Mutex::new(asked.into_iter().map(entry).collect()) }
+    }
+
+    /// A copy of all entries, in order of host.
+    pub fn entries(&self) -> Vec<Entry> {
+        self.lock().clone()
+    }
+
+    /// Changes one entry, by its place among those asked.
+    pub(crate) fn update(&self, index: usize, change: impl FnOnce(&mut Entry)) {
+        if let Some(entry) = self.lock().get_mut(index) {
+            change(entry);
+        }
+    }
+
+    /// Moves every endpoint that is still waited for.
+    pub(crate) fn settle(&self, state: &State) {
+        for entry in self.lock().iter_mut().filter(|entry| entry.state == State::Waiting) {
+            entry.state = state.clone();
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<Entry>> {
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

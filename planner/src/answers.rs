@@ -1,0 +1,160 @@
+//! Answers as they arrive: verified, opened, completed with what the desk knows, and handed to the plan's scans.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use canvass_protocol::action::ActionHash;
+use canvass_protocol::answer::{Final, Frame, Outcome, Part, Reader, Says};
+use canvass_tables::frame;
+use datafusion::arrow::array::{RecordBatch, StructArray};
+use datafusion::arrow::datatypes::{Schema, SchemaRef};
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+
+use crate::account::{Account, State};
+use crate::catalog;
+use crate::error::Error;
+use crate::exec;
+use crate::fleet::{Delivery, Endpoint, Fleet};
+
+/// Where the rows of one scan go.
+pub struct Scan {
+    /// What the endpoint sends.
+    pub answer: Arc<Schema>,
+    /// What the plan reads.
+    pub planned: SchemaRef,
+    pub feed: mpsc::UnboundedSender<RecordBatch>,
+    /// For each endpoint asked, whether the desk finds this scan meant for it.
+    pub meant_for: Vec<bool>,
+}
+
+/// Follows one action to its end.
+pub struct Follower {
+    account: Arc<Account>,
+    agents: HashMap<String, Agent>,
+    scans: Vec<Scan>,
+}
+
+struct Agent {
+    index: usize,
+    host: String,
+    facts: StructArray,
+    reader: Reader,
+    /// A part was not believed, so nothing after it is.
+    broken: bool,
+}
+
+impl Follower {
+    pub fn new(
+        fleet: &str,
+        action: ActionHash,
+        asked: &[Endpoint],
+        account: Arc<Account>,
+        scans: Vec<Scan>,
+    ) -> Result<Follower, Error> {
+        let mut agents = HashMap::new();
+        for (index, endpoint) in asked.iter().enumerate() {
+            let id = endpoint.facts.id.clone();
+            let facts = catalog::agent_structs(std::slice::from_ref(endpoint))
+                .map_err(|error| Error::internal(error.to_string()))?;
+            let reader = Reader::new(fleet.to_owned(), action, id.clone());
+            agents.insert(id, Agent { index, host: endpoint.host.clone(), facts, reader, broken: false });
+        }
+        Ok(Follower { account, agents, scans })
+    }
+
+    /// Takes deliveries until all have answered, the wait is over, or nobody reads the rows any more.
+    pub async fn follow(
+        mut self,
+        fleet: Arc<dyn Fleet>,
+        mut deliveries: mpsc::UnboundedReceiver<Delivery>,
+        until: Option<Instant>,
+    ) {
+        let feeds: Vec<_> = self.scans.iter().map(|scan| scan.feed.clone()).collect();
+        let needless = async move {
+            for feed in &feeds {
+                feed.closed().await;
+            }
+        };
+        let over = async move {
+            match until {
+                Some(until) => tokio::time::sleep_until(until).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::pin!(needless, over);
+        loop {
+            tokio::select! {
+                biased;
+                delivery = deliveries.recv() => match delivery {
+                    Some(Delivery::Part { agent, part }) => self.part(&agent, &part),
+                    Some(Delivery::Silence { agent, reason }) => self.silence(&agent, reason),
+                    None => break,
+                },
+                () = &mut needless => {
+                    fleet.stop();
+                    self.account.settle(&State::Cancelled);
+                    break;
+                }
+                () = &mut over => break,
+            }
+        }
+    }
+
+    fn part(&mut self, id: &str, part: &Part) {
+        let Some(agent) = self.agents.get_mut(id) else { return };
+        if agent.broken {
+            return;
+        }
+        let index = agent.index;
+        let result = match agent.reader.read(part) {
+            Ok(Says::Frame(frame)) => open(agent, &self.scans, &frame, &part.body).map(|rows| {
+                self.account.update(index, |entry| entry.rows += rows);
+            }),
+            Ok(Says::Final(last)) => {
+                self.account.update(index, |entry| close(entry, *last));
+                Ok(())
+            }
+            Err(error) => Err(error.to_string()),
+        };
+        if let Err(reason) = result {
+            agent.broken = true;
+            self.account.update(index, |entry| entry.troubles.push(format!("the answer is not believed: {reason}")));
+        }
+    }
+
+    fn silence(&mut self, id: &str, reason: String) {
+        if let Some(agent) = self.agents.get(id) {
+            self.account.update(agent.index, |entry| entry.troubles.push(reason));
+        }
+    }
+}
+
+/// Opens a frame and feeds its rows; returns how many there were.
+fn open(agent: &Agent, scans: &[Scan], frame: &Frame, body: &[u8]) -> Result<u64, String> {
+    let scan = usize::try_from(frame.scan).ok().and_then(|index| scans.get(index));
+    let scan = scan.ok_or_else(|| format!("it has rows of scan {}, which was not asked", frame.scan))?;
+    let batch = frame::decode(body, &scan.answer).map_err(|error| error.to_string())?;
+    let rows = batch.num_rows() as u64;
+    if rows != frame.rows {
+        return Err(format!("a frame signed for {} rows has {rows}", frame.rows));
+    }
+    if !scan.meant_for.get(agent.index).copied().unwrap_or(false) {
+        return Ok(0);
+    }
+    let rows_of_host =
+        exec::complete(&batch, &scan.planned, &agent.host, &agent.facts).map_err(|error| error.to_string())?;
+    // A plan that has seen enough has dropped its end; `follow` notices.
+    let _ = scan.feed.send(rows_of_host);
+    Ok(rows)
+}
+
+fn close(entry: &mut crate::account::Entry, last: Final) {
+    entry.state = match last.outcome {
+        Outcome::Answered => State::Answered,
+        Outcome::Failed(reason) => State::Failed(reason),
+        Outcome::Refused(reason) => State::Refused(reason),
+        Outcome::Interrupted => State::Interrupted,
+    };
+    entry.scans = last.scans;
+}

@@ -1,0 +1,180 @@
+//! What can stand after FROM, and the columns that every endpoint table has beside its own.
+
+use std::sync::{Arc, LazyLock};
+
+use canvass_tables::Table;
+use canvass_tables::column::Kind;
+use datafusion::arrow::array::{
+    ArrayRef, Float64Array, ListBuilder, MapBuilder, RecordBatch, StringArray, StringBuilder, StructArray,
+    TimestampNanosecondArray,
+};
+use datafusion::arrow::buffer::NullBuffer;
+use datafusion::arrow::datatypes::{DataType, Field, Fields, Schema, SchemaRef};
+use datafusion::common::Result;
+use jiff::Timestamp;
+
+use crate::fleet::Endpoint;
+
+/// The column that names the endpoint, in every endpoint table.
+pub const HOST: &str = "host";
+/// The struct column that describes the endpoint, in every endpoint table.
+pub const AGENT: &str = "agent";
+/// The inventory.
+pub const AGENTS: &str = "agents";
+
+/// The key of a field's metadata under which its privacy class stands.
+pub(crate) const CLASS: &str = "canvass.class";
+
+/// What is known of an agent: name, kind and whether the server says it. `location` and lists are not compared on endpoints.
+pub struct AgentField {
+    pub name: &'static str,
+    pub about: &'static str,
+    pub server_word: bool,
+    data_type: fn() -> DataType,
+}
+
+/// The fields of `agent`, which are the columns of `agents`.
+pub static AGENT_FIELDS: &[AgentField] = &[
+    field("id", "hash of the agent's public key", text),
+    field("name", "the endpoint's host name", text),
+    field("mode", "how the agent runs: daemon or checkin", text),
+    field("os", "operating system: linux, macos …", text),
+    field("arch", "processor: x86_64, aarch64 …", text),
+    field("os_version", "name and version of the distribution", text),
+    field("kernel", "release of the kernel", text),
+    field("version", "version of the agent program", text),
+    field("tags", "key and value, from the agent's own configuration", tags_type),
+    field("addresses", "addresses of the endpoint's interfaces", list_type),
+    field("started_at", "when the agent started", time),
+    word("status", "online, idle or offline", text),
+    word("public_ip", "the address the server sees", text),
+    word("location", "where that address is thought to be", location_type),
+    word("heartbeat_at", "when the agent was last heard", time),
+];
+
+const fn field(name: &'static str, about: &'static str, data_type: fn() -> DataType) -> AgentField {
+    AgentField { name, about, server_word: false, data_type }
+}
+
+const fn word(name: &'static str, about: &'static str, data_type: fn() -> DataType) -> AgentField {
+    AgentField { name, about, server_word: true, data_type }
+}
+
+fn text() -> DataType {
+    DataType::Utf8
+}
+
+fn time() -> DataType {
+    Kind::Timestamp.data_type()
+}
+
+fn tags_type() -> DataType {
+    let entries =
+        Fields::from(vec![Field::new("keys", DataType::Utf8, false), Field::new("values", DataType::Utf8, true)]);
+    DataType::Map(Arc::new(Field::new("entries", DataType::Struct(entries), false)), false)
+}
+
+fn list_type() -> DataType {
+    DataType::List(Arc::new(Field::new_list_field(DataType::Utf8, true)))
+}
+
+fn location_type() -> DataType {
+    DataType::Struct(location_fields())
+}
+
+fn location_fields() -> Fields {
+    Fields::from(vec![
+        Field::new("country", DataType::Utf8, true),
+        Field::new("city", DataType::Utf8, true),
+        Field::new("latitude", DataType::Float64, true),
+        Field::new("longitude", DataType::Float64, true),
+    ])
+}
+
+static AGENT_ARROW_FIELDS: LazyLock<Fields> =
+    LazyLock::new(|| AGENT_FIELDS.iter().map(|field| Field::new(field.name, (field.data_type)(), true)).collect());
+
+/// The schema of an endpoint table at the desk: `host`, its own columns, `agent`.
+pub fn endpoint_schema(table: &dyn Table) -> SchemaRef {
+    let own = table.columns().into_iter().map(|column| {
+        let class = [(CLASS.to_owned(), column.class.as_str().to_owned())];
+        Field::new(column.name, column.kind.data_type(), true).with_metadata(class.into())
+    });
+    let mut fields = vec![Field::new(HOST, DataType::Utf8, false)];
+    fields.extend(own);
+    fields.push(Field::new(AGENT, DataType::Struct(AGENT_ARROW_FIELDS.clone()), false));
+    Arc::new(Schema::new(fields))
+}
+
+/// The columns that `*` leaves out of an endpoint table: `agent` and every probe, content and hashes among them.
+pub fn hidden_columns(table: &dyn Table) -> Vec<&'static str> {
+    let probes = table.columns().into_iter().filter(|column| column.probe).map(|column| column.name);
+    probes.chain([AGENT]).collect()
+}
+
+/// The table `agents`: one row an endpoint.
+pub fn agents_batch(endpoints: &[Endpoint]) -> Result<RecordBatch> {
+    let (fields, arrays, _) = agent_structs(endpoints)?.into_parts();
+    Ok(RecordBatch::try_new(Arc::new(Schema::new(fields)), arrays)?)
+}
+
+/// The values of column `agent` for these endpoints, one row each.
+pub fn agent_structs(endpoints: &[Endpoint]) -> Result<StructArray> {
+    let texts = |get: &dyn Fn(&Endpoint) -> Option<String>| -> ArrayRef {
+        Arc::new(endpoints.iter().map(get).collect::<StringArray>())
+    };
+    let times = |get: &dyn Fn(&Endpoint) -> Timestamp| -> ArrayRef {
+        let ns = endpoints.iter().map(|endpoint| i64::try_from(get(endpoint).as_nanosecond()).ok());
+        Arc::new(ns.collect::<TimestampNanosecondArray>().with_timezone("UTC"))
+    };
+    let columns = AGENT_FIELDS.iter().map(|field| match field.name {
+        "id" => texts(&|endpoint| Some(endpoint.facts.id.clone())),
+        "name" => texts(&|endpoint| Some(endpoint.host.clone())),
+        "mode" => texts(&|endpoint| Some(endpoint.facts.mode.as_str().to_owned())),
+        "os" => texts(&|endpoint| Some(endpoint.facts.os.clone())),
+        "arch" => texts(&|endpoint| Some(endpoint.facts.arch.clone())),
+        "os_version" => texts(&|endpoint| endpoint.facts.os_version.clone()),
+        "kernel" => texts(&|endpoint| endpoint.facts.kernel.clone()),
+        "version" => texts(&|endpoint| Some(endpoint.facts.version.clone())),
+        "tags" => tags(endpoints),
+        "addresses" => addresses(endpoints),
+        "started_at" => times(&|endpoint| endpoint.facts.started_at),
+        "status" => texts(&|endpoint| Some(endpoint.words.status.as_str().to_owned())),
+        "public_ip" => texts(&|endpoint| endpoint.words.public_ip.map(|ip| ip.to_canonical().to_string())),
+        "heartbeat_at" => times(&|endpoint| endpoint.words.heartbeat_at),
+        _ => unknown_locations(endpoints.len()),
+    });
+    let columns: Vec<ArrayRef> = columns.collect();
+    Ok(StructArray::try_new(AGENT_ARROW_FIELDS.clone(), columns, None)?)
+}
+
+fn tags(endpoints: &[Endpoint]) -> ArrayRef {
+    let mut builder = MapBuilder::new(None, StringBuilder::new(), StringBuilder::new());
+    for endpoint in endpoints {
+        for (key, value) in &endpoint.facts.tags {
+            builder.keys().append_value(key);
+            builder.values().append_value(value);
+        }
+        builder.append(true).expect("keys and values were appended in pairs");
+    }
+    Arc::new(builder.finish())
+}
+
+fn addresses(endpoints: &[Endpoint]) -> ArrayRef {
+    let mut builder = ListBuilder::new(StringBuilder::new());
+    for endpoint in endpoints {
+        for address in &endpoint.facts.addresses {
+            builder.values().append_value(address.to_canonical().to_string());
+        }
+        builder.append(true);
+    }
+    Arc::new(builder.finish())
+}
+
+fn unknown_locations(rows: usize) -> ArrayRef {
+    let texts = || Arc::new(StringArray::new_null(rows)) as ArrayRef;
+    let numbers = || Arc::new(Float64Array::new_null(rows)) as ArrayRef;
+    let columns = vec![texts(), texts(), numbers(), numbers()];
+    let nulls = NullBuffer::new_null(rows);
+    Arc::new(StructArray::new(location_fields(), columns, Some(nulls)))
+}

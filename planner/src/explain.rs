@@ -1,0 +1,57 @@
+//! A plan in words: what is asked of whom, and what is left for the desk.
+
+use std::fmt::Write as _;
+use std::sync::Arc;
+
+use canvass_protocol::action::Action;
+use canvass_protocol::scan::Scan;
+use datafusion::physical_plan::{ExecutionPlan, displayable};
+
+/// Explains a plan. `known` is the number of agents in the inventory.
+pub fn explain(
+    action: Option<&Action>,
+    asked: usize,
+    known: usize,
+    plan: &Arc<dyn ExecutionPlan>,
+    verbose: bool,
+) -> String {
+    let mut text = String::new();
+    match action {
+        None if asked == 0 => text.push_str("no endpoint is asked\n"),
+        None => {}
+        Some(action) => {
+            let scans = match action.scans.len() {
+                1 => "1 scan".to_owned(),
+                many => format!("{many} scans, side by side"),
+            };
+            let _ = writeln!(text, "asks {asked} of {known} agents: {scans} in one signed action");
+            for (index, scan) in action.scans.iter().enumerate() {
+                describe(&mut text, index + 1, scan);
+            }
+        }
+    }
+    text.push_str("at the desk\n");
+    for line in displayable(plan.as_ref()).indent(false).to_string().lines() {
+        let _ = writeln!(text, "  {line}");
+    }
+    if verbose && let Some(action) = action {
+        let json = serde_json::from_slice::<serde_json::Value>(&action.to_bytes());
+        let json = json.and_then(|json| serde_json::to_string_pretty(&json)).unwrap_or_default();
+        let _ = writeln!(text, "action\n{json}");
+    }
+    text.truncate(text.trim_end().len());
+    text
+}
+
+fn describe(text: &mut String, number: usize, scan: &Scan) {
+    let _ = writeln!(text, "scan {number}: {}", scan.table);
+    let target = scan.target.as_ref().map_or("every agent".to_owned(), |target| format!("agents where {target}"));
+    let filter = scan.filter.as_ref().map_or("every row".to_owned(), |filter| format!("rows where {filter}"));
+    let columns = if scan.columns.is_empty() { "none, rows are counted".to_owned() } else { scan.columns.join(", ") };
+    let _ = writeln!(text, "  target   {target}");
+    let _ = writeln!(text, "  filter   {filter}");
+    let _ = writeln!(text, "  columns  {columns}");
+    if let Some(limit) = scan.limit {
+        let _ = writeln!(text, "  limit    {limit} rows of each endpoint");
+    }
+}

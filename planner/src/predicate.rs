@@ -1,0 +1,173 @@
+//! The rules for predicates that hold before anything is optimised: content, sizes in words, patterns, places.
+
+use std::sync::Arc;
+
+use canvass_protocol::filter::Is;
+use canvass_protocol::matcher::{self, TextMatcher};
+use datafusion::arrow::datatypes::DataType;
+use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
+use datafusion::common::{Column, DFSchema, ExprSchema as _, Result, ScalarValue};
+use datafusion::error::DataFusionError;
+use datafusion::logical_expr::expr::{InList, Like, ScalarFunction};
+use datafusion::logical_expr::utils::merge_schema;
+use datafusion::logical_expr::{Between, BinaryExpr, Expr, ExprSchemable as _, LogicalPlan, Operator, ScalarUDF};
+
+use crate::catalog::CLASS;
+use crate::error::{Error, locate};
+use crate::functions;
+
+/// Checks and completes the predicates of a plan that was just made from a statement.
+pub fn check(plan: LogicalPlan, statement: &str) -> Result<LogicalPlan> {
+    let checker = Checker { statement };
+    plan.transform_down_with_subqueries(|plan| checker.node(plan)).map(|checked| checked.data)
+}
+
+struct Checker<'a> {
+    statement: &'a str,
+}
+
+impl Checker<'_> {
+    fn node(&self, plan: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
+        let schema = merge_schema(&plan.inputs());
+        let decides_rows = matches!(plan, LogicalPlan::Filter(_) | LogicalPlan::Join(_));
+        plan.map_expressions(|expr| {
+            let expr = expr.transform_up(|expr| self.complete(expr, &schema))?.data;
+            self.check_content(&expr, &schema, decides_rows)?;
+            Ok(Transformed::yes(expr))
+        })
+    }
+
+    /// Rewrites what has a meaning of ours: LIKE on content, sizes in words; and reads constants that may be wrong.
+    fn complete(&self, expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
+        match expr {
+            Expr::Like(like) if is_content(&like.expr, schema) => self.line_like(like).map(Transformed::yes),
+            Expr::BinaryExpr(BinaryExpr { left, op, right }) if is_comparison(op) => {
+                let (left, right) = (in_words(*left, &right, schema)?, *right);
+                let right = in_words(right, &left, schema)?;
+                Ok(Transformed::yes(Expr::BinaryExpr(BinaryExpr { left: left.into(), op, right: right.into() })))
+            }
+            Expr::Between(Between { expr, negated, low, high }) => {
+                let low = in_words(*low, &expr, schema)?.into();
+                let high = in_words(*high, &expr, schema)?.into();
+                Ok(Transformed::yes(Expr::Between(Between { expr, negated, low, high })))
+            }
+            Expr::InList(InList { expr, list, negated }) => {
+                let list = list.into_iter().map(|item| in_words(item, &expr, schema)).collect::<Result<_>>()?;
+                Ok(Transformed::yes(Expr::InList(InList { expr, list, negated })))
+            }
+            Expr::ScalarFunction(call) => {
+                self.check_constant(&call)?;
+                Ok(Transformed::no(Expr::ScalarFunction(call)))
+            }
+            other => Ok(Transformed::no(other)),
+        }
+    }
+
+    /// `content LIKE 'x%'` is about lines.
+    fn line_like(&self, like: Like) -> Result<Expr> {
+        let name = if like.case_insensitive { functions::LINE_LIKE_IGNORING_CASE } else { functions::LINE_LIKE };
+        if like.escape_char.is_some_and(|escape| escape != '\\') {
+            return Err(Error::usage("LIKE on content escapes with `\\` only").into());
+        }
+        let function: Arc<ScalarUDF> = functions::all()
+            .into_iter()
+            .find(|function| function.name() == name)
+            .ok_or_else(|| DataFusionError::Internal(format!("no function {name}")))?;
+        let call = Expr::ScalarFunction(ScalarFunction::new_udf(function, vec![*like.expr, *like.pattern]));
+        Ok(if like.negated { Expr::Not(Box::new(call)) } else { call })
+    }
+
+    /// A constant pattern, folder or network is read now, so that a wrong one is an error before anything is signed.
+    fn check_constant(&self, call: &ScalarFunction) -> Result<()> {
+        let Some(Expr::Literal(constant, _)) = call.args.get(1) else { return Ok(()) };
+        let Some(text) = constant.try_as_str().flatten() else { return Ok(()) };
+        let span = || locate(self.statement, text);
+        match functions::test_of(call.func.name(), text) {
+            Some(Err(reason)) => {
+                let (message, hint) = reason.split_once(": ").unwrap_or((&reason, ""));
+                Err(Error::usage(message).hint(hint).at(span()).into())
+            }
+            Some(Ok(Is::EveryLine(pattern))) => {
+                matcher::compile(&pattern).map(|_| ()).map_err(|error| bad_pattern(&error, span()))
+            }
+            Some(Ok(is)) => TextMatcher::new(&is).map(|_| ()).map_err(|error| bad_pattern(&error, span())),
+            None => Ok(()),
+        }
+    }
+
+    /// Content may stand first in a test of lines against a constant, in a predicate that decides rows; nowhere else.
+    fn check_content(&self, expr: &Expr, schema: &DFSchema, decides_rows: bool) -> Result<()> {
+        let mut misused = None;
+        expr.apply(|expr| {
+            if let Expr::ScalarFunction(call) = expr
+                && decides_rows
+                && is_line_test(call)
+                && call.args.first().is_some_and(|subject| is_content(subject, schema))
+            {
+                return Ok(TreeNodeRecursion::Jump);
+            }
+            if let Expr::Column(column) = expr
+                && is_content(expr, schema)
+            {
+                misused = Some(column.clone());
+                return Ok(TreeNodeRecursion::Stop);
+            }
+            Ok(TreeNodeRecursion::Continue)
+        })?;
+        match misused {
+            Some(column) => Err(content_error(&column, self.statement).into()),
+            None => Ok(()),
+        }
+    }
+}
+
+fn bad_pattern(error: &matcher::PatternError, span: Option<crate::error::Span>) -> DataFusionError {
+    let reason = error.reason.lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned();
+    Error::usage(format!("bad regular expression `{}`", error.pattern)).hint(reason).at(span).into()
+}
+
+/// Says what to ask of content instead of what was asked.
+pub(crate) fn content_error(column: &Column, statement: &str) -> Error {
+    let name = &column.name;
+    Error::usage(format!("`{name}` can be searched on the endpoint but never leaves it"))
+        .hint(format!(
+            "in WHERE, and against a constant, write {name} ~ 'pattern', {name} LIKE '%text%' or every_line({name}, 'pattern')"
+        ))
+        .at(locate(statement, name))
+}
+
+fn is_line_test(call: &ScalarFunction) -> bool {
+    let constant = matches!(call.args.get(1), Some(Expr::Literal(constant, _)) if !constant.is_null());
+    let names = [
+        functions::MATCHES,
+        functions::MATCHES_IGNORING_CASE,
+        functions::EVERY_LINE,
+        functions::LINE_LIKE,
+        functions::LINE_LIKE_IGNORING_CASE,
+    ];
+    constant && names.contains(&call.func.name())
+}
+
+fn is_comparison(op: Operator) -> bool {
+    use Operator::{Eq, Gt, GtEq, Lt, LtEq, NotEq};
+    matches!(op, Eq | NotEq | Lt | LtEq | Gt | GtEq)
+}
+
+fn is_content(expr: &Expr, schema: &DFSchema) -> bool {
+    let Expr::Column(column) = expr else { return false };
+    schema
+        .field_from_column(column)
+        .is_ok_and(|field| field.metadata().get(CLASS).is_some_and(|class| class == "content"))
+}
+
+/// Turns a text constant such as `'1k'` into a number where it stands beside a number of bytes.
+fn in_words(constant: Expr, beside: &Expr, schema: &DFSchema) -> Result<Expr> {
+    let Expr::Literal(value, _) = &constant else { return Ok(constant) };
+    let Some(text) = value.try_as_str().flatten() else { return Ok(constant) };
+    let number = beside.get_type(schema).is_ok_and(|kind| kind == DataType::Int64);
+    if !number || text.trim().parse::<i64>().is_ok() {
+        return Ok(constant);
+    }
+    let size = functions::parse_size(text).map_err(|reason| DataFusionError::from(Error::usage(reason)))?;
+    Ok(Expr::Literal(ScalarValue::Int64(Some(size)), None))
+}

@@ -1,0 +1,151 @@
+//! An endpoint table as DataFusion sees it: which predicates it takes, and the scan that they become.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use canvass_protocol::filter::{Filter, Is};
+use canvass_protocol::scan::{Options, Scan};
+use canvass_protocol::value::Value;
+use canvass_tables::column::Class;
+use canvass_tables::{Table, bound};
+use datafusion::arrow::datatypes::{Schema, SchemaRef};
+use datafusion::catalog::{Session, TableProvider};
+use datafusion::common::{Column, Result};
+use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType};
+use datafusion::physical_plan::ExecutionPlan;
+
+use crate::catalog::{AGENT, HOST, endpoint_schema};
+use crate::error::Error;
+use crate::exec::FleetExec;
+use crate::lower::{Lowered, lower};
+use crate::predicate::content_error;
+
+/// What one statement says to all of its scans; travels as an extension of the session's configuration.
+#[derive(Debug, Default)]
+pub struct Scanning {
+    pub statement: String,
+    pub options: Options,
+    /// Only agents that are online, because the statement does not say.
+    pub online_only: bool,
+}
+
+/// A table of every endpoint.
+pub struct EndpointTable {
+    table: &'static dyn Table,
+    schema: SchemaRef,
+}
+
+impl EndpointTable {
+    pub fn new(table: &'static dyn Table) -> EndpointTable {
+        EndpointTable { table, schema: endpoint_schema(table) }
+    }
+
+    fn scan_of(&self, columns: Vec<String>, filters: &[Expr], limit: Option<usize>, scanning: &Scanning) -> Scan {
+        let (mut rows, mut agents) = (Vec::new(), Vec::new());
+        for lowered in filters.iter().filter_map(|filter| lower(filter, self.table)) {
+            match lowered {
+                Lowered::Filter(filter) => rows.push(filter),
+                Lowered::Target(filter) => agents.push(filter),
+            }
+        }
+        if scanning.online_only {
+            agents.push(Filter::test("status", Is::Equal(Value::Text("online".into()))));
+        }
+        Scan {
+            table: self.table.info().name.to_owned(),
+            target: all_of(agents),
+            columns,
+            filter: all_of(rows),
+            limit: limit.and_then(|limit| u64::try_from(limit).ok()),
+            aggregate: None,
+            order: None,
+            sets: std::collections::BTreeMap::new(),
+            options: scanning.options,
+        }
+    }
+
+    fn check_bound(&self, scan: &Scan) -> Result<(), Error> {
+        let Some(required) = self.table.info().bound else { return Ok(()) };
+        if bound::roots(scan.filter.as_ref(), required.column).is_some() {
+            return Ok(());
+        }
+        let (table, column) = (self.table.info().name, required.column);
+        Err(Error::usage(format!("`{table}` has to be told {}: a bound on `{column}` is missing", required.about))
+            .hint(format!(
+                "bound `{column}` with =, IN, UNDER, LIKE 'prefix%' or ~ '^prefix', as in: {}",
+                self.table.info().example
+            )))
+    }
+}
+
+/// The conjunction of filters, as flat as it can be; `None` where there is none.
+fn all_of(filters: Vec<Filter>) -> Option<Filter> {
+    let mut parts = Vec::new();
+    for filter in filters {
+        match filter {
+            Filter::All(inner) => parts.extend(inner),
+            other => parts.push(other),
+        }
+    }
+    match parts.len() {
+        0 => None,
+        1 => parts.pop(),
+        _ => Some(Filter::All(parts)),
+    }
+}
+
+impl std::fmt::Debug for EndpointTable {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("EndpointTable").field("table", &self.table.info().name).finish()
+    }
+}
+
+#[async_trait]
+impl TableProvider for EndpointTable {
+    fn schema(&self) -> SchemaRef {
+        self.schema.clone()
+    }
+
+    fn table_type(&self) -> TableType {
+        TableType::Base
+    }
+
+    fn supports_filters_pushdown(&self, filters: &[&Expr]) -> Result<Vec<TableProviderFilterPushDown>> {
+        Ok(filters
+            .iter()
+            .map(|filter| match lower(filter, self.table) {
+                Some(_) => TableProviderFilterPushDown::Exact,
+                None => TableProviderFilterPushDown::Unsupported,
+            })
+            .collect())
+    }
+
+    async fn scan(
+        &self,
+        session: &dyn Session,
+        projection: Option<&Vec<usize>>,
+        filters: &[Expr],
+        limit: Option<usize>,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        let scanning = session.config().get_extension::<Scanning>().unwrap_or_default();
+        let schema: SchemaRef = match projection {
+            Some(projection) => Arc::new(self.schema.project(projection)?),
+            None => self.schema.clone(),
+        };
+        let columns = own_columns(&schema);
+        for column in columns.iter().filter_map(|name| self.table.column(name)) {
+            if column.class == Class::Content {
+                return Err(content_error(&Column::from_name(column.name), &scanning.statement).into());
+            }
+        }
+        let scan = self.scan_of(columns, filters, limit, &scanning);
+        self.check_bound(&scan)?;
+        Ok(Arc::new(FleetExec::new(self.table, scan, schema)))
+    }
+}
+
+/// The columns of an endpoint table's schema that the endpoint answers; `host` and `agent` are the desk's.
+pub(crate) fn own_columns(schema: &Schema) -> Vec<String> {
+    let names = schema.fields().iter().map(|field| field.name());
+    names.filter(|name| *name != HOST && *name != AGENT).cloned().collect()
+}

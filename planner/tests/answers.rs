@@ -1,0 +1,176 @@
+//! What the desk makes of answers, honest and tampered with: rows, and the state of every endpoint asked.
+
+mod common;
+
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use canvass_planner::desk::{Desk, Entry, State};
+use canvass_planner::settings::Settings;
+use canvass_protocol::answer::Part;
+use canvass_protocol::envelope::Envelope;
+use canvass_tables::Table;
+use canvass_tables::column::{Column, Kind};
+use canvass_tables::table::{Declared, TableInfo};
+use common::direct::{Direct, Tamper};
+use datafusion::arrow::array::RecordBatch;
+use datafusion::arrow::util::pretty::pretty_format_batches;
+use futures::TryStreamExt as _;
+
+static NUMBERS: Declared<i64> = Declared {
+    info: TableInfo { name: "numbers", module: "numbers", about: "", bound: None, live: false, example: "" },
+    columns: &[
+        Column::field("n", Kind::Integer, "", |n: &i64| (*n).into()),
+        Column::field("word", Kind::Text, "", |n: &i64| {
+            ["zero", "one", "two"].get(usize::try_from(*n).unwrap()).copied().into()
+        }),
+    ],
+    collect: |collector| {
+        for n in 0..4 {
+            collector.row(n)?;
+        }
+        ControlFlow::Continue(())
+    },
+};
+
+static TABLES: &[&dyn Table] = &[&NUMBERS];
+
+const HONEST: Tamper = |parts| parts;
+
+async fn ask(statement: &str, tamper: Tamper) -> (String, Vec<Entry>) {
+    let fleet = Arc::new(Direct::new(TABLES, &["alpha", "beta"], tamper));
+    let mut desk = Desk::with_tables(fleet, Settings::default(), TABLES);
+    let planned = desk.plan(statement).await.unwrap();
+    let envelope = planned
+        .action
+        .as_ref()
+        .map(|action| Envelope { payload: String::from_utf8(action.to_bytes()).unwrap(), signatures: vec![] });
+    let running = desk.run(planned, envelope).await.unwrap();
+    let batches: Vec<RecordBatch> = running.rows.try_collect().await.unwrap();
+    (pretty_format_batches(&batches).unwrap().to_string(), running.account.entries())
+}
+
+#[tokio::test]
+async fn rows_of_all_hosts_are_one_table() {
+    let (rows, entries) =
+        ask("SELECT host, n, word, agent.tags['team'] AS team FROM numbers WHERE n > 1 ORDER BY host, n", HONEST).await;
+    insta::assert_snapshot!(rows, @r"
+    +-------+---+------+------+
+    | host  | n | word | team |
+    +-------+---+------+------+
+    | alpha | 2 | two  | test |
+    | alpha | 3 |      | test |
+    | beta  | 2 | two  | test |
+    | beta  | 3 |      | test |
+    +-------+---+------+------+
+    ");
+    assert!(entries.iter().all(|entry| entry.state == State::Answered && entry.rows == 2));
+}
+
+#[tokio::test]
+async fn hosts_can_be_joined_grouped_and_counted() {
+    let cases = [
+        ("SELECT count(*) AS c FROM numbers", "| 8 |"),
+        ("SELECT count(*) AS c FROM numbers a JOIN numbers b ON a.host = b.host AND a.n = b.n", "| 8 |"),
+        ("SELECT count(*) AS c FROM numbers a JOIN numbers b ON a.n = b.n WHERE a.host <> b.host", "| 8 |"),
+        ("SELECT max(n) AS c FROM numbers WHERE host = 'beta'", "| 3 |"),
+        ("SELECT count(DISTINCT host) AS c FROM numbers WHERE agent.name LIKE '%a'", "| 2 |"),
+        (
+            "SELECT count(*) AS c FROM agents a LEFT JOIN numbers n ON n.host = a.name AND n.n = 7 WHERE n.n IS NULL",
+            "| 2 |",
+        ),
+        ("SELECT count(*) AS c FROM (SELECT DISTINCT word FROM numbers)", "| 4 |"),
+        (
+            "WITH big AS (SELECT * FROM numbers WHERE n >= 2) SELECT count(*) AS c FROM big WHERE host IN (SELECT host FROM numbers WHERE word = 'two')",
+            "| 4 |",
+        ),
+    ];
+    for (statement, expected) in cases {
+        let (rows, _) = ask(statement, HONEST).await;
+        assert!(rows.contains(expected), "{statement}\n{rows}");
+    }
+}
+
+#[tokio::test]
+async fn a_satisfied_limit_is_no_failure() {
+    let (rows, entries) = ask("SELECT n FROM numbers LIMIT 1", HONEST).await;
+    assert_eq!(rows.lines().count(), 5, "{rows}");
+    assert!(entries.iter().all(|entry| matches!(entry.state, State::Answered | State::Cancelled)), "{entries:?}");
+}
+
+#[tokio::test]
+async fn what_was_tampered_with_is_not_believed() {
+    let cases: &[(&str, Tamper, &str)] = &[
+        (
+            "altered rows",
+            |mut parts| {
+                parts[0].body[200] ^= 1;
+                parts
+            },
+            "not the ones that were signed",
+        ),
+        (
+            "altered statement",
+            |mut parts| {
+                parts[0].statement = parts[0].statement.replace("\"rows\":4", "\"rows\":5");
+                parts
+            },
+            "does not verify",
+        ),
+        (
+            "altered final",
+            |mut parts| {
+                let last = parts.len() - 1;
+                parts[last].statement = parts[last].statement.replace("\"troubles_count\":0", "\"troubles_count\":9");
+                parts
+            },
+            "does not verify",
+        ),
+        (
+            "doubled frame",
+            |mut parts| {
+                parts.insert(1, parts[0].clone());
+                parts
+            },
+            "missing, doubled or out of order",
+        ),
+        (
+            "dropped frame",
+            |mut parts| {
+                parts.remove(0);
+                parts
+            },
+            "missing, doubled or out of order",
+        ),
+        ("garbage", |_| vec![Part { statement: "{}".into(), signature: "00".into(), body: vec![] }], "not a canvass"),
+    ];
+    for (name, tamper, reason) in cases {
+        let (_, entries) = ask("SELECT host, n, word FROM numbers", *tamper).await;
+        for entry in entries {
+            assert_eq!(entry.state, State::Waiting, "{name}: without a believed final record there is only silence");
+            assert!(entry.troubles.iter().any(|trouble| trouble.contains(reason)), "{name}: {:?}", entry.troubles);
+        }
+    }
+}
+
+#[tokio::test]
+async fn rows_without_a_final_record_are_kept_and_waited_for() {
+    let (rows, entries) = ask("SELECT n FROM numbers", |mut parts| {
+        parts.pop();
+        parts
+    })
+    .await;
+    assert_eq!(rows.lines().count(), 12, "{rows}");
+    assert!(entries.iter().all(|entry| entry.state == State::Waiting && entry.rows == 4));
+}
+
+#[tokio::test]
+async fn an_unsigned_or_other_action_is_not_run() {
+    let fleet = Arc::new(Direct::new(TABLES, &["alpha"], HONEST));
+    let mut desk = Desk::with_tables(fleet, Settings::default(), TABLES);
+    let planned = desk.plan("SELECT n FROM numbers").await.unwrap();
+    assert!(desk.run(planned, None).await.is_err());
+    let planned = desk.plan("SELECT n FROM numbers").await.unwrap();
+    let other = Envelope { payload: "{}".into(), signatures: vec![] };
+    assert!(desk.run(planned, Some(other)).await.is_err());
+}

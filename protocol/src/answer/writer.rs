@@ -1,0 +1,78 @@
+//! The endpoint's side of an answer: signs frames and the final record.
+
+use ed25519_dalek::{Signer as _, SigningKey};
+use jiff::Timestamp;
+use sha2::{Digest, Sha256};
+
+use super::{Final, Frame, Outcome, Part, Says, ScanRecord, Statement, bound_text};
+use crate::action::ActionHash;
+use crate::limits::{self, Limits};
+use crate::strict::{self, Kind};
+use crate::target::Facts;
+
+/// Writes the parts of one run, keeping sequence and hashes.
+pub struct Writer<'a> {
+    key: &'a SigningKey,
+    fleet: String,
+    action: ActionHash,
+    run: String,
+    sequence: u64,
+    hashes: Sha256,
+}
+
+impl<'a> Writer<'a> {
+    /// Begins a run; `run` is a fresh random nonce of 32 hexadecimal digits.
+    pub fn new(key: &'a SigningKey, fleet: String, action: ActionHash, run: String) -> Writer<'a> {
+        Writer { key, fleet, action, run, sequence: 0, hashes: Sha256::new() }
+    }
+
+    /// Signs one frame of a scan's rows.
+    pub fn frame(&mut self, scan: u32, rows: u64, body: Vec<u8>) -> Part {
+        let hash = Sha256::digest(&body);
+        self.hashes.update(hash);
+        let frame = Frame { scan, sequence: self.sequence, rows, sha256: hex::encode(hash) };
+        self.sequence += 1;
+        self.sign(Says::Frame(frame), body)
+    }
+
+    /// Signs the final record and ends the run.
+    ///
+    /// Texts are cut to their limits; where all troubles together make the record too long, fewer are listed.
+    pub fn finish(
+        self,
+        mut outcome: Outcome,
+        mut scans: Vec<ScanRecord>,
+        limits: Limits,
+        facts: Option<Facts>,
+        at: Timestamp,
+    ) -> Part {
+        let frames_sha256 = hex::encode(self.hashes.clone().finalize());
+        if let Outcome::Failed(reason) | Outcome::Refused(reason) = &mut outcome {
+            bound_text(reason);
+        }
+        scans.iter_mut().for_each(ScanRecord::bound);
+        let mut last = Final { outcome, frames: self.sequence, frames_sha256, scans, limits, facts, at };
+        loop {
+            let part = self.sign(Says::Final(Box::new(last.clone())), Vec::new());
+            let shortest = last.scans.iter().all(|scan| scan.troubles.is_empty());
+            if part.statement.len() <= limits::STATEMENT_BYTES_MAX || shortest {
+                return part;
+            }
+            last.scans.iter_mut().for_each(|scan| scan.troubles.truncate(scan.troubles.len() / 2));
+        }
+    }
+
+    fn sign(&self, says: Says, body: Vec<u8>) -> Part {
+        let statement = Statement {
+            canvass: Kind::Answer,
+            fleet: self.fleet.clone(),
+            action: self.action,
+            key: hex::encode(self.key.verifying_key().as_bytes()),
+            run: self.run.clone(),
+            says,
+        };
+        let bytes = strict::to_bytes(&statement);
+        let signature = hex::encode(self.key.sign(&bytes).to_bytes());
+        Part { statement: String::from_utf8(bytes).expect("JSON is UTF-8"), signature, body }
+    }
+}

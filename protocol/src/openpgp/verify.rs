@@ -1,0 +1,134 @@
+//! Which certificates vouch for a payload.
+
+use std::collections::BTreeSet;
+use std::time::{Duration, SystemTime};
+
+use jiff::Timestamp;
+use sequoia_openpgp::KeyHandle;
+use sequoia_openpgp::packet::Signature;
+use sequoia_openpgp::policy::{HashAlgoSecurity, Policy, StandardPolicy};
+use sequoia_openpgp::types::SignatureType;
+
+use super::policy::{AnyKey, can_sign, policy};
+use super::{Fingerprint, Keyring, parse_signatures, reason, show_time, system_time};
+use crate::limits;
+
+/// Which certificates vouch for a payload, and why other signatures do not count.
+#[derive(Debug, Default)]
+pub struct Verdict {
+    pub signers: BTreeSet<Fingerprint>,
+    /// One sentence a signature that does not count.
+    pub rejected: Vec<String>,
+}
+
+impl Keyring {
+    /// Verifies detached signatures over exact bytes, by the verifier's clock.
+    ///
+    /// A certificate counts once, however many signatures and subkeys speak for it. An armor may hold several
+    /// signatures; of all that come, the first [`limits::SIGNATURES_MAX`] are looked at.
+    pub fn verify(&self, payload: &[u8], signatures: &[String], now: Timestamp) -> Verdict {
+        let now = system_time(now);
+        let mut verdict = Verdict::default();
+        let mut looked_at = 0;
+        for armored in signatures {
+            let parsed = if armored.len() > limits::SIGNATURE_BYTES_MAX {
+                Err(format!("it has more than {} bytes", limits::SIGNATURE_BYTES_MAX))
+            } else {
+                parse_signatures(armored.as_bytes())
+            };
+            match parsed {
+                Ok(parsed) => {
+                    for signature in parsed {
+                        looked_at += 1;
+                        if looked_at > limits::SIGNATURES_MAX {
+                            verdict.reject(format!(
+                                "signatures after the first {} are not looked at",
+                                limits::SIGNATURES_MAX
+                            ));
+                            return verdict;
+                        }
+                        match self.signer(payload, &signature, now) {
+                            Ok(signer) => {
+                                verdict.signers.insert(signer);
+                            }
+                            Err(why) => {
+                                verdict
+                                    .reject(format!("the signature by {} does not count: {why}", issuer(&signature)));
+                            }
+                        }
+                    }
+                }
+                Err(why) => verdict.reject(format!("a signature cannot be read: {why}")),
+            }
+        }
+        verdict
+    }
+
+    /// The certificate that made a signature which counts.
+    fn signer(&self, payload: &[u8], signature: &Signature, now: SystemTime) -> Result<Fingerprint, String> {
+        let policy = policy(now);
+        let made = check_form(signature, &policy, now)?;
+        let issuers = signature.get_issuers();
+        if issuers.is_empty() {
+            return Err("it does not name its key".into());
+        }
+        let mut why = None;
+        for key in self.keys_of(&issuers) {
+            if signature.verify_message(key.key(), payload).is_err() {
+                why.get_or_insert_with(|| "it is not of these bytes".to_owned());
+                continue;
+            }
+            // A key made a second ago on a clock that runs ahead of ours exists by the signature's date.
+            let verdict = [made, now.max(made)].into_iter().try_for_each(|moment| can_sign(&key, &policy, moment));
+            match verdict {
+                Ok(()) => return Ok(key.cert().fingerprint().into()),
+                Err(reason) => why = Some(reason),
+            }
+        }
+        Err(why.unwrap_or_else(|| "its certificate is not in the keyring".into()))
+    }
+
+    fn keys_of(&self, issuers: &[KeyHandle]) -> impl Iterator<Item = AnyKey<'_>> {
+        self.certs().flat_map(|cert| cert.keys()).filter(|key| {
+            let handle = KeyHandle::from(key.key().fingerprint());
+            issuers.iter().any(|issuer| issuer.aliases(&handle))
+        })
+    }
+}
+
+impl Verdict {
+    fn reject(&mut self, why: String) {
+        self.rejected.push(why);
+    }
+}
+
+/// What can be said of a signature before its key is known; returns when it says it was made.
+fn check_form(signature: &Signature, policy: &StandardPolicy<'_>, now: SystemTime) -> Result<SystemTime, String> {
+    match signature.typ() {
+        SignatureType::Binary => {}
+        SignatureType::Text => return Err("it is a text signature (type 0x01); only binary ones (0x00) count".into()),
+        other => return Err(format!("it is of type 0x{:02x}; only binary ones (0x00) count", u8::from(other))),
+    }
+    if signature.version() < 4 {
+        return Err(format!("it is of the obsolete version {}", signature.version()));
+    }
+    policy.signature(signature, HashAlgoSecurity::CollisionResistance).map_err(|error| reason(&error))?;
+    let made = signature.signature_creation_time().ok_or("it does not say when it was made")?;
+    if made > now + Duration::from_secs(limits::CLOCK_SKEW_S.unsigned_abs()) {
+        return Err(format!("it says it was made in the future, at {}", show_time(made)));
+    }
+    if let Some(end) = signature.signature_expiration_time()
+        && end <= now
+    {
+        return Err(format!("it expired at {}", show_time(end)));
+    }
+    Ok(made)
+}
+
+/// The key a signature claims to be of, as `FINGERPRINT` in backticks.
+fn issuer(signature: &Signature) -> String {
+    match signature.get_issuers().first() {
+        Some(handle) => format!("`{handle:X}`"),
+        None => "an unnamed key".into(),
+    }
+}

@@ -1,0 +1,120 @@
+//! Filters in words, for those who are shown what will be asked: the explanation, the confirmation, the co-signer.
+
+use std::fmt::{self, Display, Formatter};
+
+use crate::filter::{Filter, Is, Pattern, Test};
+use crate::value::Value;
+
+impl Display for Filter {
+    /// Shows the filter as SQL would spell it.
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match self {
+            Filter::All(parts) if parts.is_empty() => f.write_str("true"),
+            Filter::Any(parts) if parts.is_empty() => f.write_str("false"),
+            Filter::All(parts) => join(f, parts, " AND "),
+            Filter::Any(parts) => join(f, parts, " OR "),
+            Filter::Not(inner) => write_negated(f, inner),
+            Filter::Test(test) => write_test(f, test, false),
+        }
+    }
+}
+
+fn join(f: &mut Formatter<'_>, parts: &[Filter], connective: &str) -> fmt::Result {
+    for (index, part) in parts.iter().enumerate() {
+        if index > 0 {
+            f.write_str(connective)?;
+        }
+        match part {
+            Filter::All(inner) | Filter::Any(inner) if inner.len() > 1 => write!(f, "({part})")?,
+            _ => write!(f, "{part}")?,
+        }
+    }
+    Ok(())
+}
+
+fn write_negated(f: &mut Formatter<'_>, inner: &Filter) -> fmt::Result {
+    match inner {
+        Filter::Test(test) => write_test(f, test, true),
+        other => write!(f, "NOT ({other})"),
+    }
+}
+
+fn write_test(f: &mut Formatter<'_>, test: &Test, negated: bool) -> fmt::Result {
+    let column = &test.column;
+    let not = if negated { "NOT " } else { "" };
+    if let Some((comparison, value)) = test.is.comparison() {
+        return if negated {
+            write!(f, "NOT {column} {} {value}", comparison.as_str())
+        } else {
+            write!(f, "{column} {} {value}", comparison.as_str())
+        };
+    }
+    match &test.is {
+        Is::In(values) => {
+            write!(f, "{column} {not}IN (")?;
+            write_values(f, values)?;
+            f.write_str(")")
+        }
+        Is::InSet(set) => write!(f, "{column} {not}IN set {set}"),
+        Is::Like(pattern) => {
+            let like = if pattern.ignore_case { "ILIKE" } else { "LIKE" };
+            write!(f, "{column} {not}{like} {}", quoted(&pattern.pattern))
+        }
+        Is::Matches(Pattern { pattern, ignore_case }) => {
+            let negation = if negated { "!" } else { "" };
+            let star = if *ignore_case { "*" } else { "" };
+            write!(f, "{column} {negation}~{star} {}", quoted(pattern))
+        }
+        Is::EveryLine(pattern) => write!(f, "{not}every_line({column}, {})", quoted(&pattern.pattern)),
+        Is::Under(place) => write!(f, "{column} {not}UNDER {}", quoted(&place.to_string())),
+        Is::Null => write!(f, "{column} IS {not}NULL"),
+        Is::Private => write!(f, "{not}is_private({column})"),
+        Is::Loopback => write!(f, "{not}is_loopback({column})"),
+        _ => Ok(()),
+    }
+}
+
+/// Values shown before a long list is summed up.
+const VALUES_SHOWN: usize = 20;
+
+fn write_values(f: &mut Formatter<'_>, values: &[Value]) -> fmt::Result {
+    for (index, value) in values.iter().take(VALUES_SHOWN).enumerate() {
+        write!(f, "{}{value}", if index > 0 { ", " } else { "" })?;
+    }
+    match values.len().checked_sub(VALUES_SHOWN) {
+        Some(more) if more > 0 => write!(f, " … {more} more"),
+        _ => Ok(()),
+    }
+}
+
+fn quoted(text: &str) -> String {
+    Value::Text(text.to_owned()).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::filter::Place;
+
+    #[test]
+    fn filters_read_as_sql() {
+        let matches = |pattern: &str| Is::Matches(Pattern { pattern: pattern.into(), ignore_case: false });
+        let under = |place: &str| Is::Under(Place::parse(place).unwrap());
+        let cases = [
+            (Filter::All(vec![]), "true"),
+            (Filter::test("path", under("/etc")), "path UNDER '/etc'"),
+            (Filter::Not(Box::new(Filter::test("content", matches("it's")))), "content !~ 'it''s'"),
+            (
+                Filter::All(vec![
+                    Filter::Any(vec![Filter::test("path", under("/a")), Filter::test("path", under("/b"))]),
+                    Filter::test("size", Is::Less(Value::Integer(1024))),
+                ]),
+                "(path UNDER '/a' OR path UNDER '/b') AND size < 1024",
+            ),
+            (Filter::Not(Box::new(Filter::test("exe", Is::Null))), "exe IS NOT NULL"),
+        ];
+        for (filter, expected) in cases {
+            assert_eq!(filter.to_string(), expected);
+        }
+    }
+}

@@ -1,0 +1,115 @@
+//! What several tests speak of: one moment, one agent, one action that uses every word of the format.
+
+#![allow(dead_code, reason = "each test file uses a part")]
+#![allow(clippy::unwrap_used, reason = "a test may")]
+
+use std::collections::BTreeMap;
+
+use canvass_protocol::action::{Action, Window};
+use canvass_protocol::answer::agent_id;
+use canvass_protocol::filter::{Filter, Is, Pattern, Place};
+use canvass_protocol::limits::Limits;
+use canvass_protocol::scan::{Options, Scan};
+use canvass_protocol::target::{Facts, Mode};
+use canvass_protocol::value::Value;
+use ed25519_dalek::SigningKey;
+use jiff::Timestamp;
+
+/// The moment of all golden files.
+pub const NOW: &str = "2026-11-21T12:00:00Z";
+
+pub fn at(text: &str) -> Timestamp {
+    text.parse().unwrap()
+}
+
+pub fn agent_key() -> SigningKey {
+    SigningKey::from_bytes(&[7; 32])
+}
+
+pub fn id_of(key: &SigningKey) -> String {
+    agent_id(&hex::encode(key.verifying_key().as_bytes())).unwrap()
+}
+
+pub fn facts() -> Facts {
+    Facts {
+        id: id_of(&agent_key()),
+        name: "web-1".into(),
+        mode: Mode::Daemon,
+        os: "linux".into(),
+        arch: "x86_64".into(),
+        os_version: Some("Debian 12".into()),
+        kernel: None,
+        version: "0.1.0".into(),
+        tags: BTreeMap::from([("role".into(), "web".into()), ("team".into(), "shop".into())]),
+        addresses: vec!["10.1.2.3".parse().unwrap(), "fe80::1".parse().unwrap()],
+        started_at: at("2026-11-20T08:30:00Z"),
+    }
+}
+
+pub fn scan(table: &str, filter: Option<Filter>) -> Scan {
+    Scan {
+        table: table.into(),
+        target: None,
+        columns: Vec::new(),
+        filter,
+        limit: None,
+        aggregate: None,
+        order: None,
+        sets: BTreeMap::new(),
+        options: Options::default(),
+    }
+}
+
+pub fn action(scans: Vec<Scan>) -> Action {
+    let window = Window { from: at(NOW), until: at("2026-11-21T12:05:00Z") };
+    let id = "019aa650-0000-7000-8000-000000000001".parse().unwrap();
+    Action::new("acme".into(), id, "SELECT …".into(), window, Limits::default(), scans)
+}
+
+pub fn pattern(text: &str) -> Pattern {
+    Pattern { pattern: text.into(), ignore_case: false }
+}
+
+/// One of every test there is.
+pub fn every_test() -> Vec<Is> {
+    let text = |text: &str| Value::Text(text.into());
+    vec![
+        Is::Equal(text("/etc/pass\"wd\n")),
+        Is::NotEqual(Value::Integer(-22)),
+        Is::Less(Value::Float(0.1 + 0.2)),
+        Is::LessOrEqual(Value::Boolean(true)),
+        Is::Greater(Value::TimestampNs(1_763_726_400_000_000_001)),
+        Is::GreaterOrEqual(Value::Integer(i64::MIN)),
+        Is::In(vec![text("a"), text("ß")]),
+        Is::InSet("iocs".into()),
+        Is::Like(pattern("%.so_")),
+        Is::Matches(Pattern { pattern: "^AKIA[0-9A-Z]{16}$".into(), ignore_case: true }),
+        Is::EveryLine(pattern("^ssh-ed25519 ")),
+        Is::Under(Place::Folder("/etc".into())),
+        Is::Under(Place::Network("10.0.0.0/8".parse().unwrap())),
+        Is::Null,
+        Is::Private,
+        Is::Loopback,
+    ]
+}
+
+/// The action of the golden file: every word of the format, once at least.
+pub fn golden_action() -> Action {
+    let tests = every_test().into_iter().map(|is| Filter::test("path", is)).collect();
+    let target = Filter::All(vec![
+        Filter::test("os", Is::Equal(Value::Text("linux".into()))),
+        Filter::Not(Box::new(Filter::test("tags.team", Is::Equal(Value::Text("lab".into()))))),
+    ]);
+    let full = Scan {
+        table: "files".into(),
+        target: Some(target),
+        columns: vec!["path".into(), "size".into()],
+        filter: Some(Filter::Any(vec![Filter::All(tests), Filter::Not(Box::new(Filter::All(Vec::new())))])),
+        limit: Some(10),
+        aggregate: None,
+        order: None,
+        sets: BTreeMap::from([("iocs".into(), vec![Value::Text("d41d8cd9".into()), Value::Integer(1)])]),
+        options: Options { decompress: true, follow: false },
+    };
+    action(vec![full, scan("system", None)])
+}

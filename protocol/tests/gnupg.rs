@@ -1,0 +1,151 @@
+//! What a stock GnuPG thinks of our keys and signatures, and we of its.
+
+#![allow(clippy::unwrap_used, reason = "a test may")]
+
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+use canvass_protocol::openpgp::{KeyFile, Keyring, Signer, join_signatures, split_signatures};
+use jiff::Timestamp;
+
+const ACTION: &[u8] = include_bytes!("golden/action-1.json");
+
+/// A private GnuPG home with a short path (its sockets live there), whose daemons end with it.
+struct Home(tempfile::TempDir);
+
+impl Home {
+    fn new() -> Home {
+        let folder = tempfile::Builder::new().prefix("cv").tempdir_in("/tmp").unwrap();
+        Home(folder)
+    }
+
+    fn path(&self) -> &Path {
+        self.0.path()
+    }
+
+    fn write(&self, name: &str, bytes: impl AsRef<[u8]>) -> String {
+        let path = self.path().join(name);
+        std::fs::write(&path, bytes).unwrap();
+        path.to_str().unwrap().to_owned()
+    }
+
+    fn gpg(&self, arguments: &[&str]) -> Output {
+        Command::new("gpg")
+            .env("GNUPGHOME", self.path())
+            .env("LC_ALL", "C")
+            .args(["--batch", "--no-tty", "--pinentry-mode", "loopback", "--status-fd", "1"])
+            .args(arguments)
+            .stdin(Stdio::null())
+            .output()
+            .expect("gpg (GnuPG) is installed: `apt-get install gnupg`")
+    }
+
+    fn succeeds(&self, arguments: &[&str]) -> String {
+        let output = self.gpg(arguments);
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "gpg {arguments:?}: {said}");
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    }
+}
+
+impl Drop for Home {
+    fn drop(&mut self) {
+        let _ = Command::new("gpgconf").env("GNUPGHOME", self.path()).args(["--kill", "all"]).output();
+    }
+}
+
+/// GnuPG judges by the machine's clock, and refuses a signature made before its key.
+fn now() -> Timestamp {
+    Timestamp::now()
+}
+
+#[test]
+fn a_stock_gpg_verifies_an_exported_action() {
+    let home = Home::new();
+    let alice = KeyFile::generate("alice", None, now()).unwrap();
+    let bob = KeyFile::generate("Bob Ärmel <bob@example.org>", None, now()).unwrap();
+    for key in [&alice, &bob] {
+        let file = home.write("public.asc", key.public_armor().unwrap());
+        let status = home.succeeds(&["--import", &file]);
+        assert!(status.contains(&format!("IMPORT_OK 1 {}", key.fingerprint())), "{status}");
+    }
+    let signatures = [alice.sign(ACTION, now()).unwrap(), bob.sign(ACTION, now()).unwrap()];
+    let action = home.write("action.json", ACTION);
+    let armor = home.write("action.json.asc", join_signatures(&signatures).unwrap());
+    let status = home.succeeds(&["--verify", &armor, &action]);
+    for key in [&alice, &bob] {
+        assert!(status.contains(&format!("VALIDSIG {}", key.fingerprint())), "{status}");
+    }
+
+    let mut altered = ACTION.to_vec();
+    *altered.last_mut().unwrap() ^= 1;
+    let altered = home.write("altered.json", altered);
+    let output = home.gpg(&["--verify", &armor, &altered]);
+    assert!(!output.status.success());
+    let status = String::from_utf8_lossy(&output.stdout);
+    assert!(status.contains("BADSIG") && !status.contains("GOODSIG"), "{status}");
+}
+
+#[test]
+fn gpg_signs_with_a_protected_key_of_ours_and_we_believe_it() {
+    let home = Home::new();
+    let key = KeyFile::generate("carol", Some("correct horse"), now()).unwrap();
+    let secret = home.write("secret.asc", key.secret_armor().unwrap());
+    home.succeeds(&["--passphrase", "correct horse", "--import", &secret]);
+    let action = home.write("action.json", ACTION);
+    let user = key.fingerprint().0;
+    home.succeeds(&["--passphrase", "correct horse", "-u", &user, "--armor", "--detach-sign", &action]);
+    let armored = std::fs::read_to_string(home.path().join("action.json.asc")).unwrap();
+
+    let mut keyring = Keyring::default();
+    assert_eq!(keyring.add(key.public_armor().unwrap().as_bytes()).skipped, Vec::<String>::new());
+    let verdict = keyring.verify(ACTION, &[armored], now());
+    assert_eq!(verdict.rejected, Vec::<String>::new());
+    assert!(verdict.signers.contains(&key.fingerprint()));
+}
+
+#[test]
+fn we_open_a_protected_key_of_gpg_and_it_believes_us() {
+    let home = Home::new();
+    home.succeeds(&["--passphrase", "pw", "--quick-generate-key", "dave", "ed25519", "sign", "1y"]);
+    let secret = home.succeeds(&["--passphrase", "pw", "--armor", "--export-secret-keys", "dave"]);
+    let secret: String =
+        secret.lines().filter(|line| !line.starts_with("[GNUPG:]")).map(|l| format!("{l}\n")).collect();
+    assert!(KeyFile::needs_passphrase(secret.as_bytes()).unwrap());
+    let key = KeyFile::open(secret.as_bytes(), Some("pw"), now()).unwrap();
+    let action = home.write("action.json", ACTION);
+    let armor = home.write("action.json.asc", key.sign(ACTION, now()).unwrap());
+    home.succeeds(&["--verify", &armor, &action]);
+}
+
+#[test]
+fn gpg_takes_a_revocation_of_ours() {
+    let home = Home::new();
+    let key = KeyFile::generate("erin", None, now()).unwrap();
+    let public = home.write("public.asc", key.public_armor().unwrap());
+    home.succeeds(&["--import", &public]);
+    let revocation = home.write("revocation.asc", key.revocation("stolen laptop", now()).unwrap());
+    home.succeeds(&["--import", &revocation]);
+    let listed = home.succeeds(&["--with-colons", "--list-keys"]);
+    assert!(listed.contains("pub:r:"), "{listed}");
+}
+
+#[test]
+fn several_signatures_of_gpg_in_one_armor_come_apart() {
+    let home = Home::new();
+    let mut keyring = Keyring::default();
+    let mut arguments = vec!["--armor".to_owned(), "--detach-sign".to_owned()];
+    for name in ["frank", "grace"] {
+        home.succeeds(&["--passphrase", "", "--quick-generate-key", name, "ed25519", "sign", "1y"]);
+        let output = Command::new("gpg").env("GNUPGHOME", home.path()).args(["--export", name]).output().unwrap();
+        assert_eq!(keyring.add(&output.stdout).certificates.len(), 1);
+        arguments.splice(0..0, ["-u".to_owned(), name.to_owned()]);
+    }
+    let action = home.write("action.json", ACTION);
+    arguments.push(action);
+    home.succeeds(&arguments.iter().map(String::as_str).collect::<Vec<_>>());
+    let armored = std::fs::read(home.path().join("action.json.asc")).unwrap();
+    let signatures = split_signatures(&armored).unwrap();
+    assert_eq!(signatures.len(), 2);
+    assert_eq!(keyring.verify(ACTION, &signatures, now()).signers.len(), 2);
+}

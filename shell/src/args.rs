@@ -1,0 +1,173 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand};
+use clap_complete::Shell;
+
+use crate::render::Format;
+use crate::variables;
+
+/// Asks a question in SQL of every endpoint and prints the answer as one table
+#[derive(Debug, Parser)]
+#[command(name = "canvass", version, disable_help_subcommand = true)]
+#[command(after_help = "Without -c, -f or a sub-command: the prompt on a terminal, else statements from standard input.")]
+pub struct Args {
+    /// Run statements; may be given several times
+    #[arg(short = 'c', value_name = "SQL")]
+    pub commands: Vec<String>,
+    /// Run the statements of a file (`-` is standard input)
+    #[arg(short = 'f', value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+
+    /// Ask a server's fleet (not in this version)
+    #[arg(long, global = true, value_name = "URL", help_heading = "Whom to ask")]
+    pub server: Option<String>,
+    /// Ask this machine (the default)
+    #[arg(long, global = true, help_heading = "Whom to ask")]
+    pub local: bool,
+    /// Ask a folder of fixture hosts
+    #[arg(long, global = true, value_name = "DIR", help_heading = "Whom to ask")]
+    pub fleet: Option<PathBuf>,
+
+    /// How to write results [default: table on a terminal, tsv in a pipe]
+    #[arg(long, global = true, value_enum, value_name = "FORMAT", hide_possible_values = false)]
+    pub format: Option<Format>,
+    /// Write results there, whole or not at all
+    #[arg(short = 'o', global = true, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+    /// Give `:name` in statements a value
+    #[arg(short = 'v', global = true, value_name = "NAME=VALUE", value_parser = variables::parse)]
+    pub variables: Vec<(String, String)>,
+    /// Which key signs
+    #[arg(long, global = true, value_name = "FILE|FINGERPRINT|NAME")]
+    pub key: Option<String>,
+    /// Ask no question
+    #[arg(short = 'y', long = "yes", global = true)]
+    pub yes: bool,
+    /// No progress and no footer
+    #[arg(short = 'q', global = true)]
+    pub quiet: bool,
+    /// How long to follow: `30s`, or `expire` for to the end
+    #[arg(long, global = true, value_name = "TIME")]
+    pub wait: Option<String>,
+    /// How long agents may still answer: `6h`
+    #[arg(long, global = true, value_name = "TIME")]
+    pub expire: Option<String>,
+    /// Do not read init.sql before the first prompt
+    #[arg(long, global = true)]
+    pub no_init: bool,
+
+    #[command(subcommand)]
+    pub subcommand: Option<Sub>,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Sub {
+    /// Make, take in, hand out and list investigators' keys
+    #[command(subcommand)]
+    Key(KeyCommand),
+    /// Look at what was signed
+    #[command(subcommand)]
+    Action(ActionCommand),
+    /// List the tables, or the columns of one
+    Tables { table: Option<String> },
+    /// Print a completion script
+    Completions { shell: Shell },
+    #[command(hide = true)]
+    Check(Later),
+    #[command(hide = true)]
+    Import(Later),
+    #[command(hide = true)]
+    Serve(Later),
+}
+
+/// Whatever follows a sub-command that a later version brings.
+#[derive(Debug, clap::Args)]
+pub struct Later {
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, hide = true)]
+    pub rest: Vec<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum KeyCommand {
+    /// Make a key; its passphrase comes from the prompt or CANVASS_PASSPHRASE
+    New {
+        name: String,
+        /// Keep the secret key in the clear: whoever reads the file can sign as you
+        #[arg(long)]
+        no_passphrase: bool,
+    },
+    /// Take in a secret key, or a certificate this machine is to trust
+    Import {
+        file: PathBuf,
+        /// Its name in the key store; the file's own where not given
+        #[arg(long)]
+        name: Option<String>,
+    },
+    /// Print the public certificate, armored
+    Export { name: String },
+    /// List the keys and the certificates this machine trusts
+    List,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum ActionCommand {
+    /// Print the signed bytes of an action
+    Show { id: String },
+    /// Write ID.json and ID.json.asc into the folder of -o, for `gpg --verify`
+    Export { id: String },
+    /// Comes with a server
+    Cosign { id: String },
+    /// Comes with a server
+    Cancel { id: String },
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    fn parse(words: &str) -> Result<Args, clap::Error> {
+        Args::try_parse_from(std::iter::once("canvass").chain(words.split_whitespace()))
+    }
+
+    #[test]
+    fn the_declaration_is_sound() {
+        Args::command().debug_assert();
+    }
+
+    #[test]
+    fn flags_stand_on_either_side_of_a_subcommand() {
+        for words in ["--format json -q --fleet d tables", "tables --format json -q --fleet d", "--fleet d tables -q --format json"] {
+            let args = parse(words).unwrap();
+            assert_eq!(args.format, Some(Format::Json), "{words}");
+            assert!(args.quiet && args.fleet.is_some(), "{words}");
+            assert!(matches!(args.subcommand, Some(Sub::Tables { table: None })));
+        }
+        let args = parse("action export -o out 0199 --key alice").unwrap();
+        assert_eq!((args.output, args.key), (Some("out".into()), Some("alice".into())));
+    }
+
+    #[test]
+    fn statements_and_variables_repeat() {
+        let args = parse("-c a -v x=1 -c b -v y=a=b -y --wait 5s --expire 6h").unwrap();
+        assert_eq!(args.commands, ["a", "b"]);
+        assert_eq!(args.variables, [("x".into(), "1".into()), ("y".into(), "a=b".into())]);
+        assert!(args.yes);
+    }
+
+    #[test]
+    fn bad_usage_is_exit_2() {
+        for words in ["--format xml", "-v x", "frobnicate", "key new", "completions tcl", "--nonsense"] {
+            assert_eq!(parse(words).unwrap_err().exit_code(), 2, "{words}");
+        }
+    }
+
+    #[test]
+    fn what_comes_later_is_parsed_so_that_it_can_be_answered() {
+        assert!(matches!(parse("check a --diff").unwrap().subcommand, Some(Sub::Check(_))));
+        assert!(matches!(parse("import openioc f").unwrap().subcommand, Some(Sub::Import(_))));
+    }
+}

@@ -1,0 +1,53 @@
+//! `.hosts`: what became of every host that the last statement asked.
+
+use std::sync::Arc;
+
+use arrow::array::UInt64Array;
+use canvass_planner::desk::{Entry, State};
+use canvass_planner::error::Error;
+
+use super::Command;
+use crate::footer;
+use crate::listing::{batch, maybe_texts, texts};
+use crate::session::{Next, Session};
+
+pub static COMMAND: Command =
+    Command { name: "hosts", aliases: &[], takes: "", about: "what became of each host of the last statement", run };
+
+fn run(session: &mut Session, _argument: &str) -> Result<Next, Error> {
+    let entries = &session.last.entries;
+    if entries.is_empty() {
+        return Err(Error::usage("no host was asked by the last statement"));
+    }
+    let number = |of: fn(&Entry) -> u64| Arc::new(entries.iter().map(of).collect::<UInt64Array>());
+    let rows = batch(vec![
+        ("host", texts(entries.iter().map(|entry| &entry.endpoint.host))),
+        ("state", texts(entries.iter().map(|entry| footer::word(&entry.state)))),
+        ("rows", number(|entry| entry.rows)),
+        ("examined", number(|entry| entry.scans.iter().map(|scan| scan.examined).sum())),
+        ("bytes", number(|entry| entry.scans.iter().map(|scan| scan.bytes).sum())),
+        ("cut", maybe_texts(entries.iter().map(cuts))),
+        ("troubles", number(|entry| entry.scans.iter().map(|scan| scan.troubles_count).sum())),
+        ("reason", maybe_texts(entries.iter().map(reason))),
+    ])?;
+    session.show(&rows)
+}
+
+fn cuts(entry: &Entry) -> Option<String> {
+    let cuts: Vec<&str> = entry.scans.iter().filter_map(|scan| scan.cut).map(|cut| cut.as_str()).collect();
+    (!cuts.is_empty()).then(|| cuts.join(", "))
+}
+
+/// Why there is no answer, or the troubles beside it.
+fn reason(entry: &Entry) -> Option<String> {
+    let mut reasons: Vec<String> = match &entry.state {
+        State::Failed(why) | State::Refused(why) => vec![why.clone()],
+        _ => Vec::new(),
+    };
+    reasons.extend(entry.troubles.iter().cloned());
+    for trouble in entry.scans.iter().flat_map(|scan| &scan.troubles) {
+        let subject = trouble.subject.as_ref().map(|subject| format!("{subject}: ")).unwrap_or_default();
+        reasons.push(format!("{subject}{}", trouble.reason));
+    }
+    (!reasons.is_empty()).then(|| reasons.join("; "))
+}

@@ -1,0 +1,113 @@
+//! Where `canvass` keeps things, as the XDG base directories have it.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use canvass_planner::error::Error;
+
+/// The folders of one user.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Places {
+    config: PathBuf,
+    data: PathBuf,
+}
+
+impl Places {
+    /// Reads `XDG_CONFIG_HOME`, `XDG_DATA_HOME` and `HOME`; relative values are ignored, as the standard asks.
+    pub fn from_environment() -> Result<Places, Error> {
+        Places::from(|name| std::env::var_os(name))
+    }
+
+    fn from(variable: impl Fn(&str) -> Option<OsString>) -> Result<Places, Error> {
+        let absolute = |name: &str| variable(name).map(PathBuf::from).filter(|path| path.is_absolute());
+        let home = || {
+            absolute("HOME").ok_or_else(|| {
+                Error::usage("`HOME` does not name a folder").hint("set HOME, or XDG_CONFIG_HOME and XDG_DATA_HOME")
+            })
+        };
+        let config = absolute("XDG_CONFIG_HOME").map_or_else(|| home().map(|home| home.join(".config")), Ok)?;
+        let data = absolute("XDG_DATA_HOME").map_or_else(|| home().map(|home| home.join(".local/share")), Ok)?;
+        Ok(Places { config: config.join("canvass"), data: data.join("canvass") })
+    }
+
+    /// Places below one folder, for tests.
+    pub fn below(root: &Path) -> Places {
+        Places { config: root.join("config/canvass"), data: root.join("data/canvass") }
+    }
+
+    /// The user's own keys.
+    pub fn keys(&self) -> PathBuf {
+        self.config.join("keys")
+    }
+
+    /// Certificates of others that this machine trusts.
+    pub fn keyring(&self) -> PathBuf {
+        self.config.join("keyring")
+    }
+
+    /// The policy of this machine's own agent.
+    pub fn policy(&self) -> PathBuf {
+        self.config.join("agent.toml")
+    }
+
+    /// Statements and commands run before the first prompt.
+    pub fn init(&self) -> PathBuf {
+        self.config.join("init.sql")
+    }
+
+    /// Identity and journal of this machine's own agent.
+    pub fn agent(&self) -> PathBuf {
+        self.data.join("agent")
+    }
+
+    /// What was signed.
+    pub fn actions(&self) -> PathBuf {
+        self.data.join("actions")
+    }
+
+    pub fn history(&self) -> PathBuf {
+        self.data.join("history")
+    }
+}
+
+/// Makes a folder that only its owner can enter; one that exists is left as it is.
+pub fn private_folder(path: &Path) -> std::io::Result<()> {
+    use std::os::unix::fs::DirBuilderExt as _;
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
+}
+
+/// Writes a file through a temporary one beside it, so that nobody ever sees half of it.
+pub fn write_whole(path: &Path, bytes: &[u8], mode: u32) -> std::io::Result<()> {
+    use std::io::Write as _;
+    use std::os::unix::fs::PermissionsExt as _;
+    let folder = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let mut file = tempfile::Builder::new()
+        .prefix(".canvass-")
+        .permissions(std::fs::Permissions::from_mode(mode))
+        .tempfile_in(folder)?;
+    file.write_all(bytes)?;
+    file.as_file().sync_all()?;
+    file.persist(path).map_err(|error| error.error)?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn places(variables: &[(&str, &str)]) -> Result<Places, Error> {
+        Places::from(|name| variables.iter().find(|(key, _)| *key == name).map(|(_, value)| value.into()))
+    }
+
+    #[test]
+    fn folders_follow_the_standard() {
+        let plain = places(&[("HOME", "/home/a")]).unwrap();
+        assert_eq!(plain.keys(), Path::new("/home/a/.config/canvass/keys"));
+        assert_eq!(plain.actions(), Path::new("/home/a/.local/share/canvass/actions"));
+        let both = places(&[("XDG_CONFIG_HOME", "/c"), ("XDG_DATA_HOME", "/d")]).unwrap();
+        assert_eq!((both.policy(), both.agent()), ("/c/canvass/agent.toml".into(), "/d/canvass/agent".into()));
+        let relative = places(&[("HOME", "/h"), ("XDG_CONFIG_HOME", "c")]).unwrap();
+        assert_eq!(relative.keyring(), Path::new("/h/.config/canvass/keyring"));
+        assert_eq!(places(&[]).unwrap_err().message, "`HOME` does not name a folder");
+    }
+}

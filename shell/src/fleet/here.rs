@@ -1,0 +1,114 @@
+//! Agents inside this program, asked through the same guard and cage as any other.
+
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use canvass_agent::agent::Agent;
+use canvass_planner::error::Error;
+use canvass_planner::fleet::{Delivery, Endpoint, Fleet};
+use canvass_protocol::envelope::Envelope;
+use canvass_protocol::target::{ServerWords, Status};
+use jiff::Timestamp;
+use std::net::IpAddr;
+use tokio::sync::mpsc;
+
+/// Agents that run at once; each scans in a process of its own.
+const WORKERS_MAX: usize = 8;
+
+/// A fleet of agents in this program.
+pub struct Here {
+    name: String,
+    hosts: Arc<Vec<Hosted>>,
+    /// The switch of the action that runs.
+    stop: Mutex<Arc<AtomicBool>>,
+}
+
+/// One agent, and what a server would say of it.
+pub struct Hosted {
+    pub agent: Agent,
+    pub public_ip: Option<IpAddr>,
+}
+
+impl Here {
+    pub fn new(name: String, hosts: Vec<Hosted>) -> Here {
+        Here { name, hosts: Arc::new(hosts), stop: Mutex::default() }
+    }
+}
+
+impl Fleet for Here {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn endpoints(&self) -> Result<Vec<Endpoint>, Error> {
+        let now = Timestamp::now();
+        let endpoint = |hosted: &Hosted| {
+            let heartbeat = hosted.agent.heartbeat(now).verify(&self.name);
+            let facts = heartbeat.map_err(|error| Error::internal(error.to_string()))?.facts;
+            let words = ServerWords { status: Status::Online, heartbeat_at: now, public_ip: hosted.public_ip };
+            Ok(Endpoint { host: facts.name.clone(), facts, words })
+        };
+        let mut endpoints = self.hosts.iter().map(endpoint).collect::<Result<Vec<_>, Error>>()?;
+        endpoints.sort_by(|a, b| a.host.cmp(&b.host));
+        Ok(endpoints)
+    }
+
+    fn ask(&self, envelope: Envelope, agents: Vec<String>) -> Result<mpsc::UnboundedReceiver<Delivery>, Error> {
+        let stop = Arc::new(AtomicBool::new(false));
+        *self.stop.lock().unwrap_or_else(PoisonError::into_inner) = stop.clone();
+        let (deliveries, receiver) = mpsc::unbounded_channel();
+        let work = Arc::new(Work {
+            envelope: envelope.to_bytes(),
+            agents,
+            next: AtomicUsize::new(0),
+            hosts: self.hosts.clone(),
+            stop,
+            deliveries,
+        });
+        for _ in 0..work.agents.len().min(WORKERS_MAX) {
+            let work = work.clone();
+            let started = std::thread::Builder::new().name("agent".to_owned()).spawn(move || work.run());
+            started.map_err(|error| Error::internal(format!("cannot start a thread: {error}")))?;
+        }
+        Ok(receiver)
+    }
+
+    fn stop(&self) {
+        self.stop.lock().unwrap_or_else(PoisonError::into_inner).store(true, Ordering::Relaxed);
+    }
+}
+
+/// One action, shared by the threads that bring it to its agents.
+struct Work {
+    envelope: Vec<u8>,
+    agents: Vec<String>,
+    next: AtomicUsize,
+    hosts: Arc<Vec<Hosted>>,
+    stop: Arc<AtomicBool>,
+    deliveries: mpsc::UnboundedSender<Delivery>,
+}
+
+impl Work {
+    fn run(&self) {
+        while let Some(agent) = self.agents.get(self.next.fetch_add(1, Ordering::Relaxed)) {
+            self.bring_to(agent);
+        }
+    }
+
+    fn bring_to(&self, id: &str) {
+        // What was withdrawn before it began is not begun.
+        if self.stop.load(Ordering::Relaxed) || self.deliveries.is_closed() {
+            return;
+        }
+        let Some(hosted) = self.hosts.iter().find(|hosted| hosted.agent.id() == id) else {
+            let reason = "it is not an agent of this fleet".to_owned();
+            // Where nobody listens any more nobody needs to know.
+            let _ = self.deliveries.send(Delivery::Silence { agent: id.to_owned(), reason });
+            return;
+        };
+        hosted.agent.handle(&self.envelope, &self.stop, &mut |part| {
+            let delivery = Delivery::Part { agent: id.to_owned(), part };
+            self.deliveries.send(delivery).map_err(|_| std::io::ErrorKind::BrokenPipe.into())
+        });
+    }
+}

@@ -1,0 +1,21 @@
+//! The fleets this version can ask: this machine, and a folder of fixture hosts. Both run in this program.
+
+mod fixtures;
+mod here;
+mod local;
+
+pub use fixtures::fixtures;
+pub use here::Here;
+pub use local::local;
+
+use canvass_agent::agent::AgentError;
+use canvass_planner::error::Error;
+
+/// A policy, identity or journal that cannot be read is the user's to mend; nothing was sent.
+fn of_agent(error: &AgentError) -> Error {
+    Error::usage(format!("the agent cannot be opened: {error}"))
+}
+
+fn program() -> Result<std::path::PathBuf, Error> {
+    std::env::current_exe().map_err(|error| Error::internal(format!("cannot find the program itself: {error}")))
+}

@@ -1,0 +1,150 @@
+//! Footers of hand-made accounts.
+
+use canvass_planner::fleet::Endpoint;
+use canvass_protocol::answer::ScanRecord;
+use canvass_protocol::target::{Facts, Mode, ServerWords, Status};
+use insta::assert_snapshot;
+use proptest::prelude::*;
+
+use super::*;
+
+fn entry(host: &str, state: State, rows: u64) -> Entry {
+    let facts = Facts {
+        id: format!("id of {host}"),
+        name: host.to_owned(),
+        mode: Mode::Daemon,
+        os: "linux".into(),
+        arch: "x86_64".into(),
+        os_version: None,
+        kernel: None,
+        version: "0".into(),
+        tags: BTreeMap::new(),
+        addresses: Vec::new(),
+        started_at: Timestamp::UNIX_EPOCH,
+    };
+    let words = ServerWords { status: Status::Online, heartbeat_at: Timestamp::UNIX_EPOCH, public_ip: None };
+    Entry {
+        endpoint: Endpoint { host: host.to_owned(), facts, words },
+        state,
+        scans: Vec::new(),
+        rows,
+        troubles: Vec::new(),
+    }
+}
+
+fn scanned(host: &str, rows: u64, cut: Option<Cut>, troubles: &[(&str, &str)]) -> Entry {
+    let mut scan = ScanRecord { asked: true, rows, cut, ..ScanRecord::default() };
+    for (subject, reason) in troubles {
+        scan.trouble(Some(subject), *reason);
+    }
+    Entry { scans: vec![scan], ..entry(host, State::Answered, rows) }
+}
+
+fn footer(entries: &[Entry], rows: usize) -> String {
+    let until = "2026-11-21T21:40:59Z".parse().unwrap();
+    line(rows, Some((&Tally::of(entries), Some(until))), Duration::from_millis(2_940))
+}
+
+#[test]
+fn the_line_of_the_manual() {
+    let mut entries: Vec<Entry> = (0..3).map(|i| entry(&format!("a{i}"), State::Answered, 1)).collect();
+    entries.extend((0..12077).map(|i| entry(&format!("b{i}"), State::Answered, 0)));
+    entries.extend((0..2).map(|i| entry(&format!("f{i}"), State::Failed("disk".into()), 0)));
+    entries.push(entry("r", State::Refused("weight".into()), 0));
+    entries.push(entry("w", State::Waiting, 0));
+    assert_eq!(
+        footer(&entries, 3),
+        "3 rows from 3 of 12084 hosts · 12080 answered, 2 failed, 1 refused, 1 waiting (expires 21:40) · 2.9 s"
+    );
+}
+
+#[test]
+fn few_and_none() {
+    assert_eq!(footer(&[], 0), "0 rows from 0 of 0 hosts · 0 answered · 2.9 s");
+    assert_eq!(footer(&[entry("a", State::Answered, 1)], 1), "1 row from 1 of 1 hosts · 1 answered · 2.9 s");
+    assert_eq!(line(2, None, Duration::from_millis(40)), "2 rows · 0.0 s");
+}
+
+fn state() -> impl Strategy<Value = State> {
+    prop_oneof![
+        Just(State::Waiting),
+        Just(State::Answered),
+        Just(State::Failed("f".into())),
+        Just(State::Refused("r".into())),
+        Just(State::Interrupted),
+        Just(State::Expired),
+        Just(State::Cancelled),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn the_parts_add_up_to_the_hosts_asked(states in prop::collection::vec((state(), 0u64..3), 0..40)) {
+        let entries: Vec<Entry> = states.into_iter().map(|(state, rows)| entry("h", state, rows)).collect();
+        let line = footer(&entries, 7);
+        let parts = line.split(" · ").nth(1).unwrap();
+        let sum: usize = parts.split(", ").map(|part| part.split(' ').next().unwrap().parse::<usize>().unwrap()).sum();
+        prop_assert_eq!(sum, entries.len(), "{}", line);
+    }
+}
+
+#[test]
+fn states_mean_exit_codes() {
+    let check = |entries: &[Entry], code| assert_eq!(exit(entries).code(), code, "{entries:?}");
+    let answered = || entry("a", State::Answered, 1);
+    check(&[], 0);
+    check(&[answered()], 0);
+    check(&[answered(), entry("b", State::Cancelled, 0)], 0);
+    check(&[answered(), scanned("b", 1, Some(Cut::Rows), &[])], 5);
+    check(&[scanned("a", 1, None, &[("/root", "permission denied")])], 0);
+    for state in [State::Failed("f".into()), State::Refused("r".into()), State::Interrupted, State::Expired, State::Waiting] {
+        check(&[scanned("a", 1, Some(Cut::Time), &[]), entry("b", state, 0)], 4);
+    }
+}
+
+#[test]
+fn a_cut_names_limit_and_hosts() {
+    assert_eq!(cut(&[scanned("a", 1, None, &[])]), None);
+    let hosts: Vec<Entry> = ["a", "b", "c", "d", "e\x1b"].map(|host| scanned(host, 1, Some(Cut::Rows), &[])).into();
+    assert_snapshot!(cut(&hosts).unwrap(), @"cut short by limit_rows on a, b, c and 2 more: rows may be missing");
+    let half = [entry("a", State::Failed("gone".into()), 5), scanned("b", 1, Some(Cut::Stopped), &[])];
+    assert_snapshot!(cut(&half).unwrap(), @"cut short by a stop on b, an answer without its end on a: rows may be missing");
+}
+
+#[test]
+fn warnings_are_grouped_over_hosts() {
+    let mut entries: Vec<Entry> =
+        ["a", "b", "c", "d"].map(|host| entry(host, State::Refused("needs weight 2".into()), 0)).into();
+    entries.push(entry("e", State::Failed("disk\nfull\u{202e}".into()), 0));
+    entries[4].troubles.push("the signature does not verify".into());
+    assert_snapshot!(warnings(&entries).join("\n"), @r"
+    refused: needs weight 2 (a, b, c and 1 more)
+    failed: disk\nfull\u{202e} (e)
+    the signature does not verify (e)
+    ");
+}
+
+#[test]
+fn troubles_are_counted_and_the_first_few_shown() {
+    assert!(troubles(&[scanned("a", 1, None, &[])]).is_empty());
+    let many: Vec<(String, &str)> = (0..7).map(|i| (format!("/p{i}"), "permission denied")).collect();
+    let many: Vec<(&str, &str)> = many.iter().map(|(path, reason)| (path.as_str(), *reason)).collect();
+    let entries = [scanned("a", 0, None, &many), scanned("b", 0, None, &many[6..]), scanned("c", 0, None, &[])];
+    assert_snapshot!(troubles(&entries).join("\n"), @r"
+    8 troubles on 2 of 3 hosts:
+      /p6: permission denied (a, b)
+      /p0: permission denied (a)
+      /p1: permission denied (a)
+      /p2: permission denied (a)
+      /p3: permission denied (a)
+      … and 2 more kinds; `.hosts` lists them by host
+    ");
+}
+
+#[test]
+fn the_completeness_record_is_json() {
+    let record = completeness(&[scanned("a", 1, Some(Cut::Bytes), &[])], Some("0199"));
+    let record: serde_json::Value = serde_json::from_str(&record).unwrap();
+    assert_eq!((record["asked"].as_u64(), record["action"].as_str()), (Some(1), Some("0199")));
+    assert!(record["cut"].as_str().unwrap().contains("limit_bytes"));
+}

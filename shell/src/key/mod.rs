@@ -1,0 +1,9 @@
+//! Investigators' keys on this machine: the key store, and which key signs.
+
+mod choose;
+mod passphrase;
+mod store;
+
+pub use choose::{choose, local};
+pub use passphrase::Passphrases;
+pub use store::{LOCAL, Listed, Store};

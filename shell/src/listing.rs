@@ -1,0 +1,123 @@
+//! Tables and their columns as rows, for `.tables`, `.schema` and `canvass tables`.
+
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, BooleanArray, StringArray};
+use arrow::record_batch::RecordBatch;
+use canvass_planner::catalog::{AGENT_FIELDS, AGENTS, agents_batch};
+use canvass_planner::error::{Error, closest};
+use canvass_tables::TABLES;
+use canvass_tables::column::{Class, ColumnInfo};
+
+/// Rows of named columns; all of the same length.
+pub fn batch(columns: Vec<(&str, ArrayRef)>) -> Result<RecordBatch, Error> {
+    RecordBatch::try_from_iter_with_nullable(columns.into_iter().map(|(name, column)| (name, column, true)))
+        .map_err(|error| Error::internal(error.to_string()))
+}
+
+/// A column of texts.
+pub fn texts<T: AsRef<str>>(values: impl IntoIterator<Item = T>) -> ArrayRef {
+    Arc::new(StringArray::from_iter_values(values))
+}
+
+/// A column of texts, some of them unknown.
+pub fn maybe_texts<T: AsRef<str>>(values: impl IntoIterator<Item = Option<T>>) -> ArrayRef {
+    Arc::new(values.into_iter().collect::<StringArray>())
+}
+
+/// Names of everything that can stand after FROM.
+pub fn names() -> impl Iterator<Item = &'static str> {
+    TABLES.iter().map(|table| table.info().name).chain([AGENTS])
+}
+
+/// All tables: name, module, what must be bounded, and a sentence.
+pub fn tables() -> Result<RecordBatch, Error> {
+    let infos: Vec<_> = TABLES.iter().map(|table| table.info()).collect();
+    let agents = "the inventory, answered without asking any endpoint";
+    batch(vec![
+        ("table", texts(names())),
+        ("module", maybe_texts(infos.iter().map(|info| Some(info.module)).chain([None]))),
+        ("bound", maybe_texts(infos.iter().map(|info| info.bound.map(|bound| bound.column)).chain([None]))),
+        ("about", texts(infos.iter().map(|info| info.about).chain([agents]))),
+    ])
+}
+
+/// The columns of one table.
+pub fn columns(table: &str) -> Result<RecordBatch, Error> {
+    let name = table.trim().trim_end_matches(';').to_ascii_lowercase();
+    if name == AGENTS {
+        return agent_columns();
+    }
+    let Some(table) = canvass_tables::find(&name) else {
+        let error = Error::usage(format!("there is no table `{name}`"));
+        return Err(match closest(&name, names()) {
+            Some(close) => error.hint(format!("did you mean `{close}`?")),
+            None => error.hint("`.tables` lists what can be asked"),
+        });
+    };
+    let columns = table.columns();
+    let bound = table.info().bound.map(|bound| bound.column);
+    batch(vec![
+        ("column", texts(columns.iter().map(|column| column.name))),
+        ("type", texts(columns.iter().map(|column| column.kind.as_str()))),
+        ("class", texts(columns.iter().map(|column| column.class.as_str()))),
+        ("in_star", Arc::new(columns.iter().map(|column| Some(in_star(column))).collect::<BooleanArray>())),
+        ("about", texts(columns.iter().map(|column| about(column, bound)))),
+    ])
+}
+
+/// Whether `*` shows the column.
+fn in_star(column: &ColumnInfo) -> bool {
+    !column.probe && column.class != Class::Content
+}
+
+fn about(column: &ColumnInfo, bound: Option<&str>) -> String {
+    let values =
+        if column.values.is_empty() { String::new() } else { format!(" ({})", column.values.join(", ")) };
+    let required = if bound == Some(column.name) { "; must be bounded" } else { "" };
+    format!("{}{values}{required}", column.about)
+}
+
+fn agent_columns() -> Result<RecordBatch, Error> {
+    let empty = agents_batch(&[]).map_err(|error| Error::internal(error.to_string()))?;
+    let schema = empty.schema();
+    let kind = |name: &str| schema.field_with_name(name).map(|field| kind(field.data_type())).unwrap_or_default();
+    let said_by = |server: bool| if server { "the server" } else { "the agent" };
+    batch(vec![
+        ("column", texts(AGENT_FIELDS.iter().map(|field| field.name))),
+        ("type", texts(AGENT_FIELDS.iter().map(|field| kind(field.name)))),
+        ("said_by", texts(AGENT_FIELDS.iter().map(|field| said_by(field.server_word)))),
+        ("about", texts(AGENT_FIELDS.iter().map(|field| field.about))),
+    ])
+}
+
+fn kind(data_type: &arrow::datatypes::DataType) -> String {
+    use arrow::datatypes::DataType;
+    match data_type {
+        DataType::Utf8 => "text".to_owned(),
+        DataType::Timestamp(..) => "timestamp".to_owned(),
+        DataType::Map(..) => "map".to_owned(),
+        DataType::List(_) => "list".to_owned(),
+        DataType::Struct(_) => "struct".to_owned(),
+        other => other.to_string().to_lowercase(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_table_has_columns_to_show() {
+        assert_eq!(tables().unwrap().num_rows(), TABLES.len() + 1);
+        for name in names() {
+            assert!(columns(name).unwrap().num_rows() > 0, "{name}");
+        }
+    }
+
+    #[test]
+    fn an_unknown_table_is_corrected() {
+        let error = columns("proceses").unwrap_err();
+        assert_eq!(error.hint.as_deref(), Some("did you mean `processes`?"));
+    }
+}

@@ -1,0 +1,184 @@
+//! Sub-commands: what `canvass` does besides asking.
+
+use std::io::{self, Write as _};
+use std::path::Path;
+
+use arrow::record_batch::RecordBatch;
+use canvass_planner::error::Error;
+use canvass_protocol::openpgp::{Keyring, split_signatures};
+use canvass_protocol::action::ActionHash;
+use clap::CommandFactory as _;
+use jiff::Timestamp;
+
+use crate::archive::{self, Archive};
+use crate::args::{ActionCommand, Args, KeyCommand, Sub};
+use crate::config::{Places, private_folder};
+use crate::error::unusable;
+use crate::key::{Passphrases, Store};
+use crate::listing;
+use crate::output::Output;
+use crate::render::escape::visible;
+use crate::render::{Closing, Format, Look};
+use crate::terminal::{Terminal, Tone};
+
+/// Runs a sub-command.
+pub fn run(sub: &Sub, args: &Args, terminal: Terminal) -> Result<(), Error> {
+    match sub {
+        Sub::Tables { table: None } => print(&listing::tables()?, args, terminal),
+        Sub::Tables { table: Some(table) } => print(&listing::columns(table)?, args, terminal),
+        Sub::Completions { shell } => completions(*shell, args),
+        Sub::Key(command) => key(command, args, terminal),
+        Sub::Action(command) => action(command, args, terminal),
+        Sub::Check(_) => Err(later("check")),
+        Sub::Import(_) => Err(later("import")),
+        Sub::Serve(_) => Err(later("serve")),
+    }
+}
+
+fn later(name: &str) -> Error {
+    Error::usage(format!("`canvass {name}` is not in this version"))
+}
+
+fn key(command: &KeyCommand, args: &Args, terminal: Terminal) -> Result<(), Error> {
+    let store = Store::new(&Places::from_environment()?);
+    let passphrases = Passphrases::from_environment(terminal.can_ask());
+    match command {
+        KeyCommand::New { name, no_passphrase } => {
+            let passphrase = if *no_passphrase { None } else { Some(store.may_make(name).and_then(|()| passphrases.fresh(name))?) };
+            let fingerprint = store.make(name, passphrase.as_deref())?;
+            if *no_passphrase {
+                let warning = terminal.paint(Tone::Warning, "warning:");
+                eprintln!("{warning} the key has no passphrase: whoever reads its file can sign as you");
+            }
+            eprintln!("made the key `{name}` in `{}`", store.secret_path(name).display());
+            write_text(&format!("{fingerprint}\n"), args)
+        }
+        KeyCommand::Import { file, name } => {
+            let path = store.import(file, name.as_deref(), &passphrases)?;
+            eprintln!("took it in as `{}`", path.display());
+            Ok(())
+        }
+        KeyCommand::Export { name } => write_text(&store.export(name)?, args),
+        KeyCommand::List => {
+            let (keys, skipped) = store.list();
+            for sentence in skipped {
+                eprintln!("{} {}", terminal.paint(Tone::Warning, "warning:"), visible(&sentence));
+            }
+            let word = |secret: bool| if secret { "signs" } else { "trusted" };
+            let listed = listing::batch(vec![
+                ("name", listing::texts(keys.iter().map(|key| &key.name))),
+                ("use", listing::texts(keys.iter().map(|key| word(key.secret)))),
+                ("fingerprint", listing::texts(keys.iter().map(|key| &key.fingerprint.0))),
+                ("user_ids", listing::texts(keys.iter().map(|key| key.user_ids.join(", ")))),
+                ("revoked", listing::texts(keys.iter().map(|key| key.revoked.to_string()))),
+                ("file", listing::texts(keys.iter().map(|key| key.path.display().to_string()))),
+            ])?;
+            print(&listed, args, terminal)
+        }
+    }
+}
+
+fn action(command: &ActionCommand, args: &Args, terminal: Terminal) -> Result<(), Error> {
+    let places = Places::from_environment()?;
+    let archive = Archive::new(&places);
+    match command {
+        ActionCommand::Show { id } => {
+            let signed = archive.find(id)?;
+            eprintln!("sha256 {}", ActionHash::of(&signed.payload));
+            for line in signers(&signed, &places) {
+                eprintln!("{line}");
+            }
+            let json: serde_json::Value = serde_json::from_slice(&signed.payload)
+                .map_err(|error| Error::usage(format!("the kept action is damaged: {error}")))?;
+            let text = format!("{json:#}\n");
+            write_text(&if terminal.stdout { crate::render::escape::visible_lines(&text) + "\n" } else { text }, args)
+        }
+        ActionCommand::Export { id } => {
+            let signed = archive.find(id)?;
+            let folder = args.output.as_deref().unwrap_or(Path::new("."));
+            private_folder(folder).map_err(|error| unusable(folder, &error))?;
+            let [payload, armor] = archive::write(folder, &signed, 0o644)?;
+            eprintln!("check it with `gpg --verify {} {}`", armor.display(), payload.display());
+            Ok(())
+        }
+        ActionCommand::Cosign { .. } => Err(later("action cosign").hint("it comes with a server")),
+        ActionCommand::Cancel { .. } => Err(later("action cancel").hint("it comes with a server")),
+    }
+}
+
+/// Who signed, as far as this user's keys and keyring know.
+fn signers(signed: &archive::Signed, places: &Places) -> Vec<String> {
+    let signatures = match split_signatures(&signed.armor) {
+        Ok(signatures) => signatures,
+        Err(error) => return vec![format!("the signatures cannot be read: {error}")],
+    };
+    let mut ring = Keyring::default();
+    let (keys, _) = Store::new(places).list();
+    for key in &keys {
+        if let Ok(bytes) = std::fs::read(&key.path) {
+            ring.add(&bytes);
+        }
+    }
+    let verdict = ring.verify(&signed.payload, &signatures, Timestamp::now());
+    let name = |fingerprint| keys.iter().find(|key| key.fingerprint == fingerprint).map(|key| key.name.clone());
+    let signed_by = verdict.signers.into_iter().map(|fingerprint| match name(fingerprint.clone()) {
+        Some(name) => format!("signed by {name} ({fingerprint})"),
+        None => format!("signed by {fingerprint}"),
+    });
+    signed_by.chain(verdict.rejected.iter().map(|why| visible(why).into_owned())).collect()
+}
+
+fn completions(shell: clap_complete::Shell, args: &Args) -> Result<(), Error> {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Args::command(), "canvass", &mut script);
+    write_bytes(&script, args)
+}
+
+fn write_text(text: &str, args: &Args) -> Result<(), Error> {
+    write_bytes(text.as_bytes(), args)
+}
+
+fn write_bytes(bytes: &[u8], args: &Args) -> Result<(), Error> {
+    let mut output = open(args)?;
+    let written = output.write_all(bytes);
+    close(output, written)
+}
+
+/// Writes rows in the format that the flags ask for.
+fn print(batch: &RecordBatch, args: &Args, terminal: Terminal) -> Result<(), Error> {
+    let mut output = open(args)?;
+    let on_terminal = terminal.stdout && output.is_stdout();
+    let format = args.format.unwrap_or(if on_terminal { Format::Table } else { Format::Tsv });
+    if !format.is_text() && output.is_stdout() {
+        return Err(Error::usage(format!("{} needs a file", format.as_str())).hint("add `-o FILE`"));
+    }
+    let width = if on_terminal { terminal.width() } else { None };
+    let look = Look { terminal: on_terminal, colour: on_terminal && terminal.colour, width, rows_max: None };
+    let mut renderer = format.renderer(look).ok_or_else(|| Error::usage("parquet is not in this version"))?;
+    let out = &mut output;
+    let written = renderer
+        .begin(&batch.schema(), out)
+        .and_then(|()| renderer.batch(batch, out))
+        .and_then(|()| renderer.end(&Closing::default(), out));
+    if let Ok(Some(remark)) = &written {
+        eprintln!("{}", terminal.paint(Tone::Quiet, &format!("({remark})")));
+    }
+    close(output, written.map(drop))
+}
+
+fn open(args: &Args) -> Result<Output, Error> {
+    match &args.output {
+        Some(path) => Output::file(path).map_err(|error| unusable(path, &error)),
+        None => Ok(Output::stdout()),
+    }
+}
+
+fn close(output: Output, written: io::Result<()>) -> Result<(), Error> {
+    let gone = output.closed();
+    match written.and_then(|()| output.finish()) {
+        Err(error) if !gone && error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(Error::usage(format!("results cannot be written: {error}")))
+        }
+        _ => Ok(()),
+    }
+}
