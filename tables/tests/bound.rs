@@ -1,4 +1,5 @@
 //! Search roots: what a filter says of where to look.
+#![allow(clippy::unwrap_used, reason = "these are tests")]
 
 use std::collections::BTreeMap;
 

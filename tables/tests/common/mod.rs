@@ -1,5 +1,6 @@
 //! Asks a table as an agent would, and shows rows as text.
 #![allow(dead_code, reason = "each test program uses a part of it")]
+#![allow(clippy::unwrap_used, reason = "these are tests")]
 
 use std::path::Path;
 use std::sync::Arc;
@@ -79,7 +80,7 @@ pub fn ask_with(
     let schema = Arc::new(
         canvass_tables::find(&scan.table)
             .map(|table| table.schema(&scan.columns))
-            .unwrap_or_else(|| arrow::datatypes::Schema::empty()),
+            .unwrap_or_else(arrow::datatypes::Schema::empty),
     );
     let mut batches = Vec::new();
     let record = run(&request, &mut |rows, bytes| {
