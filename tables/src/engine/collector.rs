@@ -86,6 +86,7 @@ impl<'a, R> Collector<'a, R> {
     }
 
     /// Tests, probes and projects a row; breaks when the scan is over (limit, deadline, stop).
+    #[expect(clippy::needless_pass_by_value, reason = "a row is handed over, and what it holds open is let go here")]
     pub fn row(&mut self, row: R) -> ControlFlow<()> {
         self.examined()?;
         self.cells.next_row();
@@ -145,9 +146,9 @@ impl<'a, R> Collector<'a, R> {
         index.is_some_and(|index| self.wanted[index] && !self.cells.withheld[index])
     }
 
-    /// The smallest set of roots outside which no row can pass; `None` where the column is not bounded.
-    pub fn roots(&self, column: &str) -> Option<Vec<Root>> {
-        bound::roots_with(self.filter, column, &self.scan.sets)
+    /// The roots outside which no row can pass, those within others included; `None` where the column is not bounded.
+    pub(crate) fn places(&self, column: &str) -> Option<Vec<Root>> {
+        bound::places_with(self.filter, column, &self.scan.sets)
     }
 
     pub(super) fn is_over(&self) -> bool {
