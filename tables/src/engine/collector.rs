@@ -145,9 +145,9 @@ impl<'a, R> Collector<'a, R> {
         index.is_some_and(|index| self.wanted[index] && !self.cells.withheld[index])
     }
 
-    /// The smallest set of roots outside which no row can pass; `None` where the column is not bounded.
-    pub fn roots(&self, column: &str) -> Option<Vec<Root>> {
-        bound::roots_with(self.filter, column, &self.scan.sets)
+    /// The roots outside which no row can pass, those within others included; `None` where the column is not bounded.
+    pub(crate) fn places(&self, column: &str) -> Option<Vec<Root>> {
+        bound::places_with(self.filter, column, &self.scan.sets)
     }
 
     pub(super) fn is_over(&self) -> bool {

@@ -1,3 +1,9 @@
 //! Tables of the module `files`.
 
 pub mod files;
+
+mod guard;
+mod hash;
+mod mounts;
+mod row;
+mod walk;

@@ -10,6 +10,7 @@ use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, Read as _};
 use std::net::IpAddr;
+use std::ops::ControlFlow;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
@@ -19,7 +20,7 @@ use serde::{Deserialize, Serialize};
 
 pub use names::{Accounts, GroupEntry, UserEntry};
 pub use open::file_kind;
-pub(crate) use open::{Id, READ_FLAGS};
+pub(crate) use open::{Id, READ_FLAGS, link_target};
 
 use fixture::Fixture;
 
@@ -159,15 +160,16 @@ impl Host {
     /// Where a symbolic link points, as written in it.
     pub fn read_link(&self, path: &Path) -> io::Result<PathBuf> {
         let link = self.open_path(path, OFlags::PATH | OFlags::NOFOLLOW)?;
-        open::link_target(&link, c"")
+        link_target(&link, c"")
     }
 
     /// The names in a folder, without `.` and `..`, in no order; a link at the end of `path` is entered.
     pub fn entries(&self, path: &Path) -> io::Result<Vec<Entry>> {
         let folder = self.open_path(path, READ_FLAGS | OFlags::DIRECTORY)?;
         let mut entries = Vec::new();
-        self.for_each_entry(&folder, &mut |name, kind| {
+        let _ = self.for_each_entry(&folder, &mut |name, kind| {
             entries.push(Entry { name: open::os_string(name), kind });
+            ControlFlow::Continue(())
         })?;
         Ok(entries)
     }

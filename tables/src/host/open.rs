@@ -2,11 +2,12 @@
 
 use std::ffi::{CStr, OsString};
 use std::io;
+use std::ops::ControlFlow;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags, StatxFlags, StatxTimestamp};
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, RawDir, ResolveFlags, StatxFlags, StatxTimestamp};
 use rustix::io::Errno;
 
 use super::{FileKind, Host, Metadata};
@@ -17,6 +18,9 @@ pub(crate) const READ_FLAGS: OFlags =
 
 /// How often a resolution is tried again that lost a race with a rename, which openat2 reports as EAGAIN.
 const RESOLVE_ATTEMPTS: usize = 16;
+
+/// Bytes of names fetched at once.
+const LISTING_BYTES: usize = 32 << 10;
 
 /// A file's identity while it exists: device and inode.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -125,10 +129,15 @@ impl Host {
         Ok(metadata)
     }
 
-    /// Visits the names of an open folder, without `.` and `..`; the names are as the folder holds them.
-    pub(crate) fn for_each_entry(&self, folder: &OwnedFd, visit: &mut dyn FnMut(&CStr, FileKind)) -> io::Result<()> {
-        let mut listing = rustix::fs::Dir::read_from(folder)?;
-        while let Some(entry) = listing.read() {
+    /// Visits the names of a freshly opened folder, without `.` and `..`, until told to break.
+    pub(crate) fn for_each_entry(
+        &self,
+        folder: &OwnedFd,
+        visit: &mut dyn FnMut(&CStr, FileKind) -> ControlFlow<()>,
+    ) -> io::Result<ControlFlow<()>> {
+        let mut buffer = Vec::with_capacity(LISTING_BYTES);
+        let mut listing = RawDir::new(folder, buffer.spare_capacity_mut());
+        while let Some(entry) = listing.next() {
             let entry = entry?;
             let name = entry.file_name();
             if name == c"." || name == c".." {
@@ -145,9 +154,11 @@ impl Host {
                 },
                 known => file_kind(known),
             };
-            visit(name, kind);
+            if visit(name, kind).is_break() {
+                return Ok(ControlFlow::Break(()));
+            }
         }
-        Ok(())
+        Ok(ControlFlow::Continue(()))
     }
 
     /// Whether `folder` is the root of a fixture, where `host.toml` lies.

@@ -1,0 +1,178 @@
+//! One file met: seen from the descriptor of its folder, so that no path is ever too long.
+
+use std::borrow::Cow;
+use std::cell::{OnceCell, RefCell};
+use std::ffi::{CStr, CString, OsStr};
+use std::fs::File;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+
+use canvass_protocol::answer::Trouble;
+use rustix::fs::{AtFlags, Mode, OFlags};
+
+use super::guard::Guard;
+use super::hash::{Hashes, Wanted};
+use crate::host::{FileKind, Host, Metadata, READ_FLAGS, link_target};
+
+/// An open folder.
+pub(super) struct Folder {
+    pub fd: OwnedFd,
+    /// As the question spells it; empty above `/`.
+    pub path: Vec<u8>,
+    pub depth: i64,
+    pub device: u64,
+}
+
+/// What all rows of one search root share.
+pub(super) struct Search {
+    /// Where the root really is, links resolved; `None` where it leads nowhere.
+    pub real: Option<PathBuf>,
+    pub guard: Rc<Guard>,
+    pub hashes: Wanted,
+    /// What files are read through.
+    pub buffer: Rc<RefCell<Vec<u8>>>,
+}
+
+/// A row of `files`.
+pub struct FileRow {
+    pub(super) folder: Rc<Folder>,
+    /// Its name in the folder; `.` for `/` itself.
+    pub(super) name: CString,
+    pub(super) kind: FileKind,
+    pub(super) depth: i64,
+    pub(super) search: Rc<Search>,
+    pub(super) path: OnceCell<String>,
+    /// `Some(None)` once a stat has failed and was reported.
+    pub(super) stat: OnceCell<Option<Metadata>>,
+    pub(super) hashes: OnceCell<Option<Hashes>>,
+}
+
+/// The path of `name` in a folder.
+pub(super) fn join(folder: &[u8], name: &CStr) -> Vec<u8> {
+    if name == c"." {
+        return b"/".to_vec();
+    }
+    let mut path = Vec::with_capacity(folder.len() + name.to_bytes().len() + 1);
+    path.extend_from_slice(folder.strip_suffix(b"/").unwrap_or(folder));
+    path.push(b'/');
+    path.extend_from_slice(name.to_bytes());
+    path
+}
+
+/// What cannot be read, and why.
+pub(super) fn trouble(path: &str, error: &io::Error) -> Trouble {
+    Trouble { subject: Some(path.to_owned()), reason: error.to_string() }
+}
+
+impl FileRow {
+    pub(super) fn path_bytes(&self) -> Vec<u8> {
+        join(&self.folder.path, &self.name)
+    }
+
+    pub(super) fn path(&self) -> &str {
+        self.path.get_or_init(|| match String::from_utf8(self.path_bytes()) {
+            Ok(path) => path,
+            Err(error) => String::from_utf8_lossy(error.as_bytes()).into_owned(),
+        })
+    }
+
+    pub(super) fn path_hex(&self) -> Option<String> {
+        let valid = |bytes: &[u8]| std::str::from_utf8(bytes).is_ok();
+        if valid(self.name.to_bytes()) && valid(&self.folder.path) {
+            return None;
+        }
+        Some(super::hash::hex(&self.path_bytes()))
+    }
+
+    pub(super) fn name(&self) -> Cow<'_, str> {
+        if self.name.as_c_str() == c"." {
+            return "/".into();
+        }
+        String::from_utf8_lossy(self.name.to_bytes())
+    }
+
+    pub(super) fn directory(&self) -> Cow<'_, str> {
+        if self.folder.path.is_empty() {
+            return "/".into();
+        }
+        String::from_utf8_lossy(&self.folder.path)
+    }
+
+    /// What lstat says, asked once; an error is reported once and unknown from then on.
+    pub(super) fn stat(&self, host: &Host) -> Result<Option<&Metadata>, Trouble> {
+        if let Some(stat) = self.stat.get() {
+            return Ok(stat.as_ref());
+        }
+        match host.metadata_at(&self.folder.fd, self.name.as_c_str(), AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(stat) => Ok(self.stat.get_or_init(|| Some(stat)).as_ref()),
+            Err(error) => {
+                let _ = self.stat.set(None);
+                Err(trouble(self.path(), &error))
+            }
+        }
+    }
+
+    pub(super) fn target(&self) -> Result<Option<String>, Trouble> {
+        if self.kind != FileKind::Link {
+            return Ok(None);
+        }
+        let target = link_target(&self.folder.fd, &self.name).map_err(|error| trouble(self.path(), &error))?;
+        Ok(Some(target.to_string_lossy().into_owned()))
+    }
+
+    /// Opens what can be read as content: a regular file, or the one that a link leads to inside the search root.
+    pub(super) fn open(&self, host: &Host) -> Result<Option<File>, Trouble> {
+        let opened = match self.kind {
+            FileKind::File => self.open_here(host),
+            FileKind::Link => self.open_target(host),
+            _ => return Ok(None),
+        };
+        opened.map_err(|error| trouble(self.path(), &error))
+    }
+
+    fn open_here(&self, host: &Host) -> io::Result<Option<File>> {
+        let flags = READ_FLAGS | OFlags::NOFOLLOW;
+        // The listing said that it is a regular file; a device put in its place since is opened without waiting and let
+        // go again.
+        let file = rustix::fs::openat(&self.folder.fd, self.name.as_c_str(), flags, Mode::empty())?;
+        self.checked(host, file, false)
+    }
+
+    fn open_target(&self, host: &Host) -> io::Result<Option<File>> {
+        let path = self.path_bytes();
+        let path = Path::new(OsStr::from_bytes(&path));
+        let seen = match host.open_path(path, OFlags::PATH) {
+            Ok(seen) => seen,
+            // It leads nowhere, or in circles.
+            Err(error) if matches!(error.raw_os_error(), Some(ENOENT | ENOTDIR | ELOOP)) => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let stat = host.metadata_of(&seen)?;
+        let inside =
+            host.real_path(&seen).zip(self.search.real.as_ref()).is_some_and(|(at, root)| at.starts_with(root));
+        if stat.kind != FileKind::File || !inside {
+            return Ok(None);
+        }
+        let file = host.open_path(path, READ_FLAGS)?;
+        if host.metadata_of(&file)?.id() != stat.id() {
+            return Err(io::Error::other("the link was changed while it was followed"));
+        }
+        self.checked(host, file, true)
+    }
+
+    fn checked(&self, host: &Host, file: OwnedFd, through_link: bool) -> io::Result<Option<File>> {
+        let stat = host.metadata_of(&file)?;
+        if stat.kind != FileKind::File {
+            return Ok(None);
+        }
+        self.search.guard.check_content(host, &file, &stat, &self.name, through_link)?;
+        Ok(Some(file.into()))
+    }
+}
+
+const ENOENT: i32 = rustix::io::Errno::NOENT.raw_os_error();
+const ENOTDIR: i32 = rustix::io::Errno::NOTDIR.raw_os_error();
+const ELOOP: i32 = rustix::io::Errno::LOOP.raw_os_error();
