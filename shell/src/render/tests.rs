@@ -257,7 +257,7 @@ fn arrow_keeps_types_and_the_completeness_record() {
     renderer.begin(&hostile().schema(), &mut out).unwrap();
     renderer.batch(&hostile(), &mut out).unwrap();
     renderer.end(&Closing { cut: None, completeness: "{\"asked\":1}".into() }, &mut out).unwrap();
-    let mut reader = arrow::ipc::reader::FileReader::try_new(std::io::Cursor::new(out), None).unwrap();
+    let mut reader = arrow::ipc::reader::FileReader::try_new(io::Cursor::new(out), None).unwrap();
     assert_eq!(reader.custom_metadata()["canvass.completeness"], "{\"asked\":1}");
     assert_eq!(reader.next().unwrap().unwrap(), hostile());
     assert_eq!(reader.schema().field(2).data_type(), &DataType::Timestamp(arrow::datatypes::TimeUnit::Nanosecond, Some("UTC".into())));
