@@ -156,8 +156,7 @@ impl Render for Table {
             fit(&mut widths, &self.numeric, available);
         }
         if !self.names.is_empty() {
-            let header: Vec<Piece> =
-                self.names.iter().map(|name| Piece { text: name.clone(), null: false }).collect();
+            let header: Vec<Piece> = self.names.iter().map(|name| Piece { text: name.clone(), null: false }).collect();
             let bold = if self.look.colour { Style::new().bold() } else { Style::new() };
             self.line(&header, &widths, bold, out)?;
             let rules: Vec<String> = widths.iter().map(|width| "─".repeat(*width)).collect();
