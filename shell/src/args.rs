@@ -11,7 +11,9 @@ use crate::variables;
 /// Asks a question in SQL of every endpoint and prints the answer as one table
 #[derive(Debug, Parser)]
 #[command(name = "canvass", version, disable_help_subcommand = true)]
-#[command(after_help = "Without -c, -f or a sub-command: the prompt on a terminal, else statements from standard input.")]
+#[command(
+    after_help = "Without -c, -f or a sub-command: the prompt on a terminal, else statements from standard input."
+)]
 pub struct Args {
     /// Run statements; may be given several times
     #[arg(short = 'c', value_name = "SQL")]
@@ -140,7 +142,11 @@ mod tests {
 
     #[test]
     fn flags_stand_on_either_side_of_a_subcommand() {
-        for words in ["--format json -q --fleet d tables", "tables --format json -q --fleet d", "--fleet d tables -q --format json"] {
+        for words in [
+            "--format json -q --fleet d tables",
+            "tables --format json -q --fleet d",
+            "--fleet d tables -q --format json",
+        ] {
             let args = parse(words).unwrap();
             assert_eq!(args.format, Some(Format::Json), "{words}");
             assert!(args.quiet && args.fleet.is_some(), "{words}");

@@ -12,17 +12,77 @@ use crate::render::Format;
 
 /// Words of SQL that are completed and coloured.
 pub const KEYWORDS: &[&str] = &[
-    "ALL", "AND", "ANY", "AS", "ASC", "BETWEEN", "BY", "CASE", "CAST", "CROSS", "DESC", "DISTINCT", "ELSE", "END",
-    "EXCEPT", "EXISTS", "EXPLAIN", "FALSE", "FROM", "FULL", "GROUP", "HAVING", "ILIKE", "IN", "INNER", "INTERSECT",
-    "INTERVAL", "IS", "JOIN", "LEFT", "LIKE", "LIMIT", "NOT", "NULL", "OFFSET", "ON", "OR", "ORDER", "OUTER", "OVER",
-    "PARTITION", "RIGHT", "SELECT", "SET", "THEN", "TRUE", "UNDER", "UNION", "USING", "VALUES", "VERBOSE", "WHEN",
-    "WHERE", "WITH",
+    "ALL",
+    "AND",
+    "ANY",
+    "AS",
+    "ASC",
+    "BETWEEN",
+    "BY",
+    "CASE",
+    "CAST",
+    "CROSS",
+    "DESC",
+    "DISTINCT",
+    "ELSE",
+    "END",
+    "EXCEPT",
+    "EXISTS",
+    "EXPLAIN",
+    "FALSE",
+    "FROM",
+    "FULL",
+    "GROUP",
+    "HAVING",
+    "ILIKE",
+    "IN",
+    "INNER",
+    "INTERSECT",
+    "INTERVAL",
+    "IS",
+    "JOIN",
+    "LEFT",
+    "LIKE",
+    "LIMIT",
+    "NOT",
+    "NULL",
+    "OFFSET",
+    "ON",
+    "OR",
+    "ORDER",
+    "OUTER",
+    "OVER",
+    "PARTITION",
+    "RIGHT",
+    "SELECT",
+    "SET",
+    "THEN",
+    "TRUE",
+    "UNDER",
+    "UNION",
+    "USING",
+    "VALUES",
+    "VERBOSE",
+    "WHEN",
+    "WHERE",
+    "WITH",
 ];
 
 /// Functions that questions need most.
 const FUNCTIONS: &[&str] = &[
-    "avg(", "bytes(", "coalesce(", "count(", "every_line(", "is_loopback(", "is_private(", "lower(", "max(", "min(",
-    "now()", "sum(", "upper(",
+    "avg(",
+    "bytes(",
+    "coalesce(",
+    "count(",
+    "every_line(",
+    "is_loopback(",
+    "is_private(",
+    "lower(",
+    "max(",
+    "min(",
+    "now()",
+    "sum(",
+    "upper(",
 ];
 
 /// Where the completed word begins, in bytes, and what it can become.
@@ -38,7 +98,8 @@ pub fn complete(line: &str, cursor: usize) -> (usize, Vec<String>) {
     if before.matches('\'').count() % 2 == 1 {
         return (cursor, Vec::new());
     }
-    let start = before.rfind(|c: char| !is_word(c)).map_or(0, |at| at + before[at..].chars().next().map_or(1, char::len_utf8));
+    let start =
+        before.rfind(|c: char| !is_word(c)).map_or(0, |at| at + before[at..].chars().next().map_or(1, char::len_utf8));
     let word = &before[start..];
     (start, matching(word, &candidates(line, &before[..start])))
 }
@@ -95,7 +156,8 @@ fn fields(line: &str, qualifier: &str) -> Vec<String> {
         return settings::NAMES.iter().map(|name| (*name).to_owned()).collect();
     }
     let tables = named_tables(line);
-    let table = tables.iter().find(|(table, alias)| table.eq_ignore_ascii_case(&name) || alias.eq_ignore_ascii_case(&name));
+    let table =
+        tables.iter().find(|(table, alias)| table.eq_ignore_ascii_case(&name) || alias.eq_ignore_ascii_case(&name));
     table.map(|(table, _)| columns_of(table)).unwrap_or_default()
 }
 
@@ -121,6 +183,11 @@ fn columns_of(table: &str) -> Vec<String> {
     own.chain([HOST.to_owned(), AGENT.to_owned()]).collect()
 }
 
+/// Whether a statement has a table after FROM or JOIN that endpoints answer.
+pub fn names_endpoint_table(statement: &str) -> bool {
+    named_tables(statement).iter().any(|(table, _)| table != AGENTS)
+}
+
 /// Tables after FROM and JOIN with their aliases.
 fn named_tables(line: &str) -> Vec<(String, String)> {
     let words: Vec<&str> = line.split(|c: char| !is_word(c) && c != ',').filter(|word| !word.is_empty()).collect();
@@ -134,7 +201,8 @@ fn named_tables(line: &str) -> Vec<(String, String)> {
         };
         if after && listing::names().any(|table| table == name) {
             let next = words[index + 1..].iter().find(|next| !next.eq_ignore_ascii_case("AS"));
-            let alias = next.filter(|next| !word.ends_with(',') && !is_keyword(next)).map_or("", |next| next.trim_matches(','));
+            let alias =
+                next.filter(|next| !word.ends_with(',') && !is_keyword(next)).map_or("", |next| next.trim_matches(','));
             tables.push((name, alias.to_owned()));
         }
     }

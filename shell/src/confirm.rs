@@ -32,13 +32,16 @@ pub async fn ask(
     terminal: &Terminal,
     interrupts: &mut Signal,
 ) -> Result<Consent, Error> {
-    let agents = planned.asked.len();
+    let agents = match planned.asked.len() {
+        1 => "1 agent".to_owned(),
+        many => format!("{many} agents"),
+    };
     if !terminal.can_ask() {
-        return Err(Error::usage(format!("this asks {agents} agents, and nobody is here to say yes"))
+        return Err(Error::usage(format!("this asks {agents}, and nobody is here to say yes"))
             .hint("add `-y`, or raise it: SET canvass.confirm_above = …"));
     }
     eprintln!("{}", visible_lines(&planned.explanation));
-    eprint!("ask {agents} agent{} of fleet {}? [y/N] ", if agents == 1 { "" } else { "s" }, visible(&action.fleet));
+    eprint!("ask {agents} of fleet {}? [y/N] ", visible(&action.fleet));
     // A prompt that cannot be shown is answered blindly or not at all; either is the reader's choice.
     let _ = std::io::stderr().flush();
     loop {

@@ -43,8 +43,7 @@ pub struct Follow<'a> {
 impl Follow<'_> {
     /// Writes rows until they end. Ctrl-C stops the scans and keeps what they found; a second one leaves at once.
     pub async fn run(mut self, schema: &SchemaRef, mut running: Running) -> Followed {
-        let mut followed =
-            Followed { rows: 0, entries: Vec::new(), interrupted: false, remark: None, error: None };
+        let mut followed = Followed { rows: 0, entries: Vec::new(), interrupted: false, remark: None, error: None };
         let mut tick = tokio::time::interval(Duration::from_millis(100));
         let mut begun = false;
         let patience = tokio::time::sleep(Duration::MAX);

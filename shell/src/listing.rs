@@ -72,8 +72,7 @@ fn in_star(column: &ColumnInfo) -> bool {
 }
 
 fn about(column: &ColumnInfo, bound: Option<&str>) -> String {
-    let values =
-        if column.values.is_empty() { String::new() } else { format!(" ({})", column.values.join(", ")) };
+    let values = if column.values.is_empty() { String::new() } else { format!(" ({})", column.values.join(", ")) };
     let required = if bound == Some(column.name) { "; must be bounded" } else { "" };
     format!("{}{values}{required}", column.about)
 }

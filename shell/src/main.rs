@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use canvass::args::Args;
+use canvass::error::Exit;
 use canvass::terminal::Terminal;
 use clap::Parser as _;
 
@@ -12,6 +13,6 @@ fn main() -> ExitCode {
         return canvass_agent::cage::child_main();
     }
     let args = Args::parse();
-    let terminal = Terminal::detect();
-    canvass::run(&args, terminal).code().into()
+    // A defect has said what it is by now; it still ends in the exit code of defects.
+    std::panic::catch_unwind(|| canvass::run(&args, Terminal::detect())).unwrap_or(Exit::Internal).code().into()
 }

@@ -17,7 +17,10 @@ pub struct Output {
 enum Place {
     Stdout(BufWriter<Stdout>),
     /// Renamed to its path at the end.
-    File { file: BufWriter<NamedTempFile>, path: PathBuf },
+    File {
+        file: BufWriter<NamedTempFile>,
+        path: PathBuf,
+    },
     /// A device or pipe, which cannot be renamed onto.
     Special(BufWriter<File>),
 }

@@ -41,6 +41,7 @@ pub fn run(session: &mut Session, init: bool) -> Exit {
             Ok(text) => {
                 interrupted = false;
                 remember(session, &mut editor, &text);
+                session.forget_interrupts();
                 // What one entry ended in does not end the session.
                 if session.script(&text) == Next::Quit {
                     return Exit::Complete;

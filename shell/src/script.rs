@@ -57,11 +57,10 @@ mod tests {
         check(" ;; -- nothing\n", &[]);
         check("SELECT 1", &[statement("SELECT 1")]);
         check("SELECT 1;SELECT ';'", &[statement("SELECT 1"), statement("SELECT ';'")]);
-        check("-- first\n.mode json\nSELECT\n.5;\nquit\n", &[
-            command(".mode json"),
-            statement("SELECT\n.5"),
-            command("quit"),
-        ]);
+        check(
+            "-- first\n.mode json\nSELECT\n.5;\nquit\n",
+            &[command(".mode json"), statement("SELECT\n.5"), command("quit")],
+        );
         check("SELECT '\n.tables\n';\n\\d files", &[statement("SELECT '\n.tables\n'"), command("\\d files")]);
         check("SELECT 'open", &[statement("SELECT 'open")]);
     }

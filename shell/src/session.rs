@@ -14,6 +14,7 @@ use canvass_planner::settings::Settings;
 use canvass_protocol::action::Action;
 use canvass_protocol::envelope::Envelope;
 use canvass_protocol::openpgp::{KeyFile, Signer as _};
+use futures::FutureExt as _;
 use jiff::Timestamp;
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -30,7 +31,7 @@ use crate::progress::Progress;
 use crate::render::{Closing, Format, Lines, Look, Render};
 use crate::script::{Piece, pieces};
 use crate::terminal::{Terminal, Tone};
-use crate::{command, fleet, footer, key, variables};
+use crate::{command, complete, fleet, footer, key, listing, variables};
 
 /// Rows shown on a terminal unless `.maxrows` says otherwise.
 const ROWS_MAX: usize = 1000;
@@ -102,8 +103,10 @@ impl Session {
             signal(SignalKind::interrupt()).map_err(|error| Error::internal(format!("cannot heed Ctrl-C: {error}")))?
         };
         if let Some(server) = &args.server {
-            return Err(Error::unreachable(format!("cannot ask `{server}`: servers are not built yet in this version"))
-                .hint("`--local` asks this machine, `--fleet DIR` a folder of fixture hosts"));
+            return Err(Error::unreachable(format!(
+                "cannot ask `{server}`: servers are not built yet in this version"
+            ))
+            .hint("`--local` asks this machine, `--fleet DIR` a folder of fixture hosts"));
         }
         let settings = settings(args)?;
         let output = open_output(args)?;
@@ -189,6 +192,11 @@ impl Session {
         }
     }
 
+    /// Forgets a Ctrl-C that came when nothing ran any more, so that it does not stop what is typed next.
+    pub fn forget_interrupts(&mut self) {
+        while let Some(Some(())) = self.interrupts.recv().now_or_never() {}
+    }
+
     /// Plans a statement without running it; `.plan` shows the result.
     pub fn plan(&mut self, statement: &str) -> Result<Planned, Error> {
         let statement = variables::substitute(statement, &self.variables)?;
@@ -224,12 +232,16 @@ impl Session {
             }
             envelope = Some(self.sign(action)?);
         }
+        if planned.kind == StatementKind::Explain {
+            let lines: Vec<&str> = planned.explanation.lines().collect();
+            return self.write(&listing::batch(vec![("plan", listing::texts(lines))])?, true);
+        }
         let asked = Instant::now();
-        let about = About::of(&planned);
+        let about = About::of(&planned, statement);
         let schema = planned.schema.clone();
         let running = self.desk.run(planned, envelope).await?;
         let look = self.look();
-        let mut renderer = self.renderer(about.explains)?;
+        let mut renderer = self.renderer(false)?;
         let follow = Follow {
             fleet: self.fleet.as_ref(),
             renderer: renderer.as_mut(),
@@ -254,6 +266,10 @@ impl Session {
 
     /// Says on standard error how a statement went, and what that means for the exit code.
     fn account(&mut self, followed: &Followed, about: &About, started: Instant, look: Look) -> Exit {
+        // Whoever read the rows has seen enough.
+        if self.output.closed() {
+            return Exit::Complete;
+        }
         let entries = &followed.entries;
         let mut exit = footer::exit(entries);
         if let Some(error) = &followed.error {
@@ -272,14 +288,13 @@ impl Session {
         if let Some(remark) = followed.remark.as_ref().filter(|_| look.terminal) {
             eprintln!("{}", self.terminal.paint(Tone::Quiet, &format!("({remark})")));
         }
-        if self.settings.quiet || about.explains || self.output.closed() {
+        if self.settings.quiet {
             return exit;
         }
-        let troubles = footer::troubles(entries);
         let tally = footer::Tally::of(entries);
         let asked = about.asks.then_some((&tally, about.expires));
         eprintln!("{}", self.terminal.paint(Tone::Quiet, &footer::line(followed.rows, asked, started.elapsed())));
-        for line in troubles {
+        for line in footer::troubles(entries) {
             eprintln!("{line}");
         }
         exit
@@ -299,7 +314,11 @@ impl Session {
     /// Writes rows that no endpoint was asked for, such as a list of tables.
     pub fn show(&mut self, batch: &RecordBatch) -> Result<Next, Error> {
         self.check_format()?;
-        let mut renderer = self.renderer(false)?;
+        self.write(batch, false).map(Next::Go)
+    }
+
+    fn write(&mut self, batch: &RecordBatch, explains: bool) -> Result<Exit, Error> {
+        let mut renderer = self.renderer(explains)?;
         let out = &mut self.output;
         let written = renderer
             .begin(&batch.schema(), out)
@@ -313,13 +332,13 @@ impl Session {
     /// Writes text for people to where results go.
     pub fn say(&mut self, text: &str) -> Result<Next, Error> {
         let written = writeln!(self.output, "{text}").and_then(|()| self.output.flush());
-        self.written(written)
+        self.written(written).map(Next::Go)
     }
 
-    fn written(&self, written: std::io::Result<()>) -> Result<Next, Error> {
+    fn written(&self, written: std::io::Result<()>) -> Result<Exit, Error> {
         match written {
             Err(error) if !self.output.closed() => Err(Error::usage(format!("results cannot be written: {error}"))),
-            _ => Ok(Next::Go(Exit::Complete)),
+            _ => Ok(Exit::Complete),
         }
     }
 
@@ -366,7 +385,9 @@ impl Session {
         let closed = if keeps { self.output.finish() } else { self.output.discard() };
         match closed {
             Ok(()) => exit,
-            Err(error) => exit.max(report(&Error::usage(format!("results cannot be written: {error}")), None, &terminal)),
+            Err(error) => {
+                exit.max(report(&Error::usage(format!("results cannot be written: {error}")), None, &terminal))
+            }
         }
     }
 }
@@ -385,18 +406,17 @@ impl Signing {
 
 /// What the account of a statement needs to know of its plan.
 struct About {
+    /// It names a table that endpoints answer, even where its target matches none of them.
     asks: bool,
-    explains: bool,
     expires: Option<Timestamp>,
     id: Option<String>,
 }
 
 impl About {
-    fn of(planned: &Planned) -> About {
+    fn of(planned: &Planned, statement: &str) -> About {
         let action = planned.action.as_ref();
         About {
-            asks: action.is_some(),
-            explains: planned.kind == StatementKind::Explain,
+            asks: action.is_some() || complete::names_endpoint_table(statement),
             expires: action.map(|action| action.window.until),
             id: action.map(|action| action.id.to_string()),
         }

@@ -5,8 +5,8 @@ use std::path::Path;
 
 use arrow::record_batch::RecordBatch;
 use canvass_planner::error::Error;
-use canvass_protocol::openpgp::{Keyring, split_signatures};
 use canvass_protocol::action::ActionHash;
+use canvass_protocol::openpgp::{Keyring, split_signatures};
 use clap::CommandFactory as _;
 use jiff::Timestamp;
 
@@ -44,7 +44,8 @@ fn key(command: &KeyCommand, args: &Args, terminal: Terminal) -> Result<(), Erro
     let passphrases = Passphrases::from_environment(terminal.can_ask());
     match command {
         KeyCommand::New { name, no_passphrase } => {
-            let passphrase = if *no_passphrase { None } else { Some(store.may_make(name).and_then(|()| passphrases.fresh(name))?) };
+            let passphrase =
+                if *no_passphrase { None } else { Some(store.may_make(name).and_then(|()| passphrases.fresh(name))?) };
             let fingerprint = store.make(name, passphrase.as_deref())?;
             if *no_passphrase {
                 let warning = terminal.paint(Tone::Warning, "warning:");

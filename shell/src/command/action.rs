@@ -11,7 +11,7 @@ pub static COMMAND: Command =
 
 fn run(session: &mut Session, _argument: &str) -> Result<Next, Error> {
     let payload = session.last.payload.as_ref().ok_or_else(|| Error::usage("the last statement signed nothing"))?;
-    let json: serde_json::Value =
-        serde_json::from_str(payload).map_err(|error| Error::internal(format!("the signed action is no JSON: {error}")))?;
+    let json: serde_json::Value = serde_json::from_str(payload)
+        .map_err(|error| Error::internal(format!("the signed action is no JSON: {error}")))?;
     session.say(&visible_lines(&format!("{json:#}")))
 }

@@ -10,5 +10,7 @@ pub static COMMAND: Command =
 
 fn run(session: &mut Session, argument: &str) -> Result<Next, Error> {
     let filter = if argument.is_empty() { String::new() } else { format!(" WHERE {argument}") };
-    Ok(Next::Go(session.statement(&format!("SELECT name, status, os, arch, os_version, tags, addresses, version FROM agents{filter} ORDER BY name"))))
+    Ok(Next::Go(session.statement(&format!(
+        "SELECT name, status, os, arch, os_version, tags, addresses, version FROM agents{filter} ORDER BY name"
+    ))))
 }

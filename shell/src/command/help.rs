@@ -20,8 +20,14 @@ fn text() -> String {
     });
     let mut lines: Vec<String> = lines.collect();
     lines.push(String::new());
-    lines.push("A statement is SQL and ends with `;`. Commands also answer to a backslash; help, quit and exit need no mark.".into());
-    lines.push("Ctrl-C stops a running statement and keeps its rows; at an empty prompt, twice, it leaves, as Ctrl-D does.".into());
+    lines.push(
+        "A statement is SQL and ends with `;`. Commands also answer to a backslash; help, quit and exit need no mark."
+            .into(),
+    );
+    lines.push(
+        "Ctrl-C stops a running statement and keeps its rows; at an empty prompt, twice, it leaves, as Ctrl-D does."
+            .into(),
+    );
     lines.join("\n")
 }
 

@@ -13,7 +13,8 @@ pub static COMMAND: Command =
 fn run(session: &mut Session, _argument: &str) -> Result<Next, Error> {
     let endpoints = session.desk.endpoints()?;
     let count = |status: Status| endpoints.iter().filter(|endpoint| endpoint.words.status == status).count();
-    let states: Vec<String> = Status::ALL.iter().map(|status| format!("{} {}", count(*status), status.as_str())).collect();
+    let states: Vec<String> =
+        Status::ALL.iter().map(|status| format!("{} {}", count(*status), status.as_str())).collect();
     let view = &session.settings;
     let max = view.rows_max.map_or("all".to_owned(), |max| max.to_string());
     session.say(&format!(

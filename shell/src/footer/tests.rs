@@ -97,7 +97,9 @@ fn states_mean_exit_codes() {
     check(&[answered(), entry("b", State::Cancelled, 0)], 0);
     check(&[answered(), scanned("b", 1, Some(Cut::Rows), &[])], 5);
     check(&[scanned("a", 1, None, &[("/root", "permission denied")])], 0);
-    for state in [State::Failed("f".into()), State::Refused("r".into()), State::Interrupted, State::Expired, State::Waiting] {
+    for state in
+        [State::Failed("f".into()), State::Refused("r".into()), State::Interrupted, State::Expired, State::Waiting]
+    {
         check(&[scanned("a", 1, Some(Cut::Time), &[]), entry("b", state, 0)], 4);
     }
 }

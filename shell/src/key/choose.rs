@@ -5,8 +5,8 @@ use std::path::Path;
 use canvass_planner::error::Error;
 use canvass_protocol::openpgp::{Fingerprint, KeyFile};
 
-use super::store::{LOCAL, Store, open};
 use super::Passphrases;
+use super::store::{LOCAL, Store, open};
 
 /// Opens the key that `--key` names: a file, a name in the key store, or a fingerprint.
 pub fn choose(wanted: &str, store: &Store, passphrases: &Passphrases) -> Result<KeyFile, Error> {

@@ -72,10 +72,8 @@ impl Store {
 
     fn keep(&self, name: &str, key: &KeyFile) -> Result<(), Error> {
         private_folder(&self.keys).map_err(|error| unusable(&self.keys, &error))?;
-        let parts = [
-            (self.secret_path(name), key.secret_armor(), 0o600),
-            (self.public_path(name), key.public_armor(), 0o644),
-        ];
+        let parts =
+            [(self.secret_path(name), key.secret_armor(), 0o600), (self.public_path(name), key.public_armor(), 0o644)];
         for (path, armor, mode) in parts {
             let armor = armor.map_err(|error| of_key(name, &error))?;
             write_whole(&path, armor.as_bytes(), mode).map_err(|error| unusable(&path, &error))?;
@@ -92,7 +90,9 @@ impl Store {
         if is_secret(&bytes) {
             check_mode(file, mode)?;
             if self.secret_path(name).exists() || self.public_path(name).exists() {
-                return Err(Error::usage(format!("there is already a key `{name}`")).hint("choose another with `--name`"));
+                return Err(
+                    Error::usage(format!("there is already a key `{name}`")).hint("choose another with `--name`")
+                );
             }
             let key = open_bytes(name, &bytes, passphrases)?;
             self.keep(name, &key)?;
@@ -108,7 +108,9 @@ impl Store {
         let extension = if bytes.starts_with(b"-----BEGIN") { "asc" } else { "pgp" };
         let path = self.keyring.join(format!("{name}.{extension}"));
         if path.exists() {
-            return Err(Error::usage(format!("there is already a certificate `{name}`")).hint("choose another with `--name`"));
+            return Err(
+                Error::usage(format!("there is already a certificate `{name}`")).hint("choose another with `--name`")
+            );
         }
         write_whole(&path, &bytes, 0o644).map_err(|error| unusable(&path, &error))?;
         Ok(path)
@@ -123,7 +125,8 @@ impl Store {
         }
         let path = if listed.secret { self.public_path(&listed.name) } else { listed.path };
         let (bytes, _) = read_bounded(&path).map_err(|error| unusable(&path, &error))?;
-        let text = String::from_utf8(bytes).ok().filter(|text| text.starts_with("-----BEGIN PGP PUBLIC KEY BLOCK-----"));
+        let text =
+            String::from_utf8(bytes).ok().filter(|text| text.starts_with("-----BEGIN PGP PUBLIC KEY BLOCK-----"));
         let text = text.filter(|text| !text.contains("PRIVATE KEY"));
         text.ok_or_else(|| Error::usage(format!("`{}` is not an armored public certificate", path.display())))
     }
@@ -133,13 +136,18 @@ impl Store {
         let (listed, _) = self.list();
         let fingerprint = Fingerprint::parse(wanted);
         let is_it = |key: &&Listed| key.name == wanted || Some(&key.fingerprint) == fingerprint.as_ref();
-        listed.iter().find(is_it).cloned().ok_or_else(|| {
-            let names = listed.iter().map(|key| key.name.as_str());
-            let error = Error::usage(format!("there is no key `{wanted}`"));
-            match canvass_planner::error::closest(wanted, names) {
-                Some(name) => error.hint(format!("did you mean `{name}`?")),
-                None => error.hint("`canvass key list` shows them; `canvass key new NAME` makes one"),
-            }
+        if let Some(found) = listed.iter().find(is_it) {
+            return Ok(found.clone());
+        }
+        if check_name(wanted).is_ok() && self.secret_path(wanted).exists() {
+            // It is there and was passed over: what is wrong with it is the answer.
+            describe(&self.secret_path(wanted), true)?;
+        }
+        let names = listed.iter().map(|key| key.name.as_str());
+        let error = Error::usage(format!("there is no key `{wanted}`"));
+        Err(match canvass_planner::error::closest(wanted, names) {
+            Some(name) => error.hint(format!("did you mean `{name}`?")),
+            None => error.hint("`canvass key list` shows them; `canvass key new NAME` makes one"),
         })
     }
 

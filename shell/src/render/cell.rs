@@ -78,9 +78,10 @@ pub fn cell(array: &dyn Array, row: usize) -> Cell {
     }
     match array.data_type() {
         DataType::Null => Cell::Null,
-        DataType::Boolean => {
-            array.as_any().downcast_ref::<BooleanArray>().map_or(Cell::Null, |a| Cell::Literal(a.value(row).to_string()))
-        }
+        DataType::Boolean => array
+            .as_any()
+            .downcast_ref::<BooleanArray>()
+            .map_or(Cell::Null, |a| Cell::Literal(a.value(row).to_string())),
         DataType::Int8 => integer::<Int8Type>(array, row),
         DataType::Int16 => integer::<Int16Type>(array, row),
         DataType::Int32 => integer::<Int32Type>(array, row),
@@ -91,9 +92,9 @@ pub fn cell(array: &dyn Array, row: usize) -> Cell {
         DataType::UInt64 => integer::<UInt64Type>(array, row),
         DataType::Float16 => float(array.as_primitive::<Float16Type>().value(row).to_f64()),
         // Through its own shortest text, or 0.1 would become 0.10000000149011612.
-        DataType::Float32 => float(
-            array.as_primitive::<Float32Type>().value(row).to_string().parse().unwrap_or(f64::NAN),
-        ),
+        DataType::Float32 => {
+            float(array.as_primitive::<Float32Type>().value(row).to_string().parse().unwrap_or(f64::NAN))
+        }
         DataType::Float64 => float(array.as_primitive::<Float64Type>().value(row)),
         DataType::Decimal32(..) => Cell::Literal(array.as_primitive::<Decimal32Type>().value_as_string(row)),
         DataType::Decimal64(..) => Cell::Literal(array.as_primitive::<Decimal64Type>().value_as_string(row)),

@@ -119,13 +119,15 @@ fn shortened(text: &str, width: usize) -> String {
 /// Narrows the widest text columns until a line fits; numbers are never cut, a cut number would be a wrong one.
 fn fit(widths: &mut [usize], numeric: &[bool], available: usize) {
     let bars = widths.len().saturating_sub(1) * 3;
+    for (width, numeric) in widths.iter_mut().zip(numeric) {
+        if !numeric {
+            *width = (*width).min(available.max(WIDTH_MIN));
+        }
+    }
     while widths.iter().sum::<usize>() + bars > available {
-        let excess = widths.iter().sum::<usize>() + bars - available;
         let wide = (0..widths.len()).filter(|index| !numeric[*index] && widths[*index] > WIDTH_MIN);
         let Some(widest) = wide.max_by_key(|index| widths[*index]) else { return };
-        let others = (0..widths.len()).filter(|index| *index != widest && !numeric[*index]);
-        let second = others.map(|index| widths[index]).filter(|width| *width < widths[widest]).max().unwrap_or(0);
-        widths[widest] = widths[widest].saturating_sub(excess).max(second).max(WIDTH_MIN).min(widths[widest] - 1);
+        widths[widest] -= 1;
     }
 }
 
@@ -154,8 +156,7 @@ impl Render for Table {
             fit(&mut widths, &self.numeric, available);
         }
         if !self.names.is_empty() {
-            let header: Vec<Piece> =
-                self.names.iter().map(|name| Piece { text: name.clone(), null: false }).collect();
+            let header: Vec<Piece> = self.names.iter().map(|name| Piece { text: name.clone(), null: false }).collect();
             let bold = if self.look.colour { Style::new().bold() } else { Style::new() };
             self.line(&header, &widths, bold, out)?;
             let rules: Vec<String> = widths.iter().map(|width| "─".repeat(*width)).collect();

@@ -36,17 +36,7 @@ fn hostile() -> RecordBatch {
     let sizes = [Some(0), Some(-1), None, Some(i64::MAX), Some(4), Some(5), Some(6), Some(7), Some(8)];
     let second = 1_795_300_000_000_000_000;
     let times = [Some(second), Some(second + 123_000_000), None, Some(second + 1), Some(0), Some(-1), None, None, None];
-    let lists = [
-        Some(vec![Some(1), None]),
-        Some(vec![]),
-        None,
-        Some(vec![Some(3)]),
-        None,
-        None,
-        None,
-        None,
-        None,
-    ];
+    let lists = [Some(vec![Some(1), None]), Some(vec![]), None, Some(vec![Some(3)]), None, None, None, None, None];
     batch(vec![
         ("name", Arc::new(StringArray::from(names.to_vec()))),
         ("size", Arc::new(Int64Array::from(sizes.to_vec()))),
@@ -78,7 +68,9 @@ fn table() {
 
 #[test]
 fn csv() {
-    assert_snapshot!(text(Format::Csv, &[hostile()]).replace('\r', "<CR>").replace('\x1b', "<ESC>").replace('\x07', "<BEL>"));
+    assert_snapshot!(
+        text(Format::Csv, &[hostile()]).replace('\r', "<CR>").replace('\x1b', "<ESC>").replace('\x07', "<BEL>")
+    );
 }
 
 #[test]
@@ -219,9 +211,9 @@ fn a_table_fits_the_terminal_and_says_so() {
     let look = Look { terminal: true, width: Some(50), ..Look::default() };
     let (shown, remark) = write(Format::Table, look, &[wide.clone()], None);
     assert_snapshot!(shown, @r"
-    path            │          size │ owner
-    ────────────────┼───────────────┼─────────────────
-    /a/very/long/p… │ 1234567890123 │ somebody with a…
+    path             │          size │ owner
+    ─────────────────┼───────────────┼────────────────
+    /a/very/long/pa… │ 1234567890123 │ somebody with …
     ");
     assert!(shown.lines().all(|line| unicode_width::UnicodeWidthStr::width(line) <= 50));
     assert_eq!(remark.unwrap(), "cut to the terminal: path, owner; vertical shows all of it");
@@ -257,8 +249,11 @@ fn arrow_keeps_types_and_the_completeness_record() {
     renderer.begin(&hostile().schema(), &mut out).unwrap();
     renderer.batch(&hostile(), &mut out).unwrap();
     renderer.end(&Closing { cut: None, completeness: "{\"asked\":1}".into() }, &mut out).unwrap();
-    let mut reader = arrow::ipc::reader::FileReader::try_new(std::io::Cursor::new(out), None).unwrap();
+    let mut reader = arrow::ipc::reader::FileReader::try_new(io::Cursor::new(out), None).unwrap();
     assert_eq!(reader.custom_metadata()["canvass.completeness"], "{\"asked\":1}");
     assert_eq!(reader.next().unwrap().unwrap(), hostile());
-    assert_eq!(reader.schema().field(2).data_type(), &DataType::Timestamp(arrow::datatypes::TimeUnit::Nanosecond, Some("UTC".into())));
+    assert_eq!(
+        reader.schema().field(2).data_type(),
+        &DataType::Timestamp(arrow::datatypes::TimeUnit::Nanosecond, Some("UTC".into()))
+    );
 }

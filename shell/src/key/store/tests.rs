@@ -63,6 +63,7 @@ fn a_key_file_open_to_others_is_refused() {
         assert!(error.message.contains(&format!("open to others (mode {bits:04o})")), "{error}");
         assert!(error.hint.unwrap().contains("chmod 600"));
         assert_eq!(store.list().1.len(), 1);
+        assert!(store.find("alice").unwrap_err().message.contains("open to others"));
     }
     chmod(&path, 0o400);
     assert!(open(&path, &nobody()).is_ok());
