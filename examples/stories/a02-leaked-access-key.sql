@@ -5,6 +5,6 @@ FROM files
 WHERE (path UNDER '/home' OR path UNDER '/root')
   AND depth <= 5
   AND size < '1k'
-  AND content ~ '28zs0p1Ix00iCVtWVk5hCIeBwl|AKIAIAU26YJPLZX2JROA'
+  AND content ~ 'AKIAIOSFODNN7EXAMPLE|wJalrXUtnFEMI/K7MDENG'
   AND agent.status IN ('online', 'idle')
 ORDER BY host, path;

@@ -187,7 +187,7 @@ fn troubles_are_counted_and_bounded() {
     assert!(record.troubles.iter().all(|trouble| trouble.reason.len() <= limits::TROUBLE_TEXT_BYTES_MAX));
 
     // What a scan's process hands over is bounded when it is signed.
-    let hostile = Trouble { subject: Some("\u{1}".repeat(2000)), reason: "\u{1}".repeat(2000) };
+    let hostile = Trouble { subject: Some("x".repeat(2000)), reason: "x".repeat(2000) };
     let record = ScanRecord { troubles: vec![hostile; 150], ..ScanRecord::default() };
     let key = agent_key();
     let outcome = Outcome::Failed("x".repeat(1 << 20));

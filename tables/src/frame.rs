@@ -106,7 +106,8 @@ fn next_message<'a>(rest: &mut &'a [u8]) -> Result<Option<Message<'a>>, FrameErr
 
 fn check_schema(sent: &ipc::Schema<'_>, schema: &Schema) -> Result<(), FrameError> {
     let fields = sent.fields().ok_or(FrameError::Schema)?;
-    let plain = sent.endianness() == ipc::Endianness::Little && !sent.custom_metadata().is_some_and(|m| !m.is_empty());
+    let plain =
+        sent.endianness() == ipc::Endianness::Little && sent.custom_metadata().is_none_or(|pairs| pairs.is_empty());
     if !plain || fields.len() != schema.fields().len() {
         return Err(FrameError::Schema);
     }

@@ -1,4 +1,5 @@
 //! Frames: what was encoded is decoded, and hostile bytes are errors.
+#![allow(clippy::unwrap_used, reason = "these are tests")]
 
 use std::sync::Arc;
 

@@ -1,4 +1,5 @@
 //! The door to the operating system: fixtures stay inside their root, overlays hold, nothing blocks.
+#![allow(clippy::unwrap_used, reason = "these are tests")]
 
 use std::fs;
 use std::os::unix::fs::symlink;

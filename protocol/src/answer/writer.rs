@@ -10,6 +10,9 @@ use crate::limits::{self, Limits};
 use crate::strict::{self, Kind};
 use crate::target::Facts;
 
+/// What stands around a record in its statement: kind, fleet, hash, key and run.
+const AROUND_BYTES_MAX: usize = 4096;
+
 /// Writes the parts of one run, keeping sequence and hashes.
 pub struct Writer<'a> {
     key: &'a SigningKey,
@@ -52,14 +55,12 @@ impl<'a> Writer<'a> {
         }
         scans.iter_mut().for_each(ScanRecord::bound);
         let mut last = Final { outcome, frames: self.sequence, frames_sha256, scans, limits, facts, at };
-        loop {
-            let part = self.sign(Says::Final(Box::new(last.clone())), Vec::new());
-            let shortest = last.scans.iter().all(|scan| scan.troubles.is_empty());
-            if part.statement.len() <= limits::STATEMENT_BYTES_MAX || shortest {
-                return part;
-            }
+        while strict::to_bytes(&last).len() > limits::STATEMENT_BYTES_MAX - AROUND_BYTES_MAX
+            && last.scans.iter().any(|scan| !scan.troubles.is_empty())
+        {
             last.scans.iter_mut().for_each(|scan| scan.troubles.truncate(scan.troubles.len() / 2));
         }
+        self.sign(Says::Final(Box::new(last)), Vec::new())
     }
 
     fn sign(&self, says: Says, body: Vec<u8>) -> Part {

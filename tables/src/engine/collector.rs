@@ -86,6 +86,7 @@ impl<'a, R> Collector<'a, R> {
     }
 
     /// Tests, probes and projects a row; breaks when the scan is over (limit, deadline, stop).
+    #[expect(clippy::needless_pass_by_value, reason = "a row is handed over, and what it holds open is let go here")]
     pub fn row(&mut self, row: R) -> ControlFlow<()> {
         self.examined()?;
         self.cells.next_row();

@@ -21,15 +21,15 @@ pub(super) struct LinePattern {
 impl LinePattern {
     /// Compiles a regular expression.
     pub fn regex(pattern: &Pattern) -> Result<LinePattern, String> {
-        LinePattern::new(pattern.pattern.clone(), pattern.pattern.clone(), pattern.ignore_case)
+        LinePattern::new(&pattern.pattern, pattern.pattern.clone(), pattern.ignore_case)
     }
 
     /// Compiles a LIKE pattern over the whole line.
     pub fn like(pattern: &Pattern) -> Result<LinePattern, String> {
-        LinePattern::new(pattern.pattern.clone(), like_to_regex(&pattern.pattern), pattern.ignore_case)
+        LinePattern::new(&pattern.pattern, like_to_regex(&pattern.pattern), pattern.ignore_case)
     }
 
-    fn new(written: String, regex: String, ignore_case: bool) -> Result<LinePattern, String> {
+    fn new(written: &str, regex: String, ignore_case: bool) -> Result<LinePattern, String> {
         let exact = RegexBuilder::new(&regex)
             .case_insensitive(ignore_case)
             .size_limit(REGEX_BYTES_MAX)

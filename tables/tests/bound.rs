@@ -1,0 +1,153 @@
+//! Search roots: what a filter says of where to look.
+#![allow(clippy::unwrap_used, reason = "these are tests")]
+
+use std::collections::BTreeMap;
+
+use canvass_protocol::filter::{Filter, Is, Pattern, Place};
+use canvass_protocol::value::Value;
+use canvass_tables::bound::{Root, roots, roots_with};
+
+fn path(is: Is) -> Filter {
+    Filter::test("path", is)
+}
+
+fn text(text: &str) -> Value {
+    Value::Text(text.to_owned())
+}
+
+fn under(folder: &str) -> Filter {
+    path(Is::Under(Place::Folder(folder.to_owned())))
+}
+
+fn at(file: &str) -> Filter {
+    path(Is::Equal(text(file)))
+}
+
+fn like(pattern: &str, ignore_case: bool) -> Filter {
+    path(Is::Like(Pattern { pattern: pattern.to_owned(), ignore_case }))
+}
+
+fn regex(pattern: &str, ignore_case: bool) -> Filter {
+    path(Is::Matches(Pattern { pattern: pattern.to_owned(), ignore_case }))
+}
+
+fn size() -> Filter {
+    Filter::test("size", Is::Less(Value::Integer(1024)))
+}
+
+/// Roots in words: `=/etc/passwd` is one path, `/etc` a folder; `None` is unbounded.
+fn check(filter: &Filter, expected: Option<&[&str]>) {
+    let shown = roots(Some(filter), "path").map(|roots| {
+        let show = |root: Root| match root {
+            Root::At(path) => format!("={path}"),
+            Root::Under(path) => path,
+        };
+        roots.into_iter().map(show).collect::<Vec<_>>()
+    });
+    let expected = expected.map(|roots| roots.iter().map(ToString::to_string).collect::<Vec<_>>());
+    assert_eq!(shown, expected, "{filter:?}");
+}
+
+#[test]
+fn single_tests_bound() {
+    check(&at("/etc/passwd"), Some(&["=/etc/passwd"]));
+    check(&path(Is::In(vec![text("/b"), text("/a"), text("/b")])), Some(&["=/a", "=/b"]));
+    check(&under("/etc"), Some(&["/etc"]));
+    check(&path(Is::NotEqual(text("/etc"))), None);
+    check(&path(Is::Null), None);
+    check(&path(Is::Greater(text("/etc"))), None);
+    check(&size(), None);
+    assert_eq!(roots(None, "path"), None);
+}
+
+#[test]
+fn patterns_bound_by_their_prefix() {
+    for (pattern, expected) in [
+        ("/etc/%", Some(&["/etc"][..])),
+        ("/etc/pa%", Some(&["/etc"])),
+        ("/etc%", Some(&["/"])),
+        ("/%", Some(&["/"])),
+        ("etc%", Some(&["/"])),
+        ("/etc/passwd", Some(&["=/etc/passwd"])),
+        (r"/etc/100\%/x%", Some(&["/etc/100%"])),
+        ("/etc/_/x", Some(&["/etc"])),
+        ("%passwd", None),
+        ("_etc/%", None),
+    ] {
+        check(&like(pattern, false), expected);
+    }
+    check(&like("/ETC/%", true), Some(&["/"]));
+    check(&like("/1/%", true), Some(&["/1"]));
+    for (pattern, expected) in [
+        ("^/etc/", Some(&["/etc"][..])),
+        ("^/etc/pa", Some(&["/etc"])),
+        ("^/etc", Some(&["/"])),
+        ("^/", Some(&["/"])),
+        (r"^/etc/cron\.d/.*", Some(&["/etc/cron.d"])),
+        ("^/etc/passwd$", Some(&["=/etc/passwd"])),
+        ("^/(etc|var)/", Some(&["/etc", "/var"])),
+        ("^/etc/|^/var/", Some(&["/etc", "/var"])),
+        ("^(/etc/a|/var/b)$", Some(&["=/etc/a", "=/var/b"])),
+        ("^/home/[^/]+/.ssh/", Some(&["/home"])),
+        ("/etc/", None),
+        ("^/etc/|/var/", None),
+        ("(^/etc/)?x", None),
+        ("(?m)^/etc/", None),
+        ("^.*/etc/", None),
+        ("^", None),
+        ("^(|/etc/)", None),
+        (r"\A/etc/", Some(&["/etc"])),
+    ] {
+        check(&regex(pattern, false), expected);
+    }
+    check(
+        &regex("^/1/ETC/", true),
+        Some(&["/1/ETC", "/1/ETc", "/1/EtC", "/1/Etc", "/1/eTC", "/1/eTc", "/1/etC", "/1/etc"]),
+    );
+}
+
+#[test]
+fn and_takes_what_all_hold() {
+    check(&Filter::All(vec![size(), under("/etc")]), Some(&["/etc"]));
+    check(&Filter::All(vec![under("/"), at("/etc/passwd"), under("/etc")]), Some(&["=/etc/passwd"]));
+    check(&Filter::All(vec![under("/etc"), under("/var")]), Some(&[]));
+    check(&Filter::All(vec![path(Is::In(vec![text("/etc/a"), text("/var/b")])), under("/etc")]), Some(&["=/etc/a"]));
+    check(&Filter::All(vec![size(), size()]), None);
+    check(&Filter::All(vec![]), None);
+    let between = |low: &str, high: &str| vec![path(Is::GreaterOrEqual(text(low))), path(Is::LessOrEqual(text(high)))];
+    check(&Filter::All(between("/etc/a", "/etc/c")), Some(&["/etc"]));
+    check(&Filter::All(between("/etc/a", "/var/c")), Some(&["/"]));
+    check(&Filter::All(between("", "/var/c")), None);
+}
+
+#[test]
+fn or_needs_every_side() {
+    check(&Filter::Any(vec![under("/etc"), at("/var/log")]), Some(&["/etc", "=/var/log"]));
+    check(&Filter::Any(vec![under("/etc"), size()]), None);
+    check(&Filter::Any(vec![]), Some(&[]));
+    check(&Filter::Not(Box::new(under("/etc"))), None);
+    check(&Filter::All(vec![Filter::Not(Box::new(under("/etc/ssh"))), under("/etc")]), Some(&["/etc"]));
+}
+
+#[test]
+fn nested_roots_are_one() {
+    check(
+        &Filter::Any(vec![under("/etc/ssh"), at("/etc"), under("/etc"), under("/etc-old"), at("/etc/x")]),
+        Some(&["/etc", "/etc-old"]),
+    );
+    check(&Filter::Any(vec![under("/home"), under("/"), at("/etc")]), Some(&["/"]));
+    check(&Filter::Any(vec![at("/a"), at("/a/b")]), Some(&["=/a", "=/a/b"]));
+}
+
+#[test]
+fn sets_and_networks_bound_too() {
+    let named = path(Is::InSet("iocs".into()));
+    check(&named, None);
+    let sets = BTreeMap::from([("iocs".to_owned(), vec![text("/a"), text("/b")])]);
+    let expected = vec![Root::At("/a".into()), Root::At("/b".into())];
+    assert_eq!(roots_with(Some(&named), "path", &sets), Some(expected));
+    let network = |text: &str| Filter::test("ip", Is::Under(Place::parse(text).unwrap()));
+    let address = Filter::test("ip", Is::Equal(text("10.0.0.7")));
+    let both = Filter::All(vec![network("10.0.0.0/8"), address]);
+    assert_eq!(roots(Some(&both), "ip"), Some(vec![Root::At("10.0.0.7".into())]));
+}

@@ -1,0 +1,122 @@
+//! Asks a table as an agent would, and shows rows as text.
+#![allow(dead_code, reason = "each test program uses a part of it")]
+#![allow(clippy::unwrap_used, reason = "these are tests")]
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use arrow::record_batch::RecordBatch;
+use arrow::util::display::{ArrayFormatter, FormatOptions};
+use canvass_protocol::answer::ScanRecord;
+use canvass_protocol::filter::{Filter, Is, Pattern, Place};
+use canvass_protocol::limits::Limits;
+use canvass_protocol::scan::Scan;
+use canvass_protocol::value::Value;
+use canvass_tables::engine::{Request, ScanError, run};
+use canvass_tables::frame::decode;
+use canvass_tables::host::{Host, HostSpec};
+
+pub struct Asked {
+    pub batches: Vec<RecordBatch>,
+    pub record: ScanRecord,
+}
+
+impl Asked {
+    /// Rows as text, a NULL as `-`, sorted.
+    pub fn rows(&self) -> Vec<String> {
+        let options = FormatOptions::new().with_null("-");
+        let mut rows = Vec::new();
+        for batch in &self.batches {
+            let columns: Vec<_> =
+                batch.columns().iter().map(|column| ArrayFormatter::try_new(column, &options).unwrap()).collect();
+            for row in 0..batch.num_rows() {
+                rows.push(columns.iter().map(|column| column.value(row).to_string()).collect::<Vec<_>>().join(" "));
+            }
+        }
+        rows.sort();
+        rows
+    }
+
+    pub fn troubles(&self) -> Vec<String> {
+        let subject = |trouble: &canvass_protocol::answer::Trouble| trouble.subject.clone().unwrap_or_default();
+        self.record.troubles.iter().map(|trouble| format!("{}: {}", subject(trouble), trouble.reason)).collect()
+    }
+}
+
+pub fn scan(table: &str, columns: &[&str], filter: Filter) -> Scan {
+    Scan {
+        table: table.to_owned(),
+        target: None,
+        columns: columns.iter().map(ToString::to_string).collect(),
+        filter: Some(filter),
+        limit: None,
+        aggregate: None,
+        order: None,
+        sets: Default::default(),
+        options: Default::default(),
+    }
+}
+
+pub fn machine() -> Host {
+    Host::open(&HostSpec::Machine).unwrap()
+}
+
+pub fn ask(host: &Host, scan: &Scan) -> Result<Asked, ScanError> {
+    ask_with(host, scan, Limits::default(), &[], &[])
+}
+
+pub fn ask_with(
+    host: &Host,
+    scan: &Scan,
+    limits: Limits,
+    withheld: &[&str],
+    forbidden: &[&str],
+) -> Result<Asked, ScanError> {
+    let own = |names: &[&str]| names.iter().map(ToString::to_string).collect::<Vec<_>>();
+    let (withheld, forbidden) = (own(withheld), own(forbidden));
+    let stop = AtomicBool::new(false);
+    let request = Request { host, scan, limits, withheld: &withheld, forbidden: &forbidden, stop: &stop };
+    let schema = Arc::new(
+        canvass_tables::find(&scan.table)
+            .map(|table| table.schema(&scan.columns))
+            .unwrap_or_else(arrow::datatypes::Schema::empty),
+    );
+    let mut batches = Vec::new();
+    let record = run(&request, &mut |rows, bytes| {
+        let batch = decode(&bytes, &schema).unwrap();
+        assert_eq!(batch.num_rows() as u64, rows);
+        batches.push(batch);
+        Ok(())
+    })?;
+    assert_eq!(batches.iter().map(|batch| batch.num_rows() as u64).sum::<u64>(), record.rows);
+    Ok(Asked { batches, record })
+}
+
+pub fn under(path: &Path) -> Filter {
+    Filter::test("path", Is::Under(Place::Folder(path.to_str().unwrap().to_owned())))
+}
+
+pub fn at(path: &Path) -> Filter {
+    Filter::test("path", Is::Equal(Value::Text(path.to_str().unwrap().to_owned())))
+}
+
+pub fn all(parts: Vec<Filter>) -> Filter {
+    Filter::All(parts)
+}
+
+pub fn not(inner: Filter) -> Filter {
+    Filter::Not(Box::new(inner))
+}
+
+pub fn pattern(text: &str) -> Pattern {
+    Pattern { pattern: text.to_owned(), ignore_case: false }
+}
+
+pub fn matches(column: &str, text: &str) -> Filter {
+    Filter::test(column, Is::Matches(pattern(text)))
+}
+
+pub fn text(value: &str) -> Value {
+    Value::Text(value.to_owned())
+}
