@@ -159,7 +159,10 @@ fn no_rows_still_have_a_header() {
 fn columns_of_one_name_stay_apart_in_json() {
     let column = |value: &str| -> ArrayRef { Arc::new(StringArray::from(vec![value])) };
     let twins = batch(vec![("a", column("1")), ("a", column("2")), ("a_2", column("3")), ("a", column("4"))]);
-    assert_eq!(text(Format::Jsonl, std::slice::from_ref(&twins)), "{\"a\":\"1\",\"a_3\":\"2\",\"a_2\":\"3\",\"a_4\":\"4\"}\n");
+    assert_eq!(
+        text(Format::Jsonl, std::slice::from_ref(&twins)),
+        "{\"a\":\"1\",\"a_3\":\"2\",\"a_2\":\"3\",\"a_4\":\"4\"}\n"
+    );
     assert_eq!(text(Format::Csv, &[twins]), "a,a,a_2,a\n1,2,3,4\n");
 }
 
