@@ -5,6 +5,7 @@ use std::sync::Arc;
 use arrow::array::UInt64Array;
 use canvass_planner::desk::{Entry, State};
 use canvass_planner::error::Error;
+use canvass_protocol::limits::Cut;
 
 use super::Command;
 use crate::footer;
@@ -34,7 +35,7 @@ fn run(session: &mut Session, _argument: &str) -> Result<Next, Error> {
 }
 
 fn cuts(entry: &Entry) -> Option<String> {
-    let cuts: Vec<&str> = entry.scans.iter().filter_map(|scan| scan.cut).map(|cut| cut.as_str()).collect();
+    let cuts: Vec<&str> = entry.scans.iter().filter_map(|scan| scan.cut).map(Cut::as_str).collect();
     (!cuts.is_empty()).then(|| cuts.join(", "))
 }
 

@@ -22,17 +22,17 @@ pub fn fixtures(folder: &Path, places: &Places) -> Result<Here, Error> {
             .hint("each sub-folder is a host: its root, with a `host.toml`"));
     }
     let fleet = random_name();
-    let opened = hosts.into_iter().map(|(name, path)| open(name, path, &fleet, places));
+    let opened = hosts.iter().map(|(name, path)| open(name, path, &fleet, places));
     Ok(Here::new(fleet.clone(), opened.collect::<Result<_, _>>()?))
 }
 
-fn open(name: String, path: PathBuf, fleet: &str, places: &Places) -> Result<Hosted, Error> {
-    let spec = HostSpec::Fixture(path.clone());
+fn open(name: &str, path: &Path, fleet: &str, places: &Places) -> Result<Hosted, Error> {
+    let spec = HostSpec::Fixture(path.to_owned());
     let host = Host::open(&spec).map_err(|error| Error::usage(format!("host `{name}` cannot be opened: {error}")))?;
     let config = Config {
         fleet: Some(fleet.to_owned()),
         host: spec,
-        name: Some(name),
+        name: Some(name.to_owned()),
         mode: Mode::Daemon,
         storage: Storage::Memory,
         policy: path.join("agent.toml"),

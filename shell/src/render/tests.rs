@@ -159,7 +159,10 @@ fn no_rows_still_have_a_header() {
 fn columns_of_one_name_stay_apart_in_json() {
     let column = |value: &str| -> ArrayRef { Arc::new(StringArray::from(vec![value])) };
     let twins = batch(vec![("a", column("1")), ("a", column("2")), ("a_2", column("3")), ("a", column("4"))]);
-    assert_eq!(text(Format::Jsonl, &[twins.clone()]), "{\"a\":\"1\",\"a_3\":\"2\",\"a_2\":\"3\",\"a_4\":\"4\"}\n");
+    assert_eq!(
+        text(Format::Jsonl, std::slice::from_ref(&twins)),
+        "{\"a\":\"1\",\"a_3\":\"2\",\"a_2\":\"3\",\"a_4\":\"4\"}\n"
+    );
     assert_eq!(text(Format::Csv, &[twins]), "a,a,a_2,a\n1,2,3,4\n");
 }
 
@@ -197,7 +200,7 @@ fn types_are_real() {
         ("duration", Arc::new(DurationSecondArray::from(vec![61]))),
         ("null", Arc::new(arrow::array::NullArray::new(1))),
     ]);
-    assert_snapshot!(text(Format::Jsonl, &[kinds.clone()]));
+    assert_snapshot!(text(Format::Jsonl, std::slice::from_ref(&kinds)));
     assert_snapshot!(text(Format::Vertical, &[kinds]));
 }
 
@@ -209,7 +212,7 @@ fn a_table_fits_the_terminal_and_says_so() {
         ("owner", Arc::new(StringArray::from(vec!["somebody with a long name"]))),
     ]);
     let look = Look { terminal: true, width: Some(50), ..Look::default() };
-    let (shown, remark) = write(Format::Table, look, &[wide.clone()], None);
+    let (shown, remark) = write(Format::Table, look, std::slice::from_ref(&wide), None);
     assert_snapshot!(shown, @r"
     path             │          size │ owner
     ─────────────────┼───────────────┼────────────────

@@ -1,0 +1,150 @@
+//! One statement from its plan to its footer.
+
+use std::time::Instant;
+
+use canvass_planner::desk::{Planned, StatementKind};
+use canvass_planner::error::Error;
+use canvass_protocol::action::Action;
+use canvass_protocol::envelope::Envelope;
+use jiff::Timestamp;
+
+use super::{Last, Session};
+use crate::confirm::{self, Consent};
+use crate::error::{Exit, report};
+use crate::follow::{Follow, Followed};
+use crate::progress::Progress;
+use crate::render::Look;
+use crate::terminal::Tone;
+use crate::{complete, footer, listing};
+
+impl Session {
+    /// Plans, asks for a yes where many are asked, signs, and follows to the footer.
+    pub(super) async fn run(&mut self, statement: &str) -> Result<Exit, Error> {
+        let started = Instant::now();
+        let planned = tokio::select! {
+            planned = self.desk.plan(statement) => planned?,
+            _ = self.interrupts.recv() => return Ok(Exit::Interrupted),
+        };
+        if planned.kind == StatementKind::Set {
+            return Ok(Exit::Complete);
+        }
+        self.check_format()?;
+        if planned.kind == StatementKind::Explain {
+            let lines: Vec<&str> = planned.explanation.lines().collect();
+            return self.write(&listing::batch(vec![("plan", listing::texts(lines))])?, true);
+        }
+        self.last = Last { explanation: Some(planned.explanation.clone()), ..Last::default() };
+        let planning = started.elapsed();
+        let mut envelope = None;
+        if let Some(action) = &planned.action {
+            match self.consent(&planned, action).await? {
+                Consent::Yes => envelope = Some(self.sign(action)?),
+                Consent::Interrupted => return Ok(Exit::Interrupted),
+                Consent::No => {
+                    eprintln!("nothing was asked");
+                    return Ok(Exit::Complete);
+                }
+            }
+        }
+        let asked = Instant::now();
+        let about = About::of(&planned, statement);
+        let schema = planned.schema.clone();
+        let running = self.desk.run(planned, envelope).await?;
+        let look = self.look();
+        let mut renderer = self.renderer(false)?;
+        let follow = Follow {
+            fleet: self.fleet.as_ref(),
+            renderer: renderer.as_mut(),
+            output: &mut self.output,
+            interrupts: &mut self.interrupts,
+            progress: Progress::new(about.asks && self.terminal.stderr && !self.settings.quiet),
+            action: about.id.clone(),
+        };
+        let followed = follow.run(&schema, running).await;
+        self.results += 1;
+        let exit = self.account(&followed, &about, started, look);
+        if self.settings.timer {
+            eprintln!(
+                "time: planned in {:.3} s, ran in {:.3} s",
+                planning.as_secs_f64(),
+                asked.elapsed().as_secs_f64()
+            );
+        }
+        self.last.entries = followed.entries;
+        Ok(exit)
+    }
+
+    async fn consent(&mut self, planned: &Planned, action: &Action) -> Result<Consent, Error> {
+        let above = self.desk.settings().confirm_above;
+        if self.settings.yes || !confirm::is_needed(planned.asked.len(), above) {
+            return Ok(Consent::Yes);
+        }
+        confirm::ask(planned, action, &self.terminal, &mut self.interrupts).await
+    }
+
+    /// Says on standard error how a statement went, and what that means for the exit code.
+    fn account(&mut self, followed: &Followed, about: &About, started: Instant, look: Look) -> Exit {
+        // Whoever read the rows has seen enough.
+        if self.output.closed() {
+            return Exit::Complete;
+        }
+        let entries = &followed.entries;
+        let mut exit = footer::exit(entries);
+        if let Some(error) = &followed.error {
+            exit = exit.max(report(error, None, &self.terminal));
+        }
+        if followed.interrupted {
+            exit = Exit::Interrupted;
+        }
+        let warning = self.terminal.paint(Tone::Warning, "warning:");
+        for line in footer::warnings(entries) {
+            eprintln!("{warning} {line}");
+        }
+        if let Some(cut) = footer::cut(entries).filter(|_| !self.settings.format.carries_cut()) {
+            eprintln!("{warning} {cut}");
+        }
+        if let Some(remark) = followed.remark.as_ref().filter(|_| look.terminal) {
+            eprintln!("{}", self.terminal.paint(Tone::Quiet, &format!("({remark})")));
+        }
+        if self.settings.quiet {
+            return exit;
+        }
+        let tally = footer::Tally::of(entries);
+        let asked = about.asks.then_some((&tally, about.expires));
+        eprintln!("{}", self.terminal.paint(Tone::Quiet, &footer::line(followed.rows, asked, started.elapsed())));
+        for line in footer::troubles(entries) {
+            eprintln!("{line}");
+        }
+        exit
+    }
+
+    /// Signs the exact bytes of an action and keeps them.
+    fn sign(&mut self, action: &Action) -> Result<Envelope, Error> {
+        let payload = String::from_utf8(action.to_bytes()).map_err(|error| Error::internal(error.to_string()))?;
+        let signature = self.signing.sign(payload.as_bytes())?;
+        let envelope = Envelope { payload, signatures: vec![signature] };
+        envelope.check_sizes().map_err(|error| Error::usage(error.to_string()))?;
+        self.archive.keep(&action.id.to_string(), &envelope)?;
+        self.last.payload = Some(envelope.payload.clone());
+        Ok(envelope)
+    }
+}
+
+/// What the account of a statement needs to know of its plan.
+struct About {
+    /// It names a table that endpoints answer, even where its target matches none of them.
+    asks: bool,
+    expires: Option<Timestamp>,
+    id: Option<String>,
+}
+
+impl About {
+    fn of(planned: &Planned, statement: &str) -> About {
+        let action = planned.action.as_ref();
+        About {
+            asks: action.is_some() || complete::names_endpoint_table(statement),
+            expires: action.map(|action| action.window.until),
+            id: action.map(|action| action.id.to_string()),
+        }
+    }
+}

@@ -1,0 +1,155 @@
+//! One session at a fleet: statements planned, shown, signed, run and accounted for, one after another.
+
+mod asking;
+mod opening;
+mod showing;
+mod signing;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use canvass_planner::desk::{Desk, Entry, Planned};
+use canvass_planner::error::Error;
+use canvass_planner::fleet::Fleet;
+use futures::FutureExt as _;
+use tokio::runtime::Runtime;
+use tokio::signal::unix::Signal;
+
+pub use opening::read_script;
+use signing::Signing;
+
+use crate::archive::Archive;
+use crate::config::Places;
+use crate::error::{Exit, describe, report};
+use crate::output::Output;
+use crate::render::Format;
+use crate::script::{Piece, pieces};
+use crate::terminal::Terminal;
+use crate::{command, variables};
+
+/// Scripts that read scripts.
+const DEPTH_MAX: usize = 16;
+
+/// A session and what was last done in it.
+pub struct Session {
+    pub desk: Desk,
+    pub fleet: Arc<dyn Fleet>,
+    pub settings: View,
+    pub terminal: Terminal,
+    pub places: Places,
+    pub history: Vec<String>,
+    pub last: Last,
+    runtime: Arc<Runtime>,
+    interrupts: Signal,
+    output: Output,
+    variables: BTreeMap<String, String>,
+    signing: Signing,
+    archive: Archive,
+    depth: usize,
+    /// Results written so far.
+    results: usize,
+}
+
+/// How results are shown.
+#[derive(Debug, Clone)]
+pub struct View {
+    pub format: Format,
+    pub timer: bool,
+    /// `None` shows all rows on a terminal.
+    pub rows_max: Option<usize>,
+    pub quiet: bool,
+    pub yes: bool,
+}
+
+/// The last statement, for the commands that ask about it.
+#[derive(Debug, Default)]
+pub struct Last {
+    pub explanation: Option<String>,
+    /// The signed bytes.
+    pub payload: Option<String>,
+    pub entries: Vec<Entry>,
+}
+
+/// What a command wants next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Next {
+    Go(Exit),
+    Quit,
+}
+
+impl Session {
+    /// Runs a text of statements and commands, and stops at the first that is wrong.
+    pub fn script(&mut self, text: &str) -> Next {
+        if self.depth >= DEPTH_MAX {
+            let error = Error::usage(format!("scripts read scripts more than {DEPTH_MAX} deep"));
+            return Next::Go(report(&error, None, &self.terminal));
+        }
+        self.depth += 1;
+        let mut worst = Exit::Complete;
+        let mut quit = false;
+        for piece in pieces(text) {
+            match self.piece(&piece) {
+                Next::Quit => quit = true,
+                Next::Go(exit) => worst = worst.max(exit),
+            }
+            if quit || worst.stops_script() || self.output.closed() {
+                break;
+            }
+        }
+        self.depth -= 1;
+        if quit && worst == Exit::Complete { Next::Quit } else { Next::Go(worst) }
+    }
+
+    /// Runs one statement or command; what goes wrong is said here.
+    pub fn piece(&mut self, piece: &Piece) -> Next {
+        match piece {
+            Piece::Statement(statement) => Next::Go(self.statement(statement)),
+            Piece::Command(line) => command::run(self, line),
+        }
+    }
+
+    /// Runs one statement to its footer.
+    pub fn statement(&mut self, statement: &str) -> Exit {
+        let statement = statement.trim();
+        let statement = match variables::substitute(statement, &self.variables) {
+            Ok(substituted) => substituted,
+            Err(error) => return report(&error, Some(statement), &self.terminal),
+        };
+        let runtime = self.runtime.clone();
+        match runtime.block_on(self.run(&statement)) {
+            Ok(exit) => exit,
+            Err(error) => report(&error, Some(&statement), &self.terminal),
+        }
+    }
+
+    /// Forgets a Ctrl-C that came when nothing ran any more, so that it does not stop what is typed next.
+    pub fn forget_interrupts(&mut self) {
+        while let Some(Some(())) = self.interrupts.recv().now_or_never() {}
+    }
+
+    /// Plans a statement without running it; `.plan` shows the result.
+    pub fn plan(&mut self, statement: &str) -> Result<Planned, Error> {
+        let statement = variables::substitute(statement, &self.variables)?;
+        let runtime = self.runtime.clone();
+        runtime.block_on(self.desk.plan(&statement))
+    }
+
+    /// What is wrong with the last line, for commands that report themselves.
+    pub fn complain(&self, error: &Error, text: &str) -> Next {
+        eprint!("{}", describe(error, Some(text), &self.terminal));
+        Next::Go(error.kind.into())
+    }
+
+    /// Brings results to their place: whole, or not at all where nothing was to be written.
+    pub fn close(self, exit: Exit) -> Exit {
+        let terminal = self.terminal;
+        let keeps = !matches!(exit, Exit::Usage | Exit::Unreachable | Exit::Internal);
+        let closed = if keeps { self.output.finish() } else { self.output.discard() };
+        match closed {
+            Ok(()) => exit,
+            Err(error) => {
+                exit.max(report(&Error::usage(format!("results cannot be written: {error}")), None, &terminal))
+            }
+        }
+    }
+}
