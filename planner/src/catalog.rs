@@ -3,7 +3,7 @@
 use std::sync::{Arc, LazyLock};
 
 use canvass_tables::Table;
-use canvass_tables::column::Kind;
+use canvass_tables::column::{Class, Kind};
 use datafusion::arrow::array::{
     ArrayRef, Float64Array, ListBuilder, MapBuilder, RecordBatch, StringArray, StringBuilder, StructArray,
     TimestampNanosecondArray,
@@ -22,8 +22,10 @@ pub const AGENT: &str = "agent";
 /// The inventory.
 pub const AGENTS: &str = "agents";
 
-/// The key of a field's metadata under which its privacy class stands.
-pub(crate) const CLASS: &str = "canvass.class";
+/// The mark in a field's metadata of a column that is content.
+pub(crate) const CONTENT: (&str, &str) = ("canvass.class", "content");
+/// The mark in a field's metadata of a column of hexadecimal digits, which have no case.
+pub(crate) const HEX: (&str, &str) = ("canvass.digits", "hex");
 
 /// What is known of an agent: name, kind and whether the server says it. `location` and lists are not compared on endpoints.
 pub struct AgentField {
@@ -38,7 +40,7 @@ pub static AGENT_FIELDS: &[AgentField] = &[
     field("id", "hash of the agent's public key", text),
     field("name", "the endpoint's host name", text),
     field("mode", "how the agent runs: daemon or checkin", text),
-    field("os", "operating system: linux, macos …", text),
+    field("os", "operating system: linux or darwin", text),
     field("arch", "processor: x86_64, aarch64 …", text),
     field("os_version", "name and version of the distribution", text),
     field("kernel", "release of the kernel", text),
@@ -97,8 +99,10 @@ static AGENT_ARROW_FIELDS: LazyLock<Fields> =
 /// The schema of an endpoint table at the desk: `host`, its own columns, `agent`.
 pub fn endpoint_schema(table: &dyn Table) -> SchemaRef {
     let own = table.columns().into_iter().map(|column| {
-        let class = [(CLASS.to_owned(), column.class.as_str().to_owned())];
-        Field::new(column.name, column.kind.data_type(), true).with_metadata(class.into())
+        let marks = [(CONTENT, column.class == Class::Content), (HEX, column.hex)];
+        let marks = marks.into_iter().filter(|(_, marked)| *marked);
+        let metadata = marks.map(|((key, value), _)| (key.to_owned(), value.to_owned())).collect();
+        Field::new(column.name, column.kind.data_type(), true).with_metadata(metadata)
     });
     let mut fields = vec![Field::new(HOST, DataType::Utf8, false)];
     fields.extend(own);

@@ -156,7 +156,8 @@ fn from_plan(message: &str, statement: &str, span: Option<Span>) -> Error {
     if let Some(function) = quoted("Invalid function '") {
         let suggestion = message.lines().find_map(|line| line.strip_prefix("Did you mean '"));
         let error = Error::usage(format!("there is no function `{function}`"));
-        let error = match suggestion.and_then(|rest| rest.split('\'').next()) {
+        let suggestion = suggestion.and_then(|rest| rest.split('\'').next());
+        let error = match suggestion.and_then(|name| closest(function, std::iter::once(name))) {
             Some(name) => error.hint(format!("did you mean `{name}`?")),
             None => error,
         };

@@ -12,7 +12,7 @@ use datafusion::logical_expr::expr::{InList, Like, ScalarFunction};
 use datafusion::logical_expr::utils::merge_schema;
 use datafusion::logical_expr::{Between, BinaryExpr, Expr, ExprSchemable as _, LogicalPlan, Operator, ScalarUDF};
 
-use crate::catalog::CLASS;
+use crate::catalog::{CONTENT, HEX};
 use crate::error::{Error, locate};
 use crate::functions;
 
@@ -42,17 +42,17 @@ impl Checker<'_> {
         match expr {
             Expr::Like(like) if is_content(&like.expr, schema) => self.line_like(like).map(Transformed::yes),
             Expr::BinaryExpr(BinaryExpr { left, op, right }) if is_comparison(op) => {
-                let (left, right) = (in_words(*left, &right, schema)?, *right);
-                let right = in_words(right, &left, schema)?;
+                let (left, right) = (self.in_words(*left, &right, schema)?, *right);
+                let right = self.in_words(right, &left, schema)?;
                 Ok(Transformed::yes(Expr::BinaryExpr(BinaryExpr { left: left.into(), op, right: right.into() })))
             }
             Expr::Between(Between { expr, negated, low, high }) => {
-                let low = in_words(*low, &expr, schema)?.into();
-                let high = in_words(*high, &expr, schema)?.into();
+                let low = self.in_words(*low, &expr, schema)?.into();
+                let high = self.in_words(*high, &expr, schema)?.into();
                 Ok(Transformed::yes(Expr::Between(Between { expr, negated, low, high })))
             }
             Expr::InList(InList { expr, list, negated }) => {
-                let list = list.into_iter().map(|item| in_words(item, &expr, schema)).collect::<Result<_>>()?;
+                let list = list.into_iter().map(|item| self.in_words(item, &expr, schema)).collect::<Result<_>>()?;
                 Ok(Transformed::yes(Expr::InList(InList { expr, list, negated })))
             }
             Expr::ScalarFunction(call) => {
@@ -61,6 +61,23 @@ impl Checker<'_> {
             }
             other => Ok(Transformed::no(other)),
         }
+    }
+
+    /// Reads a text constant as the column beside it means it: `'1k'` is a number beside a number of bytes, and
+    /// hexadecimal digits have no case beside a hash.
+    fn in_words(&self, constant: Expr, beside: &Expr, schema: &DFSchema) -> Result<Expr> {
+        let Expr::Literal(value, _) = &constant else { return Ok(constant) };
+        let Some(text) = value.try_as_str().flatten() else { return Ok(constant) };
+        if has_mark(beside, schema, HEX) {
+            return Ok(Expr::Literal(ScalarValue::Utf8(Some(text.to_ascii_lowercase())), None));
+        }
+        let number = beside.get_type(schema).is_ok_and(|kind| kind == DataType::Int64);
+        if !number || text.trim().parse::<i64>().is_ok() {
+            return Ok(constant);
+        }
+        let size = functions::parse_size(text)
+            .map_err(|reason| DataFusionError::from(Error::usage(reason).at(locate(self.statement, text))))?;
+        Ok(Expr::Literal(ScalarValue::Int64(Some(size)), None))
     }
 
     /// `content LIKE 'x%'` is about lines.
@@ -154,20 +171,11 @@ fn is_comparison(op: Operator) -> bool {
 }
 
 fn is_content(expr: &Expr, schema: &DFSchema) -> bool {
-    let Expr::Column(column) = expr else { return false };
-    schema
-        .field_from_column(column)
-        .is_ok_and(|field| field.metadata().get(CLASS).is_some_and(|class| class == "content"))
+    has_mark(expr, schema, CONTENT)
 }
 
-/// Turns a text constant such as `'1k'` into a number where it stands beside a number of bytes.
-fn in_words(constant: Expr, beside: &Expr, schema: &DFSchema) -> Result<Expr> {
-    let Expr::Literal(value, _) = &constant else { return Ok(constant) };
-    let Some(text) = value.try_as_str().flatten() else { return Ok(constant) };
-    let number = beside.get_type(schema).is_ok_and(|kind| kind == DataType::Int64);
-    if !number || text.trim().parse::<i64>().is_ok() {
-        return Ok(constant);
-    }
-    let size = functions::parse_size(text).map_err(|reason| DataFusionError::from(Error::usage(reason)))?;
-    Ok(Expr::Literal(ScalarValue::Int64(Some(size)), None))
+/// Whether an expression is a column that its table marked so.
+fn has_mark(expr: &Expr, schema: &DFSchema, (key, value): (&str, &str)) -> bool {
+    let Expr::Column(column) = expr else { return false };
+    schema.field_from_column(column).is_ok_and(|field| field.metadata().get(key).is_some_and(|mark| mark == value))
 }

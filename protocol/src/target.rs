@@ -20,7 +20,7 @@ pub struct Facts {
     /// The endpoint's host name.
     pub name: String,
     pub mode: Mode,
-    /// As Rust names it: `linux`, `macos` …
+    /// `linux` or `darwin`, as the kernel names itself.
     pub os: String,
     /// As Rust names it: `x86_64`, `aarch64` …
     pub arch: String,

@@ -1,3 +1,5 @@
+//! Tests of the guard: tables of cases, and what each must answer.
+
 use std::collections::BTreeMap;
 
 use canvass_protocol::acl::Acl;

@@ -1,3 +1,5 @@
+//! Tests of the journal: tables of cases, and what each must answer.
+
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;

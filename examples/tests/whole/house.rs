@@ -37,9 +37,10 @@ const OWNERS: &[(&str, &str)] = &[
 ];
 
 fn metadata() -> Metadata {
+    let platform = format!("{}-unknown-linux-gnu", std::env::consts::ARCH);
     MetadataCommand::new()
         .manifest_path(workspace().join("Cargo.toml"))
-        .other_options(["--locked".to_owned(), "--offline".to_owned()])
+        .other_options(["--locked".to_owned(), "--filter-platform".to_owned(), platform])
         .exec()
         .expect("cargo metadata of the workspace")
 }

@@ -1,5 +1,6 @@
 //! Agents inside this program, asked through the same guard and cage as any other.
 
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -32,6 +33,11 @@ pub struct Hosted {
 impl Here {
     pub fn new(name: String, hosts: Vec<Hosted>) -> Here {
         Here { name, hosts: Arc::new(hosts), stop: Mutex::default() }
+    }
+
+    /// What the agents have to say of their own state, each sentence once.
+    pub fn troubles(&self) -> BTreeSet<String> {
+        self.hosts.iter().flat_map(|hosted| hosted.agent.troubles()).collect()
     }
 }
 

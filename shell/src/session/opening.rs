@@ -18,6 +18,7 @@ use crate::error::unusable;
 use crate::key::{LOCAL, Passphrases, Store};
 use crate::output::Output;
 use crate::render::Format;
+use crate::render::escape::visible;
 use crate::terminal::Terminal;
 use crate::{fleet, key};
 
@@ -92,10 +93,14 @@ fn settings(args: &Args) -> Result<Settings, Error> {
 }
 
 fn open_fleet(args: &Args, places: &Places) -> Result<Arc<dyn Fleet>, Error> {
-    Ok(match &args.fleet {
-        Some(folder) => Arc::new(fleet::fixtures(folder, places)?),
-        None => Arc::new(fleet::local(places)?),
-    })
+    let fleet = match &args.fleet {
+        Some(folder) => fleet::fixtures(folder, places)?,
+        None => fleet::local(places)?,
+    };
+    for trouble in fleet.troubles() {
+        eprintln!("warning: {}", visible(&trouble));
+    }
+    Ok(Arc::new(fleet))
 }
 
 fn open_output(args: &Args) -> Result<Output, Error> {

@@ -11,6 +11,7 @@ use regex_automata::hybrid::dfa::{Cache, DFA};
 
 use super::Watch;
 use super::lines::LinePattern;
+use crate::host::reason;
 
 /// Bytes of one read.
 const BLOCK_BYTES: usize = 128 << 10;
@@ -60,7 +61,7 @@ impl ContentTests {
         let ended = match reading.run() {
             Ok(ended) => ended,
             Err(error) => {
-                reading.trouble = Some(error.to_string());
+                reading.trouble = Some(reason(&error));
                 false
             }
         };

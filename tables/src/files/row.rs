@@ -15,7 +15,7 @@ use rustix::fs::{AtFlags, Mode, OFlags};
 
 use super::guard::Guard;
 use super::hash::{Hashes, Wanted};
-use crate::host::{FileKind, Host, Metadata, READ_FLAGS, link_target};
+use crate::host::{FileKind, Host, Metadata, READ_FLAGS, link_target, reason};
 
 /// An open folder.
 pub(super) struct Folder {
@@ -64,7 +64,7 @@ pub(super) fn join(folder: &[u8], name: &CStr) -> Vec<u8> {
 
 /// What cannot be read, and why.
 pub(super) fn trouble(path: &str, error: &io::Error) -> Trouble {
-    Trouble { subject: Some(path.to_owned()), reason: error.to_string() }
+    Trouble { subject: Some(path.to_owned()), reason: reason(error) }
 }
 
 impl FileRow {

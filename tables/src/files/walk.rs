@@ -19,7 +19,7 @@ use super::mounts::{self, Mounts};
 use super::row::{FileRow, Folder, Search, join};
 use crate::bound::{Root, is_under};
 use crate::engine::Collector;
-use crate::host::{FileKind, Id, Metadata, READ_FLAGS};
+use crate::host::{FileKind, Id, Metadata, READ_FLAGS, reason};
 
 /// Folders held open at once; those above are opened again from below when the walk comes back to them.
 const OPEN_FOLDERS_MAX: usize = 64;
@@ -302,7 +302,7 @@ impl Walk<'_, '_> {
     }
 
     fn trouble(&mut self, path: &[u8], error: &io::Error) {
-        self.collector.trouble(Some(&String::from_utf8_lossy(path)), error.to_string());
+        self.collector.trouble(Some(&String::from_utf8_lossy(path)), reason(error));
     }
 }
 

@@ -12,7 +12,7 @@ pub(super) fn about(host: &Host) -> About {
     let text = |value: &std::ffi::CStr| value.to_string_lossy().into_owned();
     About {
         name: text(name.nodename()),
-        os: std::env::consts::OS.to_owned(),
+        os: kernel_name(std::env::consts::OS).to_owned(),
         arch: text(name.machine()),
         os_version: os_version(host),
         kernel: Some(text(name.release())),
@@ -65,6 +65,11 @@ fn local_ipv4(trie: &str) -> Vec<Ipv4Addr> {
         }
     }
     found
+}
+
+/// The operating system as its kernel names itself.
+fn kernel_name(os: &str) -> &str {
+    if os == "macos" { "darwin" } else { os }
 }
 
 /// Reads the first field of each line: the address in 32 hexadecimal digits.

@@ -27,6 +27,15 @@ use fixture::Fixture;
 /// What [`Host::read`] takes of one file; /proc and /etc hold nothing longer that a table would parse.
 pub const READ_BYTES_MAX: u64 = 16 << 20;
 
+/// Why a file or folder cannot be read, in words that do not depend on the platform.
+pub fn reason(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::NotFound => "no such file".to_owned(),
+        io::ErrorKind::PermissionDenied => "permission denied".to_owned(),
+        _ => error.to_string(),
+    }
+}
+
 /// Which host to open; what a parent process tells a scan's process.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -7,7 +7,7 @@ use canvass_protocol::answer::Trouble;
 use procfs_core::FromRead;
 use procfs_core::process::Stat;
 
-use crate::host::Host;
+use crate::host::{Host, reason};
 
 /// Linux counts process times in hundredths of a second on every architecture that Rust runs on, whatever the kernel's
 /// own tick is.
@@ -83,12 +83,7 @@ pub(crate) fn gone(error: &io::Error) -> bool {
 
 /// What to say of a file that cannot be read.
 pub(crate) fn trouble(path: &Path, error: &io::Error) -> Trouble {
-    let reason = match error.kind() {
-        io::ErrorKind::NotFound => "no such file".to_owned(),
-        io::ErrorKind::PermissionDenied => "permission denied".to_owned(),
-        _ => error.to_string(),
-    };
-    Trouble { subject: Some(path.display().to_string()), reason }
+    Trouble { subject: Some(path.display().to_string()), reason: reason(error) }
 }
 
 /// Parses `stat`, whose second field is a name in parentheses that may hold spaces and parentheses of its own.
