@@ -29,9 +29,9 @@ pub const READ_BYTES_MAX: u64 = 16 << 20;
 
 /// Why a file or folder cannot be read, in words that do not depend on the platform.
 pub fn reason(error: &io::Error) -> String {
-    match error.kind() {
-        io::ErrorKind::NotFound => "no such file".to_owned(),
-        io::ErrorKind::PermissionDenied => "permission denied".to_owned(),
+    match (error.raw_os_error(), error.kind()) {
+        (Some(_), io::ErrorKind::NotFound) => "no such file".to_owned(),
+        (Some(_), io::ErrorKind::PermissionDenied) => "permission denied".to_owned(),
         _ => error.to_string(),
     }
 }
