@@ -6,6 +6,7 @@ pub mod desk;
 
 mod dialect;
 mod rewrite;
+mod size;
 
 pub mod catalog;
 mod provider;
