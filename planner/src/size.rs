@@ -17,6 +17,8 @@ enum Weight {
     Closes,
     /// Stands before what it changes; a run of them nests.
     Prefix,
+    /// Stands before a value or between two.
+    Sign,
     Joins,
     Nothing,
 }
@@ -29,11 +31,10 @@ pub fn check(tokens: &[TokenWithSpan]) -> Result<(), Error> {
         match weight {
             Weight::Opens => open += 1,
             Weight::Closes => open = open.saturating_sub(1),
-            Weight::Joins => operators += 1,
+            Weight::Joins | Weight::Sign => operators += 1,
             Weight::Prefix | Weight::Nothing => {}
         }
-        prefixes = if matches!(weight, Weight::Prefix) { prefixes + 1 } else { 0 };
-        operators += usize::from(prefixes > 0);
+        prefixes = if matches!(weight, Weight::Prefix | Weight::Sign) { prefixes + 1 } else { 0 };
         deepest = deepest.max(open + prefixes);
     }
     if deepest > NESTING_MAX {
@@ -52,7 +53,9 @@ fn weigh(token: &Token) -> Weight {
     match token {
         Token::LParen | Token::LBracket | Token::LBrace => Weight::Opens,
         Token::RParen | Token::RBracket | Token::RBrace => Weight::Closes,
-        Token::Minus | Token::Plus | Token::Tilde => Weight::Prefix,
+        Token::Minus | Token::Plus => Weight::Sign,
+        // Between two values it is a test, and tests are joined by something that counts.
+        Token::Tilde => Weight::Prefix,
         Token::Mul | Token::Div | Token::Mod | Token::StringConcat | Token::DoubleColon => Weight::Joins,
         Token::Word(word) => match word.keyword {
             Keyword::CASE => Weight::Opens,
