@@ -3,6 +3,7 @@
 //! `*` leaves out what costs a trip to the host; `agent.*` expands; in a join an unqualified `agent.x` in WHERE applies to
 //! every endpoint table, and an unqualified `host` is the one that the tables share.
 
+mod merged;
 mod share;
 
 use std::ops::ControlFlow;
@@ -10,9 +11,9 @@ use std::ops::ControlFlow;
 use canvass_tables::Table;
 use datafusion::sql::parser::Statement;
 use datafusion::sql::sqlparser::ast::{
-    ExcludeSelectItem, Expr, Ident, JoinConstraint, JoinOperator, ObjectName, OrderBy, OrderByKind, Query, Select,
-    SelectItem, SelectItemQualifiedWildcardKind, SetExpr, TableFactor, TableWithJoins, VisitMut, VisitorMut,
-    WildcardAdditionalOptions,
+    ExcludeSelectItem, Expr, Ident, JoinConstraint, JoinOperator, ObjectName, OrderBy, OrderByKind, Query,
+    ReplaceSelectElement, ReplaceSelectItem, Select, SelectItem, SelectItemQualifiedWildcardKind, SetExpr, TableFactor,
+    TableWithJoins, VisitMut, VisitorMut, WildcardAdditionalOptions,
 };
 
 use self::share::Place;
@@ -69,11 +70,13 @@ struct Relation {
     pub join: Option<usize>,
     /// Where a predicate on it alone belongs.
     pub place: Place,
+    /// Columns of it for which `*` shows another value.
+    pub replaced: Vec<(String, Expr)>,
 }
 
 impl Relation {
     fn new(name: Ident, table: Option<&'static dyn Table>, join: Option<usize>) -> Relation {
-        Relation { name, table, merged: Vec::new(), join, place: Place::Where }
+        Relation { name, table, merged: Vec::new(), join, place: Place::Where, replaced: Vec::new() }
     }
 }
 
@@ -109,8 +112,9 @@ impl VisitorMut for Rewriter<'_> {
         if let Err(error) = ignored::check_select(select) {
             return ControlFlow::Break(error);
         }
-        let relations = self.all_relations(select);
+        let mut relations = self.all_relations(select);
         self.decides_status |= decides_status(select);
+        merged::replace(select, &mut relations);
         select.projection =
             std::mem::take(&mut select.projection).into_iter().flat_map(|item| expand(item, &relations)).collect();
         let endpoints: Vec<&Relation> = relations.iter().filter(|relation| relation.table.is_some()).collect();
@@ -339,6 +343,13 @@ fn wildcard(relation: &Relation, options: WildcardAdditionalOptions, bare: bool)
     let mut options = hide(options, std::iter::once(relation));
     if bare && !relation.merged.is_empty() {
         exclude(&mut options, relation.merged.iter().map(String::as_str));
+    }
+    if bare && !relation.replaced.is_empty() {
+        let replace = |(column, expr): &(String, Expr)| {
+            let column_name = Ident::with_quote('"', column);
+            Box::new(ReplaceSelectElement { expr: expr.clone(), column_name, as_keyword: true })
+        };
+        options.opt_replace = Some(ReplaceSelectItem { items: relation.replaced.iter().map(replace).collect() });
     }
     let name = ObjectName::from(vec![relation.name.clone()]);
     SelectItem::QualifiedWildcard(SelectItemQualifiedWildcardKind::ObjectName(name), options)

@@ -109,6 +109,16 @@ async fn hosts_can_be_joined_grouped_and_counted() {
             "SELECT count(*) AS c FROM numbers a LEFT JOIN numbers b ON a.host = b.host AND a.n = b.n AND agent.name = 'beta' WHERE b.n IS NULL",
             "| 4 |",
         ),
+        ("SELECT count(host) AS c FROM numbers a RIGHT JOIN numbers b USING (host, word)", "| 8 |"),
+        ("SELECT count(host) AS c FROM numbers a FULL JOIN numbers b ON a.host = b.host AND a.n = b.n + 2", "| 12 |"),
+        (
+            "SELECT count(*) AS c FROM (SELECT * FROM numbers a FULL JOIN (SELECT host, n + 2 AS n FROM numbers) b USING (host, n)) WHERE host IS NULL OR n IS NULL",
+            "| 0 |",
+        ),
+        (
+            "SELECT max(c) AS c FROM (SELECT host, count(*) AS c FROM numbers a FULL JOIN numbers b ON a.host = b.host AND a.n = b.n + 2 GROUP BY host)",
+            "| 6 |",
+        ),
         ("SELECT DISTINCT agent.name AS c FROM numbers ORDER BY agent.name LIMIT 1", "| alpha |"),
         ("SELECT DISTINCT upper(word) AS c FROM numbers ORDER BY upper(word) LIMIT 1", "| ONE |"),
         (

@@ -227,7 +227,7 @@ fn qualify(expr: &mut Expr, word: &str, table: &Ident) {
 }
 
 /// Whether a condition says `a.host = b.host`.
-fn equates_host(condition: &mut Expr) -> bool {
+pub(super) fn equates_host(condition: &mut Expr) -> bool {
     let is_host = |expr: &Expr| match expr {
         Expr::CompoundIdentifier(parts) => parts.len() == 2 && parts[1].value.eq_ignore_ascii_case(HOST),
         _ => false,
