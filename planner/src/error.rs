@@ -181,6 +181,13 @@ fn from_plan(message: &str, statement: &str, span: Option<Span>) -> Error {
         };
         return error.at(span.or_else(|| locate(statement, field)));
     }
+    if let Some(rest) = message.strip_prefix("Cannot create filter with non-boolean predicate '") {
+        let predicate = rest.split('\'').next().unwrap_or(rest);
+        let typed = predicate.rsplit('.').next().unwrap_or(predicate);
+        return Error::usage(format!("`{typed}` is neither true nor false"))
+            .hint(format!("write a comparison, such as {typed} = …"))
+            .at(span.or_else(|| locate(statement, typed)));
+    }
     if message.contains("OuterReferenceColumn") {
         return Error::usage("a sub-query uses columns from around it where it cannot").hint("write a join").at(span);
     }
@@ -252,6 +259,10 @@ fn tidy(message: &str) -> String {
     .fold(message, |message, prefix| message.strip_prefix(prefix).unwrap_or(message));
     let message = message.split("\nThis issue was likely caused by a bug").next().unwrap_or(message);
     let message = message.split(": While expanding wildcard").next().unwrap_or(message);
+    let message = match message {
+        "ANY in LIKE expression" => "LIKE ANY is not understood here; write LIKE … OR LIKE …",
+        other => other,
+    };
     let message = in_our_words(message);
     let message = message.strip_suffix('.').unwrap_or(&message);
     let mut characters = message.chars();

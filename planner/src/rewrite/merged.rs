@@ -15,7 +15,7 @@ pub(super) fn replace(select: &mut Select, relations: &mut [Relation]) {
     columns.sort();
     columns.dedup();
     for column in columns {
-        let merges = |relation: &Relation| relation.merged.iter().any(|other| *other == column);
+        let merges = |relation: &Relation| relation.merged.contains(&column);
         let Some(first) = relations.iter().position(|relation| holds(relation, &column)) else { continue };
         let holders = relations.iter().enumerate().filter(|(at, relation)| *at == first || merges(relation));
         let Some(value) = value(&column, holders.map(|(_, relation)| relation).collect()) else { continue };
@@ -25,7 +25,7 @@ pub(super) fn replace(select: &mut Select, relations: &mut [Relation]) {
     let endpoints: Vec<&Relation> = relations.iter().filter(|relation| relation.table.is_some()).collect();
     let missing = endpoints.len() > 1 && endpoints.iter().all(|endpoint| endpoint.place != Place::Where);
     if missing
-        && conditions(select).any(|condition| equates_host(condition))
+        && conditions(select).any(equates_host)
         && let Some(value) = value(HOST, endpoints)
     {
         substitute(select, HOST, &value);

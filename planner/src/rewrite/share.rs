@@ -41,7 +41,7 @@ pub(super) fn place(relations: &mut [Relation], from: &TableWithJoins, index: us
 /// In a join of endpoint tables: WHERE's and ON's unqualified `agent.x` applies to each, other unqualified `agent.x` is
 /// the first's, and so is unqualified `host` where the tables equate it.
 pub(super) fn share_agent_and_host(select: &mut Select, endpoints: &[&Relation]) {
-    let equated = conditions(select).any(|condition| equates_host(condition));
+    let equated = conditions(select).any(equates_host);
     share_on(&mut select.from, endpoints);
     if let Some(selection) = select.selection.take() {
         let mut kept = Vec::new();
@@ -87,7 +87,7 @@ fn owner<'a>(endpoints: &[&'a Relation]) -> &'a Ident {
 
 /// Likewise in ORDER BY, where a result column of the name comes first.
 pub(super) fn share_order(orders: &mut [OrderByExpr], select: &mut Select, endpoints: &[&Relation]) {
-    let equated = conditions(select).any(|condition| equates_host(condition));
+    let equated = conditions(select).any(equates_host);
     let is_host = |ident: &Ident| ident.value.eq_ignore_ascii_case(HOST);
     let given = select.projection.iter().any(|item| match item {
         SelectItem::UnnamedExpr(Expr::Identifier(ident)) | SelectItem::ExprWithAlias { alias: ident, .. } => {
