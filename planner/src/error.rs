@@ -149,6 +149,7 @@ fn from_plan(message: &str, statement: &str, span: Option<Span>) -> Error {
         let names = canvass_tables::TABLES.iter().map(|table| table.info().name).chain(["agents"]);
         let error = match closest(name, names) {
             Some(name) => error.hint(format!("did you mean `{name}`?")),
+            None if name.contains('.') => error.hint("local files cannot be read in this version"),
             None => error.hint("`.tables` lists what can be asked"),
         };
         return error.at(span.or_else(|| locate(statement, name)));
