@@ -32,7 +32,7 @@ use crate::error::Error;
 use crate::fleet::{Endpoint, Fleet};
 use crate::provider::{EndpointTable, Scanning};
 use crate::settings::Settings;
-use crate::{catalog, dialect, exec, explain, functions, predicate, rewrite};
+use crate::{catalog, depth, dialect, exec, explain, functions, predicate, rewrite};
 
 /// One session at a fleet.
 pub struct Desk {
@@ -108,13 +108,18 @@ impl Desk {
 
     /// Parses and plans one statement (no final `;` needed). Nothing is sent.
     pub async fn plan(&mut self, statement: &str) -> Result<Planned, Error> {
+        depth::with_room(self.plan_with_room(statement)).await
+    }
+
+    async fn plan_with_room(&mut self, statement: &str) -> Result<Planned, Error> {
         let mut parsed = dialect::parse(statement)?;
         if self.set(&parsed)? {
             return Ok(Planned::without_rows(StatementKind::Set));
         }
         let (kind, verbose) = explain_options(&parsed)?;
         check_asks(&parsed)?;
-        let online_only = !rewrite::rewrite(&mut parsed, &|name| self.find(name));
+        let online_only = !rewrite::rewrite(&mut parsed, &|name| self.find(name))?;
+        depth::check(&mut parsed)?;
         if let Statement::Explain(explain) = parsed {
             parsed = *explain.statement;
         }

@@ -200,7 +200,7 @@ fn parse_places(parser: &mut Parser, left: Expr, precedence: u8) -> Result<Expr,
     Ok(Expr::Nested(Box::new(any)))
 }
 
-fn call(name: &str, args: Vec<Expr>) -> Expr {
+pub(crate) fn call(name: &str, args: Vec<Expr>) -> Expr {
     let args = args.into_iter().map(|arg| FunctionArg::Unnamed(FunctionArgExpr::Expr(arg))).collect();
     Expr::Function(Function {
         name: ObjectName::from(vec![Ident::new(name)]),

@@ -144,7 +144,7 @@ fn from_schema(error: &SchemaError, statement: &str, span: Option<Span>) -> Erro
 fn from_plan(message: &str, statement: &str, span: Option<Span>) -> Error {
     let quoted = |prefix: &str| message.strip_prefix(prefix)?.split('\'').next();
     if let Some(table) = quoted("table '") {
-        let name = table.strip_prefix("canvass.public.").unwrap_or(table);
+        let name = table.strip_prefix("canvass.public.").or(table.strip_prefix("canvass.")).unwrap_or(table);
         let error = Error::usage(format!("there is no table `{name}`"));
         let names = canvass_tables::TABLES.iter().map(|table| table.info().name).chain(["agents"]);
         let error = match closest(name, names) {
@@ -164,7 +164,55 @@ fn from_plan(message: &str, statement: &str, span: Option<Span>) -> Error {
         };
         return error.at(span.or_else(|| locate(statement, function)));
     }
+    if let Some(rest) = message.split("argument types '").nth(1) {
+        let call = rest.rsplit_once("'. ").map_or(rest, |(call, _)| call);
+        let function = call.split('(').next().unwrap_or(call);
+        return Error::usage(format!("there is no `{}`", in_our_words(call)))
+            .hint(format!("`{function}` takes other arguments; cast them, as in name::bigint or uid::text"))
+            .at(span.or_else(|| locate(statement, function)));
+    }
+    if let Some(field) = message.strip_prefix("Field ").and_then(|rest| rest.split(" not found in struct").next())
+        && message.contains(" not found in struct")
+    {
+        let error = Error::usage(format!("there is no column `agent.{field}`"));
+        let names = crate::catalog::AGENT_FIELDS.iter().map(|field| field.name);
+        let error = match closest(field, names) {
+            Some(name) => error.hint(format!("did you mean `agent.{name}`?")),
+            None => error,
+        };
+        return error.at(span.or_else(|| locate(statement, field)));
+    }
+    if let Some(rest) = message.strip_prefix("Cannot create filter with non-boolean predicate '") {
+        let predicate = rest.split('\'').next().unwrap_or(rest);
+        let typed = predicate.rsplit('.').next().unwrap_or(predicate);
+        return Error::usage(format!("`{typed}` is neither true nor false"))
+            .hint(format!("write a comparison, such as {typed} = …"))
+            .at(span.or_else(|| locate(statement, typed)));
+    }
+    if message.contains("OuterReferenceColumn") {
+        return Error::usage("a sub-query uses columns from around it where it cannot").hint("write a join").at(span);
+    }
+    if let Some(join) = message.strip_prefix("Unsupported JOIN operator ") {
+        let words = join.split(['(', ' ']).next().unwrap_or_default();
+        return Error::usage(format!("a join of kind `{words}` is not understood here"))
+            .hint("write JOIN, LEFT JOIN, LEFT SEMI JOIN or LEFT ANTI JOIN … ON …")
+            .at(span);
+    }
     Error::usage(tidy(message)).at(span)
+}
+
+/// Types as QUERY names them, for DataFusion's.
+fn in_our_words(message: &str) -> String {
+    const NAMES: [(&str, &str); 7] = [
+        ("Timestamp(ns, \"+00:00\")", "timestamp"),
+        ("Timestamp(ns, \"UTC\")", "timestamp"),
+        ("Timestamp(ns)", "timestamp"),
+        ("Utf8", "text"),
+        ("Int64", "integer"),
+        ("Float64", "float"),
+        ("Boolean", "boolean"),
+    ];
+    NAMES.iter().fold(message.to_owned(), |message, (theirs, ours)| message.replace(theirs, ours))
 }
 
 /// The name closest to what was typed, if any is close.
@@ -195,13 +243,29 @@ pub(crate) fn locate(statement: &str, word: &str) -> Option<Span> {
     None
 }
 
-/// DataFusion's sentence in the style of ours: first letter small, no final stop, no name of the engine.
+/// DataFusion's sentence in the style of ours: first letter small, no final stop, no name of the engine or of its types.
 fn tidy(message: &str) -> String {
     let message = message.trim();
-    let message = ["Error during planning: ", "Execution error: ", "External error: ", "type_coercion\ncaused by\n"]
-        .iter()
-        .fold(message, |message, prefix| message.strip_prefix(prefix).unwrap_or(message));
-    let message = message.strip_suffix('.').unwrap_or(message);
+    let message = [
+        "type_coercion\ncaused by\n",
+        "Error during planning: ",
+        "Execution error: ",
+        "External error: ",
+        "Arrow error: ",
+        "Parser error: ",
+        "Cast error: ",
+        "Internal error: ",
+    ]
+    .iter()
+    .fold(message, |message, prefix| message.strip_prefix(prefix).unwrap_or(message));
+    let message = message.split("\nThis issue was likely caused by a bug").next().unwrap_or(message);
+    let message = message.split(": While expanding wildcard").next().unwrap_or(message);
+    let message = match message {
+        "ANY in LIKE expression" => "LIKE ANY is not understood here; write LIKE … OR LIKE …",
+        other => other,
+    };
+    let message = in_our_words(message);
+    let message = message.strip_suffix('.').unwrap_or(&message);
     let mut characters = message.chars();
     match (characters.next(), characters.clone().next()) {
         (Some(first), Some(second)) if first.is_uppercase() && second.is_lowercase() => {

@@ -4,7 +4,9 @@
 
 pub mod desk;
 
+mod depth;
 mod dialect;
+mod ignored;
 mod rewrite;
 mod size;
 

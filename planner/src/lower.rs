@@ -119,10 +119,11 @@ impl Lowering<'_> {
 
     fn like(&mut self, like: &Like) -> Option<Filter> {
         let Expr::Literal(ScalarValue::Utf8(Some(pattern)), _) = like.pattern.as_ref() else { return None };
-        if like.escape_char.is_some_and(|escape| escape != '\\') {
-            return None;
-        }
-        let pattern = Pattern { pattern: pattern.clone(), ignore_case: like.case_insensitive };
+        let pattern = match like.escape_char {
+            None | Some('\\') => pattern.clone(),
+            Some(escape) => escaped(pattern, escape)?,
+        };
+        let pattern = Pattern { pattern, ignore_case: like.case_insensitive };
         let test = self.test(&like.expr, |kind| (kind == Kind::Text).then_some(Is::Like(pattern)))?;
         Some(negate_if(like.negated, test))
     }
@@ -203,6 +204,21 @@ fn value(constant: &ScalarValue, kind: Kind) -> Option<Value> {
         (Kind::Timestamp, ScalarValue::TimestampNanosecond(Some(ns), _)) => Value::TimestampNs(*ns),
         _ => return None,
     })
+}
+
+/// A LIKE pattern with another escape character, written with `\\`; none where nothing follows the escape.
+fn escaped(pattern: &str, escape: char) -> Option<String> {
+    let mut rewritten = String::new();
+    let mut characters = pattern.chars();
+    while let Some(character) = characters.next() {
+        let literal = if character == escape { Some(characters.next()?) } else { None };
+        match literal.unwrap_or(character) {
+            plain @ ('%' | '_') if literal.is_none() => rewritten.push(plain),
+            meant @ ('%' | '_' | '\\') => rewritten.extend(['\\', meant]),
+            meant => rewritten.push(meant),
+        }
+    }
+    Some(rewritten)
 }
 
 fn negate_if(negated: bool, filter: Filter) -> Filter {

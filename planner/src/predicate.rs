@@ -1,14 +1,16 @@
 //! The rules for predicates that hold before anything is optimised: content, sizes in words, patterns, places.
 
+mod presence;
+
 use std::sync::Arc;
 
 use canvass_protocol::filter::Is;
 use canvass_protocol::matcher::{self, TextMatcher};
-use datafusion::arrow::datatypes::DataType;
+use datafusion::arrow::datatypes::{DataType, FieldRef};
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::common::{Column, DFSchema, ExprSchema as _, Result, ScalarValue};
 use datafusion::error::DataFusionError;
-use datafusion::logical_expr::expr::{InList, Like, ScalarFunction};
+use datafusion::logical_expr::expr::{AggregateFunction, InList, Like, ScalarFunction};
 use datafusion::logical_expr::utils::merge_schema;
 use datafusion::logical_expr::{Between, BinaryExpr, Expr, ExprSchemable as _, LogicalPlan, Operator, ScalarUDF};
 
@@ -30,10 +32,14 @@ impl Checker<'_> {
     fn node(&self, plan: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
         let schema = merge_schema(&plan.inputs());
         let decides_rows = matches!(plan, LogicalPlan::Filter(_) | LogicalPlan::Join(_));
-        plan.map_expressions(|expr| {
+        let checked = plan.map_expressions(|expr| {
             let expr = expr.transform_up(|expr| self.complete(expr, &schema))?.data;
             self.check_content(&expr, &schema, decides_rows)?;
             Ok(Transformed::yes(expr))
+        })?;
+        checked.map_data(|plan| match plan {
+            LogicalPlan::Filter(filter) => presence::require(filter).map(LogicalPlan::Filter),
+            other => Ok(other),
         })
     }
 
@@ -44,23 +50,96 @@ impl Checker<'_> {
             Expr::BinaryExpr(BinaryExpr { left, op, right }) if is_comparison(op) => {
                 let (left, right) = (self.in_words(*left, &right, schema)?, *right);
                 let right = self.in_words(right, &left, schema)?;
+                self.check_kinds(&left, &right, schema)?;
                 Ok(Transformed::yes(Expr::BinaryExpr(BinaryExpr { left: left.into(), op, right: right.into() })))
             }
             Expr::Between(Between { expr, negated, low, high }) => {
-                let low = self.in_words(*low, &expr, schema)?.into();
-                let high = self.in_words(*high, &expr, schema)?.into();
+                let low: Box<Expr> = self.in_words(*low, &expr, schema)?.into();
+                let high: Box<Expr> = self.in_words(*high, &expr, schema)?.into();
+                self.check_kinds(&expr, &low, schema)?;
+                self.check_kinds(&expr, &high, schema)?;
                 Ok(Transformed::yes(Expr::Between(Between { expr, negated, low, high })))
             }
             Expr::InList(InList { expr, list, negated }) => {
-                let list = list.into_iter().map(|item| self.in_words(item, &expr, schema)).collect::<Result<_>>()?;
+                let list: Vec<Expr> =
+                    list.into_iter().map(|item| self.in_words(item, &expr, schema)).collect::<Result<_>>()?;
+                list.iter().try_for_each(|item| self.check_kinds(&expr, item, schema))?;
                 Ok(Transformed::yes(Expr::InList(InList { expr, list, negated })))
+            }
+            Expr::InSubquery(test) => {
+                let sub = test.subquery.subquery.schema();
+                if let (Some(column), Ok(kind)) = (sub.columns().first(), test.expr.get_type(schema)) {
+                    let other = Expr::Column(column.clone());
+                    self.same_kind((&test.expr, kind), (&other, sub.field(0).data_type().clone()))?;
+                }
+                Ok(Transformed::no(Expr::InSubquery(test)))
             }
             Expr::ScalarFunction(call) => {
                 self.check_constant(&call)?;
+                self.check_lines(&call, schema)?;
                 Ok(Transformed::no(Expr::ScalarFunction(call)))
+            }
+            Expr::AggregateFunction(call) => {
+                self.check_order(&call, schema)?;
+                Ok(Transformed::no(Expr::AggregateFunction(call)))
             }
             other => Ok(Transformed::no(other)),
         }
+    }
+
+    /// Text beside a number would be read as a number row by row, and fail at the first that is none.
+    fn check_kinds(&self, one: &Expr, other: &Expr, schema: &DFSchema) -> Result<()> {
+        let kind = |expr: &Expr| expr.get_type(schema).ok();
+        match (kind(one), kind(other)) {
+            (Some(a), Some(b)) => self.same_kind((one, a), (other, b)),
+            _ => Ok(()),
+        }
+    }
+
+    fn same_kind(&self, (one, a): (&Expr, DataType), (other, b): (&Expr, DataType)) -> Result<()> {
+        let (text, number) = match (a == DataType::Utf8, b == DataType::Utf8) {
+            (true, false) if b.is_numeric() => (one, other),
+            (false, true) if a.is_numeric() => (other, one),
+            _ => return Ok(()),
+        };
+        if matches!(text, Expr::Literal(..)) {
+            return Ok(());
+        }
+        let name = |expr: &Expr| match expr {
+            Expr::Column(column) => column.name.clone(),
+            Expr::Literal(value, _) => value.to_string(),
+            other => other.human_display().to_string(),
+        };
+        let (text, number) = (name(text), name(number));
+        Err(Error::usage(format!("`{text}` is text and `{number}` is a number"))
+            .hint("quote the value, or compare as text with …::text")
+            .at(locate(self.statement, &text))
+            .into())
+    }
+
+    /// `every_line` is about content, which has lines.
+    fn check_lines(&self, call: &ScalarFunction, schema: &DFSchema) -> Result<()> {
+        if call.func.name() != functions::EVERY_LINE || call.args.iter().any(|arg| is_content(arg, schema)) {
+            return Ok(());
+        }
+        Err(Error::usage("`every_line` asks about the lines of content and of nothing else")
+            .hint("write every_line(content, 'pattern'), or match other columns with ~")
+            .at(locate(self.statement, functions::EVERY_LINE))
+            .into())
+    }
+
+    /// What has parts is neither the smallest nor the greatest.
+    fn check_order(&self, call: &AggregateFunction, schema: &DFSchema) -> Result<()> {
+        let name = call.func.name();
+        let has_parts =
+            call.params.args.first().and_then(|arg| arg.get_type(schema).ok()).is_some_and(|k| k.is_nested());
+        if !has_parts || !matches!(name, "min" | "max") {
+            return Ok(());
+        }
+        Err(Error::usage(format!("`{name}` cannot compare values that have parts"))
+            .hint("take one part, such as agent.name")
+            .at(locate(self.statement, name))
+            .into())
     }
 
     /// Reads a text constant as the column beside it means it: `'1k'` is a number beside a number of bytes, and
@@ -96,9 +175,16 @@ impl Checker<'_> {
 
     /// A constant pattern, folder or network is read now, so that a wrong one is an error before anything is signed.
     fn check_constant(&self, call: &ScalarFunction) -> Result<()> {
-        let Some(Expr::Literal(constant, _)) = call.args.get(1) else { return Ok(()) };
+        let is_size = call.func.name() == functions::BYTES;
+        let Some(Expr::Literal(constant, _)) = call.args.get(usize::from(!is_size)) else { return Ok(()) };
         let Some(text) = constant.try_as_str().flatten() else { return Ok(()) };
         let span = || locate(self.statement, text);
+        if is_size {
+            return match functions::parse_size(text) {
+                Ok(_) => Ok(()),
+                Err(reason) => Err(Error::usage(reason).at(span()).into()),
+            };
+        }
         match functions::test_of(call.func.name(), text) {
             Some(Err(reason)) => {
                 let (message, hint) = reason.split_once(": ").unwrap_or((&reason, ""));
@@ -123,7 +209,7 @@ impl Checker<'_> {
             {
                 return Ok(TreeNodeRecursion::Jump);
             }
-            if let Expr::Column(column) = expr
+            if let Expr::Column(column) | Expr::OuterReferenceColumn(_, column) = expr
                 && is_content(expr, schema)
             {
                 misused = Some(column.clone());
@@ -145,7 +231,8 @@ fn bad_pattern(error: &matcher::PatternError, span: Option<crate::error::Span>) 
 
 /// Says what to ask of content instead of what was asked.
 pub(crate) fn content_error(column: &Column, statement: &str) -> Error {
-    let name = &column.name;
+    // What a computation gives has a name of DataFusion's making; content has that of its column.
+    let name = if locate(statement, &column.name).is_some() { &column.name[..] } else { "content" };
     Error::usage(format!("`{name}` can be searched on the endpoint but never leaves it"))
         .hint(format!(
             "in WHERE, and against a constant, write {name} ~ 'pattern', {name} LIKE '%text%' or every_line({name}, 'pattern')"
@@ -176,6 +263,10 @@ fn is_content(expr: &Expr, schema: &DFSchema) -> bool {
 
 /// Whether an expression is a column that its table marked so.
 fn has_mark(expr: &Expr, schema: &DFSchema, (key, value): (&str, &str)) -> bool {
-    let Expr::Column(column) = expr else { return false };
-    schema.field_from_column(column).is_ok_and(|field| field.metadata().get(key).is_some_and(|mark| mark == value))
+    let is_marked = |field: &FieldRef| field.metadata().get(key).is_some_and(|mark| mark == value);
+    match expr {
+        Expr::Column(column) => schema.field_from_column(column).is_ok_and(is_marked),
+        Expr::OuterReferenceColumn(field, _) => is_marked(field),
+        _ => false,
+    }
 }

@@ -3,105 +3,210 @@
 //! `*` leaves out what costs a trip to the host; `agent.*` expands; in a join an unqualified `agent.x` in WHERE applies to
 //! every endpoint table, and an unqualified `host` is the one that the tables share.
 
-use std::collections::HashSet;
+mod merged;
+mod share;
+
 use std::ops::ControlFlow;
 
 use canvass_tables::Table;
 use datafusion::sql::parser::Statement;
 use datafusion::sql::sqlparser::ast::{
-    BinaryOperator, ExcludeSelectItem, Expr, Ident, JoinConstraint, JoinOperator, ObjectName, Query, Select,
-    SelectItem, SelectItemQualifiedWildcardKind, TableFactor, TableWithJoins, VisitMut, VisitorMut,
-    WildcardAdditionalOptions,
+    ExcludeSelectItem, Expr, Ident, JoinConstraint, JoinOperator, ObjectName, OrderBy, OrderByKind, Query,
+    ReplaceSelectElement, ReplaceSelectItem, Select, SelectItem, SelectItemQualifiedWildcardKind, SetExpr, TableFactor,
+    TableWithJoins, VisitMut, VisitorMut, WildcardAdditionalOptions,
 };
 
+use self::share::Place;
 use crate::catalog::{self, AGENT, AGENT_FIELDS, HOST};
+use crate::error::Error;
+use crate::ignored;
 
 /// Finds an endpoint table by its name.
 pub type Find<'a> = &'a dyn Fn(&str) -> Option<&'static dyn Table>;
 
 /// Rewrites a statement in place. Returns whether it decides for itself which `agent.status` to ask.
-pub fn rewrite(statement: &mut Statement, find: Find<'_>) -> bool {
+///
+/// A clause that would be ignored is an error.
+pub fn rewrite(statement: &mut Statement, find: Find<'_>) -> Result<bool, Error> {
     match statement {
         Statement::Statement(inner) => {
-            let mut rewriter = Rewriter { find, derived: HashSet::new(), decides_status: false };
-            let _ = inner.visit(&mut rewriter);
-            rewriter.decides_status
+            let mut rewriter = Rewriter { find, scopes: Vec::new(), decides_status: false };
+            match inner.visit(&mut rewriter) {
+                ControlFlow::Continue(()) => Ok(rewriter.decides_status),
+                ControlFlow::Break(error) => Err(error),
+            }
         }
         Statement::Explain(explain) => rewrite(&mut explain.statement, find),
-        _ => false,
+        _ => Ok(false),
     }
 }
 
 struct Rewriter<'a> {
     find: Find<'a>,
-    /// Names that WITH gives; they hide tables of the same name.
-    derived: HashSet<String>,
+    /// The queries around the place in hand, outermost first.
+    scopes: Vec<Scope>,
     decides_status: bool,
+}
+
+/// The names that a query's WITH gives; they hide tables of the same name.
+struct Scope {
+    names: Vec<String>,
+    recursive: bool,
+    /// How many of its own WITH's queries were entered.
+    entered: usize,
+    /// Which of the WITH of the query around it this query is.
+    member: Option<usize>,
 }
 
 /// One relation of a FROM clause.
 struct Relation {
     /// How columns of it are qualified.
-    name: Ident,
+    pub name: Ident,
     /// The endpoint table it is, if it is one.
-    table: Option<&'static dyn Table>,
-    /// Columns that a USING merges with one further left.
-    merged: Vec<String>,
+    pub table: Option<&'static dyn Table>,
+    /// Columns that a USING or NATURAL merges with one further left.
+    pub merged: Vec<String>,
+    /// Which join of its FROM brings it in; none for the first relation.
+    pub join: Option<usize>,
+    /// Where a predicate on it alone belongs.
+    pub place: Place,
+    /// Columns of it for which `*` shows another value.
+    pub replaced: Vec<(String, Expr)>,
+}
+
+impl Relation {
+    fn new(name: Ident, table: Option<&'static dyn Table>, join: Option<usize>) -> Relation {
+        Relation { name, table, merged: Vec::new(), join, place: Place::Where, replaced: Vec::new() }
+    }
 }
 
 impl VisitorMut for Rewriter<'_> {
-    type Break = ();
+    type Break = Error;
 
-    fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<()> {
-        if let Some(with) = &query.with {
-            self.derived.extend(with.cte_tables.iter().map(|cte| cte.alias.name.value.to_lowercase()));
+    fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<Error> {
+        if let Err(error) = ignored::check_query(query) {
+            return ControlFlow::Break(error);
         }
+        let member = self.scopes.last_mut().filter(|scope| scope.entered < scope.names.len()).map(|scope| {
+            scope.entered += 1;
+            scope.entered - 1
+        });
+        let (names, recursive) = match &query.with {
+            Some(with) => {
+                let names = with.cte_tables.iter().map(|cte| cte.alias.name.value.to_lowercase());
+                (names.collect(), with.recursive)
+            }
+            None => (Vec::new(), false),
+        };
+        self.scopes.push(Scope { names, recursive, entered: 0, member });
+        self.order_by(query);
         ControlFlow::Continue(())
     }
 
-    fn pre_visit_select(&mut self, select: &mut Select) -> ControlFlow<()> {
-        let relations: Vec<Relation> = select.from.iter().flat_map(|from| self.relations(from)).collect();
+    fn post_visit_query(&mut self, _: &mut Query) -> ControlFlow<Error> {
+        self.scopes.pop();
+        ControlFlow::Continue(())
+    }
+
+    fn pre_visit_select(&mut self, select: &mut Select) -> ControlFlow<Error> {
+        if let Err(error) = ignored::check_select(select) {
+            return ControlFlow::Break(error);
+        }
+        let mut relations = self.all_relations(select);
         self.decides_status |= decides_status(select);
+        merged::replace(select, &mut relations);
         select.projection =
             std::mem::take(&mut select.projection).into_iter().flat_map(|item| expand(item, &relations)).collect();
         let endpoints: Vec<&Relation> = relations.iter().filter(|relation| relation.table.is_some()).collect();
         if endpoints.len() > 1 {
-            share_agent_and_host(select, &endpoints);
+            share::share_agent_and_host(select, &endpoints);
         }
         ControlFlow::Continue(())
     }
 }
 
 impl Rewriter<'_> {
-    fn relations(&self, from: &TableWithJoins) -> Vec<Relation> {
+    /// Whether a name is one that WITH gives, here.
+    fn is_derived(&self, name: &str) -> bool {
+        let inner = self.scopes.iter().skip(1).map(|scope| scope.member).chain([None]);
+        self.scopes.iter().zip(inner).any(|(scope, inside)| {
+            let visible = inside.map_or(scope.names.len(), |member| member + usize::from(scope.recursive));
+            scope.names.iter().take(visible).any(|other| other == name)
+        })
+    }
+
+    /// ORDER BY stands outside of the SELECT whose tables it speaks of.
+    fn order_by(&self, query: &mut Query) {
+        let SetExpr::Select(select) = query.body.as_mut() else { return };
+        let Some(OrderBy { kind: OrderByKind::Expressions(orders), .. }) = &mut query.order_by else { return };
+        if select.distinct.is_some() {
+            share::order_by_position(orders, &select.projection);
+        }
+        let relations = self.all_relations(select);
+        let endpoints: Vec<&Relation> = relations.iter().filter(|relation| relation.table.is_some()).collect();
+        if endpoints.len() > 1 {
+            share::share_order(orders, select, &endpoints);
+        }
+    }
+
+    /// The relations of a FROM clause, tables named without their schema.
+    fn all_relations(&self, select: &mut Select) -> Vec<Relation> {
+        let mut all = Vec::new();
+        for (index, from) in select.from.iter_mut().enumerate() {
+            let mut relations = self.relations(from);
+            share::place(&mut relations, from, index);
+            all.extend(relations);
+        }
+        all
+    }
+
+    fn relations(&self, from: &mut TableWithJoins) -> Vec<Relation> {
         let mut relations = Vec::new();
-        self.relation(&from.relation, Vec::new(), &mut relations);
-        for join in &from.joins {
-            self.relation(&join.relation, merged_columns(&join.join_operator), &mut relations);
+        self.relation(&mut from.relation, None, &mut relations);
+        for (index, join) in from.joins.iter_mut().enumerate() {
+            let before = relations.len();
+            self.relation(&mut join.relation, Some(index), &mut relations);
+            let (left, right) = relations.split_at_mut(before);
+            for relation in right {
+                relation.merged = merged_columns(&join.join_operator, left, relation);
+            }
         }
         relations
     }
 
-    fn relation(&self, factor: &TableFactor, merged: Vec<String>, relations: &mut Vec<Relation>) {
+    fn relation(&self, factor: &mut TableFactor, join: Option<usize>, relations: &mut Vec<Relation>) {
         match factor {
             TableFactor::Table { name, alias, args, .. } => {
-                let plain = name.0.last().and_then(|part| part.as_ident());
+                let plain = name.0.last().and_then(|part| part.as_ident()).cloned();
                 let (Some(plain), None) = (plain, args) else { return };
                 let lower = plain.value.to_lowercase();
-                let table = (!self.derived.contains(&lower)).then(|| (self.find)(&lower)).flatten();
-                let name = alias.as_ref().map_or(plain, |alias| &alias.name).clone();
-                relations.push(Relation { name, table, merged });
+                let qualified = name.0.len() > 1;
+                let table = (qualified || !self.is_derived(&lower)).then(|| (self.find)(&lower)).flatten();
+                if table.is_some() && is_ours(name) {
+                    *name = ObjectName::from(vec![plain.clone()]);
+                }
+                let name = alias.as_ref().map_or(plain, |alias| alias.name.clone());
+                relations.push(Relation::new(name, table, join));
             }
             TableFactor::Derived { alias: Some(alias), .. } => {
-                relations.push(Relation { name: alias.name.clone(), table: None, merged });
+                relations.push(Relation::new(alias.name.clone(), None, join));
             }
-            TableFactor::NestedJoin { table_with_joins, .. } => relations.extend(self.relations(table_with_joins)),
+            TableFactor::NestedJoin { table_with_joins, .. } => {
+                let nested = self.relations(table_with_joins);
+                relations.extend(nested.into_iter().map(|relation| Relation { join, ..relation }));
+            }
             _ => {}
         }
     }
 }
 
-fn constraint(operator: &JoinOperator) -> Option<&JoinConstraint> {
+/// Whether a name is in the schema that endpoint tables are in.
+fn is_ours(name: &ObjectName) -> bool {
+    let parts: Vec<String> = name.0.iter().map(|part| part.to_string().to_lowercase()).collect();
+    matches!(parts.iter().map(String::as_str).collect::<Vec<_>>()[..], ["public", _] | ["canvass", "public", _])
+}
+
+pub(super) fn constraint(operator: &JoinOperator) -> Option<&JoinConstraint> {
     match operator {
         JoinOperator::Join(constraint)
         | JoinOperator::Inner(constraint)
@@ -120,17 +225,23 @@ fn constraint(operator: &JoinOperator) -> Option<&JoinConstraint> {
     }
 }
 
-fn merged_columns(operator: &JoinOperator) -> Vec<String> {
+fn merged_columns(operator: &JoinOperator, left: &[Relation], right: &Relation) -> Vec<String> {
     match constraint(operator) {
         Some(JoinConstraint::Using(columns)) => {
             columns.iter().filter_map(|name| name.0.last()?.as_ident()).map(|ident| ident.value.clone()).collect()
+        }
+        Some(JoinConstraint::Natural) => {
+            let names = |table: &'static dyn Table| table.columns().into_iter().map(|c| c.name).chain([HOST]);
+            let shared =
+                |name: &&str| left.iter().filter_map(|r| r.table).any(|t| names(t).any(|other| other == *name));
+            right.table.into_iter().flat_map(names).filter(shared).map(str::to_owned).collect()
         }
         _ => Vec::new(),
     }
 }
 
 /// WHERE and every ON of a select.
-fn conditions(select: &mut Select) -> impl Iterator<Item = &mut Expr> {
+pub(super) fn conditions(select: &mut Select) -> impl Iterator<Item = &mut Expr> {
     let joins = select.from.iter_mut().flat_map(|from| from.joins.iter_mut());
     let on = joins.filter_map(|join| match &mut join.join_operator {
         JoinOperator::Join(JoinConstraint::On(on))
@@ -195,11 +306,27 @@ fn named(expr: Expr) -> SelectItem {
     let is_field = |at: usize| at + 1 < path.len() || matches!(expr, Expr::CompoundFieldAccess { .. });
     match agent {
         Some(at) if at <= 1 && is_field(at) => {
-            let typed = expr.to_string();
+            let mut plain = expr.clone();
+            each_expr(&mut plain, &mut unquote);
+            let typed = plain.to_string();
             let alias = if at == 0 { &typed[..] } else { typed.split_once('.').map_or(&typed[..], |(_, rest)| rest) };
             SelectItem::ExprWithAlias { alias: Ident::with_quote('"', alias), expr }
         }
         _ => SelectItem::UnnamedExpr(expr),
+    }
+}
+
+/// Spells names as they are known: in small letters unless they were quoted, and without quotes.
+fn unquote(expr: &mut Expr) {
+    let parts: &mut [Ident] = match expr {
+        Expr::Identifier(ident) => std::slice::from_mut(ident),
+        Expr::CompoundIdentifier(parts) => parts,
+        _ => return,
+    };
+    for part in parts {
+        if part.quote_style.take().is_none() {
+            part.value = part.value.to_lowercase();
+        }
     }
 }
 
@@ -216,6 +343,13 @@ fn wildcard(relation: &Relation, options: WildcardAdditionalOptions, bare: bool)
     let mut options = hide(options, std::iter::once(relation));
     if bare && !relation.merged.is_empty() {
         exclude(&mut options, relation.merged.iter().map(String::as_str));
+    }
+    if bare && !relation.replaced.is_empty() {
+        let replace = |(column, expr): &(String, Expr)| {
+            let column_name = Ident::with_quote('"', column);
+            Box::new(ReplaceSelectElement { expr: expr.clone(), column_name, as_keyword: true })
+        };
+        options.opt_replace = Some(ReplaceSelectItem { items: relation.replaced.iter().map(replace).collect() });
     }
     let name = ObjectName::from(vec![relation.name.clone()]);
     SelectItem::QualifiedWildcard(SelectItemQualifiedWildcardKind::ObjectName(name), options)
@@ -262,111 +396,19 @@ fn agent_fields(path: &[datafusion::sql::sqlparser::ast::ObjectNamePart], relati
     AGENT_FIELDS.iter().map(|agent| field(agent.name)).collect()
 }
 
-/// In a join of endpoint tables: WHERE's unqualified `agent.x` applies to each, other unqualified `agent.x` is the
-/// first's, and so is unqualified `host` where the tables equate it.
-fn share_agent_and_host(select: &mut Select, endpoints: &[&Relation]) {
-    let equated = conditions(select).any(equates_host);
-    if let Some(selection) = select.selection.take() {
-        let parts = conjuncts(selection).into_iter().flat_map(|part| {
-            if !mentions_bare_agent(&part) {
-                return vec![part];
-            }
-            let copies = endpoints.iter().map(|endpoint| {
-                let mut copy = part.clone();
-                qualify(&mut copy, AGENT, &endpoint.name);
-                copy
-            });
-            copies.collect()
-        });
-        select.selection = parts.reduce(and);
-    }
-    let first = &endpoints[0].name;
-    let mut qualify_all = |expr: &mut Expr| {
-        qualify(expr, AGENT, first);
-        if equated {
-            qualify(expr, HOST, first);
-        }
-    };
-    let _ = select.projection.visit(&mut Each::new(&mut qualify_all));
-    let _ = select.selection.visit(&mut Each::new(&mut qualify_all));
-    let _ = select.group_by.visit(&mut Each::new(&mut qualify_all));
-    let _ = select.having.visit(&mut Each::new(&mut qualify_all));
-}
-
-fn and(left: Expr, right: Expr) -> Expr {
-    Expr::BinaryOp { left: Box::new(left), op: BinaryOperator::And, right: Box::new(right) }
-}
-
-fn conjuncts(expr: Expr) -> Vec<Expr> {
-    let mut parts = Vec::new();
-    let mut stack = vec![expr];
-    while let Some(expr) = stack.pop() {
-        match expr {
-            Expr::BinaryOp { left, op: BinaryOperator::And, right } => stack.extend([*right, *left]),
-            other => parts.push(other),
-        }
-    }
-    parts
-}
-
-fn mentions_bare_agent(expr: &Expr) -> bool {
-    let mut found = false;
-    each_expr(&mut expr.clone(), &mut |expr| found |= is_bare(expr, AGENT));
-    found
-}
-
-/// Whether an expression is `word`, `word.x` or `word['x']` with no table before it.
-fn is_bare(expr: &Expr, word: &str) -> bool {
-    match expr {
-        Expr::Identifier(ident) => ident.value.eq_ignore_ascii_case(word),
-        Expr::CompoundIdentifier(parts) => parts[0].value.eq_ignore_ascii_case(word),
-        _ => false,
-    }
-}
-
-/// Puts a table before every bare `word` inside.
-fn qualify(expr: &mut Expr, word: &str, table: &Ident) {
-    each_expr(expr, &mut |expr| {
-        if !is_bare(expr, word) {
-            return;
-        }
-        let parts = match expr {
-            Expr::Identifier(ident) => vec![ident.clone()],
-            Expr::CompoundIdentifier(parts) => parts.clone(),
-            _ => return,
-        };
-        *expr = Expr::CompoundIdentifier(std::iter::once(table.clone()).chain(parts).collect());
-    });
-}
-
-/// Whether a condition says `a.host = b.host`.
-fn equates_host(condition: &mut Expr) -> bool {
-    let is_host = |expr: &Expr| match expr {
-        Expr::CompoundIdentifier(parts) => parts.len() == 2 && parts[1].value.eq_ignore_ascii_case(HOST),
-        _ => false,
-    };
-    let mut found = false;
-    each_expr(condition, &mut |expr| {
-        if let Expr::BinaryOp { left, op: BinaryOperator::Eq, right } = expr {
-            found |= is_host(left) && is_host(right);
-        }
-    });
-    found
-}
-
 /// Visits an expression and all inside it, but no sub-query's.
-fn each_expr(expr: &mut Expr, visit: &mut dyn FnMut(&mut Expr)) {
+pub(super) fn each_expr(expr: &mut Expr, visit: &mut dyn FnMut(&mut Expr)) {
     let _ = expr.visit(&mut Each::new(visit));
 }
 
 /// Calls a function for every expression that is not inside a sub-query, children first.
-struct Each<'a> {
+pub(super) struct Each<'a> {
     visit: &'a mut dyn FnMut(&mut Expr),
     subqueries: usize,
 }
 
 impl Each<'_> {
-    fn new(visit: &mut dyn FnMut(&mut Expr)) -> Each<'_> {
+    pub fn new(visit: &mut dyn FnMut(&mut Expr)) -> Each<'_> {
         Each { visit, subqueries: 0 }
     }
 }

@@ -86,6 +86,50 @@ async fn hosts_can_be_joined_grouped_and_counted() {
             "WITH big AS (SELECT * FROM numbers WHERE n >= 2) SELECT count(*) AS c FROM big WHERE host IN (SELECT host FROM numbers WHERE word = 'two')",
             "| 4 |",
         ),
+        (
+            "SELECT count(*) AS c FROM numbers a LEFT JOIN numbers b ON a.host = b.host AND b.n = a.n + 2 WHERE agent.os = 'linux'",
+            "| 8 |",
+        ),
+        (
+            "SELECT count(*) AS c FROM numbers a LEFT JOIN numbers b ON a.host = b.host AND b.n = a.n + 2 WHERE agent.name = 'beta' AND b.n IS NULL",
+            "| 2 |",
+        ),
+        (
+            "SELECT count(*) AS c FROM numbers a LEFT JOIN numbers b USING (host, word) WHERE agent.name = 'beta'",
+            "| 4 |",
+        ),
+        (
+            "SELECT count(*) AS c FROM numbers a RIGHT JOIN numbers b ON a.host = b.host AND a.n = b.n + 2 WHERE agent.name = 'beta'",
+            "| 4 |",
+        ),
+        (
+            "SELECT count(*) AS c FROM numbers a FULL JOIN numbers b ON a.host = b.host AND a.n = b.n + 2 WHERE agent.name = 'beta'",
+            "| 6 |",
+        ),
+        ("SELECT count(host) AS c FROM numbers a RIGHT JOIN numbers b ON a.host = b.host AND a.n = b.n + 2", "| 8 |"),
+        (
+            "SELECT count(*) AS c FROM numbers a LEFT JOIN numbers b ON a.host = b.host AND a.n = b.n AND agent.name = 'beta' WHERE b.n IS NULL",
+            "| 4 |",
+        ),
+        ("SELECT count(host) AS c FROM numbers a RIGHT JOIN numbers b USING (host, word)", "| 8 |"),
+        ("SELECT count(host) AS c FROM numbers a FULL JOIN numbers b ON a.host = b.host AND a.n = b.n + 2", "| 12 |"),
+        (
+            "SELECT count(*) AS c FROM (SELECT * FROM numbers a FULL JOIN (SELECT host, n + 2 AS n FROM numbers) b USING (host, n)) WHERE host IS NULL OR n IS NULL",
+            "| 0 |",
+        ),
+        (
+            "SELECT max(c) AS c FROM (SELECT host, count(*) AS c FROM numbers a FULL JOIN numbers b ON a.host = b.host AND a.n = b.n + 2 GROUP BY host)",
+            "| 6 |",
+        ),
+        ("SELECT DISTINCT agent.name AS c FROM numbers ORDER BY agent.name LIMIT 1", "| alpha |"),
+        ("SELECT DISTINCT upper(word) AS c FROM numbers ORDER BY upper(word) LIMIT 1", "| ONE |"),
+        (
+            "SELECT a.n AS c FROM numbers a JOIN numbers b USING (host) ORDER BY agent.name DESC, a.n DESC LIMIT 1",
+            "| 3 |",
+        ),
+        ("SELECT AGENT.Name FROM numbers WHERE host = 'beta'", "| agent.name |"),
+        ("SELECT \"agent\".\"name\" FROM numbers WHERE host = 'beta'", "| agent.name |"),
+        ("SELECT count(*) AS c FROM canvass.public.numbers", "| 8 |"),
     ];
     for (statement, expected) in cases {
         let (rows, _) = ask(statement, HONEST).await;

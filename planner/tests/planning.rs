@@ -34,6 +34,23 @@ async fn statements_are_explained() {
         ("content like is per line", "SELECT path FROM files WHERE path UNDER '/etc' AND content NOT LIKE 'root%'"),
         ("agents asks nobody", "SELECT status, count(*) FROM agents GROUP BY status"),
         ("constant false asks nobody", "SELECT path FROM files WHERE path UNDER '/etc' AND 1 = 2"),
+        (
+            "the side that may be missing is narrowed where it is joined",
+            "SELECT u.name FROM users u LEFT JOIN processes p ON u.host = p.host AND u.uid = p.uid WHERE agent.os = 'linux' AND p.pid IS NULL",
+        ),
+        (
+            "a function of ours makes a left join an inner one",
+            "SELECT u.name, f.path FROM users u LEFT JOIN files f ON f.host = u.host AND f.directory = u.home \
+     WHERE f.path UNDER '/home' AND f.content ~ 'a'",
+        ),
+        ("agent in ON", "SELECT u.name FROM users u JOIN groups g ON u.gid = g.gid AND agent.status = 'idle'"),
+        (
+            "a name of WITH is not known within itself",
+            "WITH files AS (SELECT * FROM files WHERE path = '/etc/passwd') SELECT path FROM files",
+        ),
+        ("escape", "SELECT path FROM files WHERE path LIKE '/tmp/50!%\\_%' ESCAPE '!'"),
+        ("schema", "SELECT * FROM public.users"),
+        ("natural", "SELECT * FROM users NATURAL JOIN groups"),
         ("group by agent", "SELECT agent.os, count(*) FROM processes GROUP BY agent.os"),
         (
             "union is one action",
@@ -80,10 +97,45 @@ async fn mistakes_are_explained() {
         "SET canvass.expire = 'soon'",
         "SELECT 1; SELECT 2",
         "",
+        "SELECT path FROM files WHERE path = '/a' AND every_line(name, 'x')",
+        "SELECT path, lag(content) OVER (ORDER BY path) FROM files WHERE path = '/a'",
+        "SELECT path FROM files f, LATERAL (SELECT f.content AS c) t WHERE path = '/a'",
+        "SELECT path FROM files f, LATERAL (SELECT f.name AS c LIMIT 1) t WHERE path = '/a'",
+        "SELECT sum(name) FROM users",
+        "SELECT max(agent) FROM users",
+        "SELECT agent.statu FROM users",
+        "SELECT name FROM users WHERE uid",
+        "SELECT name FROM users WHERE name = 5",
+        "SELECT uid FROM users WHERE uid IN (SELECT name FROM groups)",
+        "SELECT name FROM users u JOIN groups g ON u.name = g.gid",
+        "SELECT name, count(*) FROM users",
+        "SELECT bytes('x')",
+        "SELECT name FROM other.users",
+        "SELECT * FROM 'x.csv'",
+        "SELECT name FROM users TABLESAMPLE SYSTEM (10)",
+        "SELECT name FROM users CONNECT BY uid = 0",
+        "SELECT TOP 1 name FROM users",
+        "SELECT name INTO x FROM users",
+        "SELECT name FROM users FOR UPDATE",
+        "SELECT * FROM users SEMI JOIN groups ON users.gid = groups.gid",
+        "SELECT path FROM files WHERE path = '/a' AND mtime > 'yesterday'",
     ];
     let mut text = String::new();
     for statement in cases {
         text += &format!("> {statement}\n{}\n\n", plan_error(statement).await);
     }
     assert_snapshot!("mistakes", text);
+}
+
+#[tokio::test]
+async fn deep_statements_are_planned_or_refused() {
+    let within = |depth: usize| format!("SELECT name FROM users WHERE {} name = 'x'", "NOT ".repeat(depth));
+    let names: Vec<String> = (0..3000).map(|n| format!("lower(name) = 'n{n}'")).collect();
+    let sum = |terms: usize| format!("SELECT {}", vec!["1"; terms].join(" + "));
+    for statement in [within(100), format!("SELECT name FROM users WHERE {}", names.join(" OR ")), sum(200)] {
+        assert_eq!(plan_error(&statement).await, "planned without error", "{statement:.60}");
+    }
+    for statement in [within(5000), sum(5000), vec!["SELECT 1"; 3000].join(" UNION ALL ")] {
+        assert!(plan_error(&statement).await.starts_with("Usage: "), "{statement:.60}");
+    }
 }
