@@ -96,6 +96,7 @@ impl Follower {
             }
         };
         tokio::pin!(needless, over);
+        let mut stopped = false;
         loop {
             tokio::select! {
                 biased;
@@ -109,8 +110,18 @@ impl Follower {
                     self.account.settle(&State::Cancelled);
                     break;
                 }
-                () = &mut over => break,
+                () = &mut over, if !stopped => {
+                    if fleet.outlives_us() {
+                        break;
+                    }
+                    // Agents that end with this program are stopped instead, and hand over what they found.
+                    fleet.stop();
+                    stopped = true;
+                }
             }
+        }
+        if stopped {
+            self.account.settle(&State::Cancelled);
         }
     }
 

@@ -46,6 +46,8 @@ pub struct Desk {
 pub struct Planned {
     /// The action to sign; `None` where no endpoint is asked.
     pub action: Option<Action>,
+    /// Whether the statement asks endpoints, even where its target matches none of them.
+    pub asks: bool,
     /// The endpoints the action goes to.
     pub asked: Vec<Endpoint>,
     /// What each endpoint does and what is left for the desk, in words.
@@ -131,7 +133,8 @@ impl Desk {
             _ => physical.schema(),
         };
         let action = action.filter(|_| kind == StatementKind::Query);
-        Ok(Planned { action, asked, explanation, schema, kind, plan: Some(Plan { physical, state, scans }) })
+        let asks = !scans.is_empty();
+        Ok(Planned { action, asks, asked, explanation, schema, kind, plan: Some(Plan { physical, state, scans }) })
     }
 
     /// Runs a plan with its signed action; `None` where the plan has no action.
@@ -366,7 +369,7 @@ fn explanation_schema() -> SchemaRef {
 }
 
 fn explanation_rows(explanation: &str) -> Result<Running, Error> {
-    let lines = Arc::new(StringArray::from_iter_values(explanation.lines()));
+    let lines = Arc::new(StringArray::from(explanation.lines().collect::<Vec<_>>()));
     let batch =
         RecordBatch::try_new(explanation_schema(), vec![lines]).map_err(|error| Error::internal(error.to_string()))?;
     Ok(Running { rows: Box::pin(futures::stream::iter([Ok(batch)])), account: Arc::default() })
@@ -375,7 +378,7 @@ fn explanation_rows(explanation: &str) -> Result<Running, Error> {
 impl Planned {
     fn without_rows(kind: StatementKind) -> Planned {
         let schema = Arc::new(Schema::empty());
-        Planned { action: None, asked: Vec::new(), explanation: String::new(), schema, kind, plan: None }
+        Planned { action: None, asks: false, asked: Vec::new(), explanation: String::new(), schema, kind, plan: None }
     }
 }
 

@@ -241,7 +241,7 @@ mod tests {
             ("SELECT 'content ~';", &["SELECT 'content ~'"], true),
         ];
         for (text, expected, ended) in cases {
-            assert_eq!(split(text), (expected.iter().map(|s| s.to_string()).collect(), ended), "{text}");
+            assert_eq!(split(text), (expected.iter().map(ToString::to_string).collect(), ended), "{text}");
         }
     }
 }

@@ -144,11 +144,12 @@ fn from_schema(error: &SchemaError, statement: &str, span: Option<Span>) -> Erro
 fn from_plan(message: &str, statement: &str, span: Option<Span>) -> Error {
     let quoted = |prefix: &str| message.strip_prefix(prefix)?.split('\'').next();
     if let Some(table) = quoted("table '") {
-        let name = table.rsplit('.').next().unwrap_or(table);
+        let name = table.strip_prefix("canvass.public.").unwrap_or(table);
         let error = Error::usage(format!("there is no table `{name}`"));
         let names = canvass_tables::TABLES.iter().map(|table| table.info().name).chain(["agents"]);
         let error = match closest(name, names) {
             Some(name) => error.hint(format!("did you mean `{name}`?")),
+            None if name.contains('.') => error.hint("local files cannot be read in this version"),
             None => error.hint("`.tables` lists what can be asked"),
         };
         return error.at(span.or_else(|| locate(statement, name)));

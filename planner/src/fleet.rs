@@ -36,6 +36,9 @@ pub trait Fleet: Send + Sync {
     /// Carries an envelope to these agents (ids) and hands over what comes back; the channel closes after the last.
     fn ask(&self, envelope: Envelope, agents: Vec<String>) -> Result<mpsc::UnboundedReceiver<Delivery>, Error>;
 
+    /// Whether agents go on with an action after the prompt has stopped following it.
+    fn outlives_us(&self) -> bool;
+
     /// Withdraws what no agent has started and stops what runs here; answers so far are kept.
     fn stop(&self);
 }

@@ -112,7 +112,7 @@ impl ScalarUDFImpl for TextTest {
         let rows = if constant { 1 } else { args.number_rows };
         let arrays = args.args.iter().map(|arg| arg.to_array(rows)).collect::<Result<Vec<ArrayRef>>>()?;
         let subjects = arrays[0].as_string::<i32>();
-        let patterns = arrays.get(1).map(|array| array.as_string::<i32>());
+        let patterns = arrays.get(1).map(AsArray::as_string::<i32>);
         // Patterns are constant but for odd statements, so the last one compiled is the one wanted.
         let mut compiled: Option<(&str, TextMatcher)> = None;
         let mut truths = Vec::with_capacity(rows);

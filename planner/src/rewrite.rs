@@ -265,7 +265,7 @@ fn agent_fields(path: &[datafusion::sql::sqlparser::ast::ObjectNamePart], relati
 /// In a join of endpoint tables: WHERE's unqualified `agent.x` applies to each, other unqualified `agent.x` is the
 /// first's, and so is unqualified `host` where the tables equate it.
 fn share_agent_and_host(select: &mut Select, endpoints: &[&Relation]) {
-    let equated = conditions(select).any(|condition| equates_host(condition));
+    let equated = conditions(select).any(equates_host);
     if let Some(selection) = select.selection.take() {
         let parts = conjuncts(selection).into_iter().flat_map(|part| {
             if !mentions_bare_agent(&part) {

@@ -1,5 +1,7 @@
 //! What the desk makes of answers, honest and tampered with: rows, and the state of every endpoint asked.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on may panic")]
+
 mod common;
 
 use std::ops::ControlFlow;

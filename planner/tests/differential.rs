@@ -4,6 +4,8 @@
 //! The same predicate is asked twice. Once as it is, so that it is pushed down whole; once above a LIMIT that no filter
 //! can pass, so that DataFusion applies it to all rows.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on may panic")]
+
 mod common;
 
 use std::cell::Cell;

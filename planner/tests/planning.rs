@@ -1,5 +1,7 @@
 //! What statements are planned as, and what is wrong with those that are not.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on may panic")]
+
 mod common;
 
 use common::{desk, plan_error};

@@ -183,11 +183,6 @@ fn columns_of(table: &str) -> Vec<String> {
     own.chain([HOST.to_owned(), AGENT.to_owned()]).collect()
 }
 
-/// Whether a statement has a table after FROM or JOIN that endpoints answer.
-pub fn names_endpoint_table(statement: &str) -> bool {
-    named_tables(statement).iter().any(|(table, _)| table != AGENTS)
-}
-
 /// Tables after FROM and JOIN with their aliases.
 fn named_tables(line: &str) -> Vec<(String, String)> {
     let words: Vec<&str> = line.split(|c: char| !is_word(c) && c != ',').filter(|word| !word.is_empty()).collect();

@@ -1,9 +1,11 @@
 //! One statement under way: rows to the writer as they come, progress, and Ctrl-C.
 
+use std::collections::BTreeSet;
 use std::io::Write;
 use std::time::Duration;
 
-use arrow::datatypes::SchemaRef;
+use arrow::array::{AsArray as _, RecordBatch};
+use arrow::datatypes::{DataType, Schema, SchemaRef};
 use canvass_planner::desk::{Entry, Running, State};
 use canvass_planner::error::Error;
 use canvass_planner::fleet::Fleet;
@@ -22,6 +24,8 @@ const GRACE: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub struct Followed {
     pub rows: usize,
+    /// The hosts that the rows name, where they have a column `host`.
+    pub hosts: Option<BTreeSet<String>>,
     pub entries: Vec<Entry>,
     pub interrupted: bool,
     /// What the writer left out.
@@ -43,7 +47,14 @@ pub struct Follow<'a> {
 impl Follow<'_> {
     /// Writes rows until they end. Ctrl-C stops the scans and keeps what they found; a second one leaves at once.
     pub async fn run(mut self, schema: &SchemaRef, mut running: Running) -> Followed {
-        let mut followed = Followed { rows: 0, entries: Vec::new(), interrupted: false, remark: None, error: None };
+        let mut followed = Followed {
+            rows: 0,
+            hosts: host_column(schema).map(|_| BTreeSet::new()),
+            entries: Vec::new(),
+            interrupted: false,
+            remark: None,
+            error: None,
+        };
         let mut tick = tokio::time::interval(Duration::from_millis(100));
         let mut begun = false;
         let patience = tokio::time::sleep(Duration::MAX);
@@ -65,6 +76,7 @@ impl Follow<'_> {
                     let Some(batch) = batch else { break };
                     let written = batch.and_then(|batch| {
                         followed.rows += batch.num_rows();
+                        note_hosts(&mut followed.hosts, &batch);
                         self.write(schema, &mut begun, |renderer, out| renderer.batch(&batch, out))
                     });
                     if let Err(error) = written {
@@ -120,6 +132,20 @@ impl Follow<'_> {
             Err(_) if self.output.closed() => Ok(()),
             Err(error) => Err(Error::usage(format!("results cannot be written: {error}"))),
             Ok(()) => Ok(()),
+        }
+    }
+}
+
+fn host_column(schema: &Schema) -> Option<usize> {
+    let (index, field) = schema.column_with_name("host")?;
+    (*field.data_type() == DataType::Utf8).then_some(index)
+}
+
+fn note_hosts(hosts: &mut Option<BTreeSet<String>>, batch: &RecordBatch) {
+    let (Some(hosts), Some(column)) = (hosts, host_column(&batch.schema())) else { return };
+    for host in batch.column(column).as_string::<i32>().iter().flatten() {
+        if !hosts.contains(host) {
+            hosts.insert(host.to_owned());
         }
     }
 }

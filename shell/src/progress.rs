@@ -46,9 +46,11 @@ impl Progress {
         if self.shown { self.bar.suspend(write) } else { write() }
     }
 
-    pub fn end(&self) {
+    /// Takes the line away for good.
+    pub fn end(&mut self) {
         if self.shown {
             self.bar.finish_and_clear();
         }
+        (self.shown, self.wanted) = (false, false);
     }
 }

@@ -1,6 +1,8 @@
 //! Tests of the whole system. They speak only the language of the command line: a flag, an exit code or a column named
 //! here is a promise.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on may panic")]
+
 mod desk;
 mod house;
 mod journey;

@@ -81,5 +81,9 @@ impl Fleet for Direct {
         Ok(receiver)
     }
 
+    fn outlives_us(&self) -> bool {
+        true
+    }
+
     fn stop(&self) {}
 }

@@ -36,6 +36,10 @@ impl Fleet for Mute {
         Err(Error::unreachable("this fleet is mute"))
     }
 
+    fn outlives_us(&self) -> bool {
+        true
+    }
+
     fn stop(&self) {}
 }
 

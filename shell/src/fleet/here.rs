@@ -79,6 +79,10 @@ impl Fleet for Here {
         Ok(receiver)
     }
 
+    fn outlives_us(&self) -> bool {
+        false
+    }
+
     fn stop(&self) {
         self.stop.lock().unwrap_or_else(PoisonError::into_inner).store(true, Ordering::Relaxed);
     }

@@ -1,5 +1,6 @@
 //! One statement from its plan to its footer.
 
+use std::collections::BTreeSet;
 use std::time::Instant;
 
 use canvass_planner::desk::{Planned, StatementKind};
@@ -15,7 +16,7 @@ use crate::follow::{Follow, Followed};
 use crate::progress::Progress;
 use crate::render::Look;
 use crate::terminal::Tone;
-use crate::{complete, footer, listing};
+use crate::{footer, listing};
 
 impl Session {
     /// Plans, asks for a yes where many are asked, signs, and follows to the footer.
@@ -47,7 +48,7 @@ impl Session {
             }
         }
         let asked = Instant::now();
-        let about = About::of(&planned, statement);
+        let about = About::of(&planned);
         let schema = planned.schema.clone();
         let running = self.desk.run(planned, envelope).await?;
         let look = self.look();
@@ -109,7 +110,9 @@ impl Session {
         if self.settings.quiet {
             return exit;
         }
-        let tally = footer::Tally::of(entries);
+        let mut tally = footer::Tally::of(entries);
+        // Where rows say whose they are, a join's or a group's count as those hosts' and nobody else's.
+        tally.with_rows = followed.hosts.as_ref().map_or(tally.with_rows, BTreeSet::len);
         let asked = about.asks.then_some((&tally, about.expires));
         eprintln!("{}", self.terminal.paint(Tone::Quiet, &footer::line(followed.rows, asked, started.elapsed())));
         for line in footer::troubles(entries) {
@@ -139,10 +142,10 @@ struct About {
 }
 
 impl About {
-    fn of(planned: &Planned, statement: &str) -> About {
+    fn of(planned: &Planned) -> About {
         let action = planned.action.as_ref();
         About {
-            asks: action.is_some() || complete::names_endpoint_table(statement),
+            asks: planned.asks,
             expires: action.map(|action| action.window.until),
             id: action.map(|action| action.id.to_string()),
         }
