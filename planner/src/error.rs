@@ -149,7 +149,7 @@ fn from_plan(message: &str, statement: &str, span: Option<Span>) -> Error {
         let names = canvass_tables::TABLES.iter().map(|table| table.info().name).chain(["agents"]);
         let error = match closest(name, names) {
             Some(name) => error.hint(format!("did you mean `{name}`?")),
-            None if name.contains('.') => error.hint("local files cannot be read in this version"),
+            None if names_a_file(name) => error.hint("local files cannot be read in this version"),
             None => error.hint("`.tables` lists what can be asked"),
         };
         return error.at(span.or_else(|| locate(statement, name)));
@@ -213,6 +213,11 @@ fn in_our_words(message: &str) -> String {
         ("Boolean", "boolean"),
     ];
     NAMES.iter().fold(message.to_owned(), |message, (theirs, ours)| message.replace(theirs, ours))
+}
+
+fn names_a_file(name: &str) -> bool {
+    let endings = [".csv", ".json", ".jsonl", ".parquet"];
+    name.contains('/') || endings.iter().any(|ending| name.to_lowercase().ends_with(ending))
 }
 
 /// The name closest to what was typed, if any is close.

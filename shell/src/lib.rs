@@ -39,21 +39,8 @@ use error::{Exit, report};
 use session::{Next, Session, read_script};
 use terminal::Terminal;
 
-/// Planning recurses over what a person typed; the largest statement allowed has room here many times over.
-pub(crate) const STACK_BYTES: usize = 256 << 20;
-
 /// Does what the command line says and returns what to exit with.
 pub fn run(args: &Args, terminal: Terminal) -> Exit {
-    std::thread::scope(|scope| {
-        let deep = std::thread::Builder::new().name("desk".to_owned()).stack_size(STACK_BYTES);
-        match deep.spawn_scoped(scope, || act(args, terminal)) {
-            Ok(desk) => desk.join().unwrap_or(Exit::Internal),
-            Err(error) => report(&Error::internal(format!("cannot start a thread: {error}")), None, &terminal),
-        }
-    })
-}
-
-fn act(args: &Args, terminal: Terminal) -> Exit {
     let done = match &args.subcommand {
         Some(sub) => alone(args).and_then(|()| subcommand::run(sub, args, terminal)).map(|()| Exit::Complete),
         None => ask(args, terminal),

@@ -20,7 +20,7 @@ use crate::output::Output;
 use crate::render::Format;
 use crate::render::escape::visible;
 use crate::terminal::Terminal;
-use crate::{STACK_BYTES, fleet, key};
+use crate::{fleet, key};
 
 /// Rows shown on a terminal unless `.maxrows` says otherwise.
 const ROWS_MAX: usize = 1000;
@@ -28,7 +28,7 @@ const ROWS_MAX: usize = 1000;
 impl Session {
     /// Opens the fleet that the flags name and applies their settings.
     pub fn open(args: &Args, terminal: Terminal, places: Places) -> Result<Session, Error> {
-        let runtime = tokio::runtime::Builder::new_multi_thread().thread_stack_size(STACK_BYTES).enable_all().build();
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
         let runtime = runtime.map_err(|error| Error::internal(format!("cannot start: {error}")))?;
         let interrupts = {
             let _inside = runtime.enter();
