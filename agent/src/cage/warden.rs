@@ -2,7 +2,7 @@
 
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
-use std::os::unix::process::ExitStatusExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
 use std::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::mpsc::sync_channel;
@@ -87,6 +87,8 @@ impl<'a> Warden<'a> {
         let mut child = Command::new(program)
             .arg(ARGUMENT)
             .env_clear()
+            // Ctrl-C on a terminal is for the program that asked: it stops its scans and keeps what they found.
+            .process_group(0)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
