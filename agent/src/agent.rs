@@ -92,6 +92,11 @@ impl Agent {
     /// refuses every action then.
     pub fn open(config: Config) -> Result<Agent, AgentError> {
         let host = absolute(config.host)?;
+        let keyrings: Vec<String> = if host == HostSpec::Machine {
+            config.keyrings.iter().map(|keyring| own_folder(keyring)).collect()
+        } else {
+            Vec::new()
+        };
         let policy = PolicyInForce::new(config.policy, config.keyrings);
         let named = policy.get().as_ref().as_ref().ok().and_then(|policy| policy.fleet.clone());
         let named = config.fleet.or(named);
@@ -108,7 +113,7 @@ impl Agent {
             facts,
             fleet,
             program: config.program,
-            forbidden: memory.forbidden,
+            forbidden: memory.forbidden.into_iter().chain(keyrings).collect(),
             notices: memory.notices,
             seed,
             runs: AtomicU64::new(0),
@@ -175,7 +180,7 @@ impl Agent {
             Err(refusal) => {
                 let (outcome, facts) = match &refusal {
                     Refusal::Journal(JournalRefusal::Interrupted) => (Outcome::Interrupted, Some(self.facts.clone())),
-                    refusal => (Outcome::Refused(bounded(refusal.to_string())), None),
+                    refusal => (Outcome::Refused(bounded(self.words(refusal))), None),
                 };
                 // Whoever does not take it has nothing more to be told.
                 let _ = out(writer.finish(outcome, Vec::new(), Limits::default(), facts, now));
@@ -187,10 +192,22 @@ impl Agent {
         Guard { policy, fleet: &self.fleet, facts: &self.facts, journal: self.journal.as_ref(), now }
     }
 
-    /// The reason names files of the endpoint, so only a fleet that is this machine hears it.
+    /// Whether whoever hears the answer is on this machine; nobody else is told where its files lie.
+    fn is_heard_here(&self) -> bool {
+        self.fleet.starts_with("local:") || self.host != HostSpec::Machine
+    }
+
     fn unreadable(&self, error: &PolicyError) -> Refusal {
-        let here = self.fleet.starts_with("local:") || self.host != HostSpec::Machine;
-        Refusal::PolicyUnreadable { reason: here.then(|| error.to_string()) }
+        Refusal::PolicyUnreadable { reason: self.is_heard_here().then(|| error.to_string()) }
+    }
+
+    fn words(&self, refusal: &Refusal) -> String {
+        match refusal {
+            Refusal::Journal(JournalRefusal::Unwritable(_)) if !self.is_heard_here() => {
+                "the journal cannot be kept".into()
+            }
+            refusal => refusal.to_string(),
+        }
     }
 
     fn run(
@@ -274,6 +291,12 @@ fn open_memory(storage: &Storage, host: &HostSpec, local: bool) -> Result<Memory
         forbidden.push(folder.path().to_string_lossy().into_owned());
     }
     Ok(Memory { identity, journal: Box::new(journal), forbidden, notices })
+}
+
+/// A folder as a scan may meet it; one that does not exist yet is known by its spelling.
+fn own_folder(path: &Path) -> String {
+    let real = path.canonicalize().or_else(|_| std::path::absolute(path));
+    real.as_deref().unwrap_or(path).to_string_lossy().into_owned()
 }
 
 /// A scan's process works in the root folder, so a relative path would mean another one there.

@@ -56,7 +56,13 @@ impl Folder {
     pub fn lock(&self) -> Result<Lock, FolderError> {
         let path = self.path.join("lock");
         let open = || -> io::Result<File> {
-            let file = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(&path)?;
+            let file = OpenOptions::new()
+                .create(true)
+                .truncate(false)
+                .write(true)
+                .mode(0o600)
+                .custom_flags(no_waiting())
+                .open(&path)?;
             file.lock()?;
             Ok(file)
         };
@@ -98,10 +104,14 @@ impl Folder {
     }
 }
 
+/// The flag with which opening a FIFO or device does not wait for its other end.
+pub(crate) fn no_waiting() -> i32 {
+    rustix::fs::OFlags::NONBLOCK.bits().cast_signed()
+}
+
 /// Opens a regular file without waiting on a FIFO or device; `None` where there is none.
 pub(crate) fn open_regular(path: &Path) -> Result<Option<(File, fs::Metadata)>, FolderError> {
-    let flags = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
-    let file = match OpenOptions::new().read(true).custom_flags(flags).open(path) {
+    let file = match OpenOptions::new().read(true).custom_flags(no_waiting()).open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(FolderError::io(path, error)),

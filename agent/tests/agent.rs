@@ -231,6 +231,24 @@ fn a_fleet_that_policy_names_hears_no_path_of_the_endpoint() {
 }
 
 #[test]
+fn a_journal_that_cannot_be_kept_is_told_where_it_lies_only_on_this_machine() {
+    let home = Home::new("answers");
+    let spoil = || {
+        fs::remove_file(home.path("data/journal")).unwrap();
+        fs::create_dir(home.path("data/journal")).unwrap();
+    };
+    let agent = home.open();
+    spoil();
+    let said = refused(ask(&agent, &home.envelope(agent.fleet(), vec![scan()])).1);
+    assert!(said.starts_with("the journal cannot be kept: `/"), "{said}");
+    fs::remove_dir(home.path("data/journal")).unwrap();
+    home.policy("fleet = 'acme'\n[acl.default]\nminimum_weight = 1\n[acl.default.investigators.alice]\nfingerprint = 'ALICE'\nweight = 1");
+    let agent = home.open();
+    spoil();
+    assert_eq!(refused(ask(&agent, &home.envelope("acme", vec![scan()])).1), "the journal cannot be kept");
+}
+
+#[test]
 fn policy_reaches_the_scan() {
     let home = Home::new("echo");
     home.policy(
@@ -245,7 +263,8 @@ fn policy_reaches_the_scan() {
     let job: canvass_agent::cage::Job = serde_json::from_slice(&parts[0].body).unwrap();
     assert_eq!((job.limits, job.withheld), (last.limits, vec!["name".to_owned()]));
     let own = home.path("data").canonicalize().unwrap();
-    for path in ["/srv", "/dev/mem", own.to_str().unwrap()] {
+    let keyring = home.path("keyring").canonicalize().unwrap();
+    for path in ["/srv", "/dev/mem", own.to_str().unwrap(), keyring.to_str().unwrap()] {
         assert!(job.forbidden.iter().any(|forbidden| forbidden == path), "{path}: {:?}", job.forbidden);
     }
 }

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use canvass_agent::cage::{self, CageError, Frame, Job};
 use canvass_protocol::answer::ScanRecord;
@@ -97,6 +98,16 @@ fn what_was_found_before_a_crash_is_kept_and_marked() {
 fn whoever_does_not_end_is_killed_at_its_deadline() {
     let ran = run_with("hangs", Limits { time_ms: 10, ..Limits::default() }, None);
     assert_eq!((ran.bodies(), ran.record().cut), (vec!["good"], Some(Cut::Time)));
+}
+
+/// The numbers of system calls are this architecture's.
+#[cfg(target_arch = "x86_64")]
+#[test]
+fn nobody_waits_for_a_process_that_cannot_be_buried() {
+    let began = Instant::now();
+    let ran = run_with("unreaped", Limits { time_ms: 1000, ..Limits::default() }, None);
+    assert_eq!((ran.bodies(), ran.record().cut), (vec!["good"], Some(Cut::Time)));
+    assert!(began.elapsed() < Duration::from_secs(45), "it waited for the tracer, which lets go after a minute");
 }
 
 #[test]

@@ -3,8 +3,9 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use canvass_protocol::action::ActionHash;
+use canvass_protocol::action::{Action, ActionHash};
 use canvass_protocol::answer::{Final, Frame, Outcome, Part, Reader, Says};
+use canvass_protocol::limits::Limits;
 use canvass_tables::frame;
 use datafusion::arrow::array::{RecordBatch, StructArray};
 use datafusion::arrow::datatypes::{Schema, SchemaRef};
@@ -33,6 +34,7 @@ pub struct Follower {
     account: Arc<Account>,
     agents: HashMap<String, Agent>,
     scans: Vec<Scan>,
+    limits: Limits,
 }
 
 struct Agent {
@@ -40,14 +42,24 @@ struct Agent {
     host: String,
     facts: StructArray,
     reader: Reader,
+    /// What came so far, by scan.
+    taken: Vec<Taken>,
     /// A part was not believed, so nothing after it is.
     broken: bool,
 }
 
+/// What came of one scan.
+#[derive(Debug, Clone, Copy, Default)]
+struct Taken {
+    rows: u64,
+    bytes: u64,
+}
+
 impl Follower {
+    /// Follows `action`, whose signed bytes have the hash `hash`.
     pub fn new(
-        fleet: &str,
-        action: ActionHash,
+        action: &Action,
+        hash: ActionHash,
         asked: &[Endpoint],
         account: Arc<Account>,
         scans: Vec<Scan>,
@@ -57,10 +69,11 @@ impl Follower {
             let id = endpoint.facts.id.clone();
             let facts = catalog::agent_structs(std::slice::from_ref(endpoint))
                 .map_err(|error| Error::internal(error.to_string()))?;
-            let reader = Reader::new(fleet.to_owned(), action, id.clone());
-            agents.insert(id, Agent { index, host: endpoint.host.clone(), facts, reader, broken: false });
+            let reader = Reader::new(action.fleet.clone(), hash, id.clone());
+            let (host, taken) = (endpoint.host.clone(), vec![Taken::default(); scans.len()]);
+            agents.insert(id, Agent { index, host, facts, reader, taken, broken: false });
         }
-        Ok(Follower { account, agents, scans })
+        Ok(Follower { account, agents, scans, limits: action.limits })
     }
 
     /// Takes deliveries until all have answered, the wait is over, or nobody reads the rows any more.
@@ -119,12 +132,11 @@ impl Follower {
         }
         let index = agent.index;
         let result = match agent.reader.read(part) {
-            Ok(Says::Frame(frame)) => open(agent, &self.scans, &frame, &part.body).map(|rows| {
-                self.account.update(index, |entry| entry.rows += rows);
-            }),
+            Ok(Says::Frame(frame)) => count(agent, &self.limits, &frame, &part.body)
+                .and_then(|()| open(agent, &self.scans, &frame, &part.body))
+                .map(|rows| self.account.update(index, |entry| entry.rows += rows)),
             Ok(Says::Final(last)) => {
-                self.account.update(index, |entry| close(entry, *last));
-                Ok(())
+                check_totals(&agent.taken, &last).map(|()| self.account.update(index, |entry| close(entry, *last)))
             }
             Err(error) => Err(error.to_string()),
         };
@@ -139,6 +151,37 @@ impl Follower {
             self.account.update(agent.index, |entry| entry.troubles.push(reason));
         }
     }
+}
+
+/// Counts a frame before it is opened: what the action does not allow is not held in memory for long.
+fn count(agent: &mut Agent, limits: &Limits, frame: &Frame, body: &[u8]) -> Result<(), String> {
+    let taken = usize::try_from(frame.scan).ok().and_then(|index| agent.taken.get_mut(index));
+    let taken = taken.ok_or_else(|| format!("it has rows of scan {}, which was not asked", frame.scan))?;
+    taken.rows = taken.rows.saturating_add(frame.rows);
+    taken.bytes = taken.bytes.saturating_add(body.len() as u64);
+    if taken.rows > limits.rows || taken.bytes > limits.bytes {
+        return Err(format!("scan {} gives more than the action allows", frame.scan));
+    }
+    Ok(())
+}
+
+/// Checks that the final record speaks of what came.
+fn check_totals(taken: &[Taken], last: &Final) -> Result<(), String> {
+    if last.outcome != Outcome::Answered {
+        return Ok(());
+    }
+    if last.scans.len() != taken.len() {
+        return Err(format!("its final record is of {} scans, and {} were asked", last.scans.len(), taken.len()));
+    }
+    for (index, (record, taken)) in last.scans.iter().zip(taken).enumerate() {
+        if (record.rows, record.bytes) != (taken.rows, taken.bytes) {
+            return Err(format!(
+                "its final record counts {} rows of scan {index}, and {} came",
+                record.rows, taken.rows
+            ));
+        }
+    }
+    Ok(())
 }
 
 /// Opens a frame and feeds its rows; returns how many there were.
@@ -160,7 +203,8 @@ fn open(agent: &Agent, scans: &[Scan], frame: &Frame, body: &[u8]) -> Result<u64
     Ok(rows)
 }
 
-fn close(entry: &mut crate::account::Entry, last: Final) {
+fn close(entry: &mut crate::account::Entry, mut last: Final) {
+    last.bound();
     entry.state = match last.outcome {
         Outcome::Answered => State::Answered,
         Outcome::Failed(reason) => State::Failed(reason),

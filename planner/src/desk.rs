@@ -284,7 +284,7 @@ impl Desk {
             meant_for: asked.iter().map(|endpoint| is_meant_for(&scan.target, endpoint)).collect(),
         });
         let hash = envelope.hash();
-        let follower = Follower::new(&action.fleet, hash, asked, account.clone(), scans.collect())?;
+        let follower = Follower::new(action, hash, asked, account.clone(), scans.collect())?;
         let ids = asked.iter().map(|endpoint| endpoint.facts.id.clone()).collect();
         let deliveries = self.fleet.ask(envelope, ids)?;
         let until = self.settings.wait_s.map(|wait| tokio::time::Instant::now() + Duration::from_secs(wait));

@@ -13,17 +13,22 @@ use datafusion::sql::sqlparser::ast::{
 use datafusion::sql::sqlparser::dialect::{Dialect, GenericDialect, Precedence};
 use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::parser::{Parser, ParserError};
-use datafusion::sql::sqlparser::tokenizer::Token;
+use datafusion::sql::sqlparser::tokenizer::{Token, Tokenizer};
 
 use crate::error::Error;
-use crate::functions;
+use crate::{functions, size};
 
-/// Statements nest this deep before the parser gives up.
-const RECURSION_MAX: usize = 200;
+/// What the parser allows itself. When its limit stops it, it tries again another way at every level, which takes for
+/// ever: [`size::check`] sees to it that no statement gets there.
+const RECURSION_MAX: usize = size::NESTING_MAX * 8;
 
 /// Parses one statement; a final `;` may stand.
 pub fn parse(statement: &str) -> Result<Statement, Error> {
-    let mut parser = DFParserBuilder::new(statement)
+    let tokens = Tokenizer::new(&CanvassDialect, statement)
+        .tokenize_with_location()
+        .map_err(|error| Error::from_datafusion(&ParserError::from(error).into(), statement))?;
+    size::check(&tokens)?;
+    let mut parser = DFParserBuilder::new(tokens)
         .with_dialect(&CanvassDialect)
         .with_recursion_limit(RECURSION_MAX)
         .build()
@@ -39,7 +44,6 @@ pub fn parse(statement: &str) -> Result<Statement, Error> {
 /// Splits a text into statements at `;`, minding quotes and comments. The flag says whether the last one was ended;
 /// a text that cannot be read as SQL words (an open quote) is one statement that was not ended.
 pub fn split(text: &str) -> (Vec<String>, bool) {
-    use datafusion::sql::sqlparser::tokenizer::Tokenizer;
     let Ok(tokens) = Tokenizer::new(&CanvassDialect, text).tokenize_with_location() else {
         return (vec![text.to_owned()], false);
     };

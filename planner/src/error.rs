@@ -149,7 +149,7 @@ fn from_plan(message: &str, statement: &str, span: Option<Span>) -> Error {
         let names = canvass_tables::TABLES.iter().map(|table| table.info().name).chain(["agents"]);
         let error = match closest(name, names) {
             Some(name) => error.hint(format!("did you mean `{name}`?")),
-            None if is_file(name) => error.hint("local files cannot be read in this version"),
+            None if names_a_file(name) => error.hint("local files cannot be read in this version"),
             None => error.hint("`.tables` lists what can be asked"),
         };
         return error.at(span.or_else(|| locate(statement, name)));
@@ -215,10 +215,9 @@ fn in_our_words(message: &str) -> String {
     NAMES.iter().fold(message.to_owned(), |message, (theirs, ours)| message.replace(theirs, ours))
 }
 
-/// Whether a name after FROM ends as files that are read as tables do.
-fn is_file(name: &str) -> bool {
-    let end = name.rsplit_once('.').map(|(_, end)| end.to_lowercase());
-    end.is_some_and(|end| matches!(&end[..], "csv" | "tsv" | "json" | "jsonl" | "parquet" | "arrow"))
+fn names_a_file(name: &str) -> bool {
+    let endings = [".csv", ".json", ".jsonl", ".parquet"];
+    name.contains('/') || endings.iter().any(|ending| name.to_lowercase().ends_with(ending))
 }
 
 /// The name closest to what was typed, if any is close.

@@ -8,6 +8,7 @@ mod depth;
 mod dialect;
 mod ignored;
 mod rewrite;
+mod size;
 
 pub mod catalog;
 mod provider;

@@ -9,14 +9,16 @@ use std::sync::Arc;
 
 use canvass_planner::desk::{Desk, Entry, State};
 use canvass_planner::settings::Settings;
-use canvass_protocol::answer::Part;
+use canvass_protocol::answer::{Part, Says, ScanRecord, Statement, Writer};
 use canvass_protocol::envelope::Envelope;
+use canvass_protocol::limits::Limits;
 use canvass_tables::Table;
 use canvass_tables::column::{Column, Kind};
 use canvass_tables::table::{Declared, TableInfo};
 use common::direct::{Direct, Tamper};
 use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::util::pretty::pretty_format_batches;
+use ed25519_dalek::{Signer as _, SigningKey};
 use futures::TryStreamExt as _;
 
 static NUMBERS: Declared<i64> = Declared {
@@ -40,8 +42,12 @@ static TABLES: &[&dyn Table] = &[&NUMBERS];
 const HONEST: Tamper = |parts| parts;
 
 async fn ask(statement: &str, tamper: Tamper) -> (String, Vec<Entry>) {
+    ask_within(statement, tamper, Settings::default()).await
+}
+
+async fn ask_within(statement: &str, tamper: Tamper, settings: Settings) -> (String, Vec<Entry>) {
     let fleet = Arc::new(Direct::new(TABLES, &["alpha", "beta"], tamper));
-    let mut desk = Desk::with_tables(fleet, Settings::default(), TABLES);
+    let mut desk = Desk::with_tables(fleet, settings, TABLES);
     let planned = desk.plan(statement).await.unwrap();
     let envelope = planned
         .action
@@ -197,6 +203,81 @@ async fn what_was_tampered_with_is_not_believed() {
             assert!(entry.troubles.iter().any(|trouble| trouble.contains(reason)), "{name}: {:?}", entry.troubles);
         }
     }
+}
+
+/// What an agent that lies signs instead: its parts, its frames sent again and again, and its records as `change` has it.
+fn lie(parts: &[Part], times: usize, change: impl Fn(&mut Vec<ScanRecord>)) -> Vec<Part> {
+    let said: Vec<Statement> = parts.iter().map(|part| serde_json::from_str(&part.statement).unwrap()).collect();
+    let keys = (1..=2_u8).map(|seed| SigningKey::from_bytes(&[seed; 32]));
+    let key = keys.into_iter().find(|key| hex::encode(key.verifying_key().as_bytes()) == said[0].key).unwrap();
+    let mut writer = Writer::new(&key, said[0].fleet.clone(), said[0].action, said[0].run.clone());
+    let mut lies = Vec::new();
+    for (statement, part) in said.iter().zip(parts) {
+        if let Says::Frame(frame) = &statement.says {
+            lies.extend((0..times).map(|_| writer.frame(frame.scan, frame.rows, part.body.clone())));
+        }
+    }
+    let Says::Final(last) = &said[said.len() - 1].says else { panic!("no final record") };
+    let mut last = last.clone();
+    change(&mut last.scans);
+    lies.push(writer.finish(last.outcome, last.scans, last.limits, last.facts, last.at));
+    lies
+}
+
+#[tokio::test]
+async fn an_agent_that_contradicts_itself_or_the_action_is_not_believed() {
+    let cases: &[(&str, Tamper, &str)] = &[
+        ("more frames than counted", |parts| lie(&parts, 2, |_| {}), "counts 4 rows of scan 0, and 8 came"),
+        ("no records", |parts| lie(&parts, 1, Vec::clear), "is of 0 scans, and 1 were asked"),
+        (
+            "more records",
+            |parts| lie(&parts, 1, |scans| scans.push(scans[0].clone())),
+            "is of 2 scans, and 1 were asked",
+        ),
+        ("fewer rows", |parts| lie(&parts, 1, |scans| scans[0].rows = 3), "counts 3 rows of scan 0, and 4 came"),
+    ];
+    for (name, tamper, reason) in cases {
+        let (_, entries) = ask("SELECT n FROM numbers", *tamper).await;
+        for entry in entries {
+            assert_eq!(entry.state, State::Waiting, "{name}");
+            assert!(entry.troubles.iter().any(|trouble| trouble.contains(reason)), "{name}: {:?}", entry.troubles);
+        }
+    }
+}
+
+#[tokio::test]
+async fn no_more_is_taken_than_the_action_allows() {
+    let limits = Limits { rows: 4, ..Limits::default() };
+    let settings = Settings { limits, ..Settings::default() };
+    let (rows, entries) = ask_within("SELECT n FROM numbers", |parts| lie(&parts, 100, |_| {}), settings).await;
+    assert_eq!(rows.lines().count(), 12, "{rows}");
+    for entry in entries {
+        assert_eq!((entry.state, entry.rows), (State::Waiting, 4));
+        assert_eq!(entry.troubles, ["the answer is not believed: scan 0 gives more than the action allows"]);
+    }
+}
+
+#[tokio::test]
+async fn counts_past_all_belief_do_not_spoil_the_sums() {
+    let boast: Tamper = |parts| {
+        let mut parts = lie(&parts, 1, |_| {});
+        let last = parts.pop().unwrap();
+        let mut said: Statement = serde_json::from_str(&last.statement).unwrap();
+        let Says::Final(says) = &mut said.says else { panic!("no final record") };
+        (says.scans[0].troubles_count, says.scans[0].examined) = (u64::MAX, u64::MAX);
+        let key = (1..=2_u8).map(|seed| SigningKey::from_bytes(&[seed; 32]));
+        let key = key.into_iter().find(|key| hex::encode(key.verifying_key().as_bytes()) == said.key).unwrap();
+        let statement = serde_json::to_string(&said).unwrap();
+        let signature = hex::encode(key.sign(statement.as_bytes()).to_bytes());
+        parts.push(Part { statement, signature, body: vec![] });
+        parts
+    };
+    let (_, entries) = ask("SELECT n FROM numbers", boast).await;
+    let records: Vec<&ScanRecord> = entries.iter().flat_map(|entry| &entry.scans).collect();
+    assert_eq!(records.len(), 2);
+    let sum =
+        |count: fn(&ScanRecord) -> u64| records.iter().try_fold(0_u64, |sum, record| sum.checked_add(count(record)));
+    assert!(sum(|record| record.troubles_count).is_some() && sum(|record| record.examined).is_some());
 }
 
 #[tokio::test]

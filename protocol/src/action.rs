@@ -68,6 +68,8 @@ pub enum ActionError {
     FilterTooDeep { table: String, depth: usize },
     #[error("the filter of `{table}` has {tests} tests; at most {max} are allowed", max = limits::FILTER_TESTS_MAX)]
     FilterTooLong { table: String, tests: usize },
+    #[error("the targets hold {count} patterns; at most {max} are allowed", max = limits::TARGET_PATTERNS_MAX)]
+    TooManyTargetPatterns { count: usize },
     #[error("the filter of `{table}` names the set `{set}`, which the scan does not carry")]
     NoSet { table: String, set: String },
     #[error("the scan of `{table}` holds a number that is not finite")]
@@ -111,7 +113,12 @@ impl Action {
         if self.every_s.is_some() {
             return Err(ActionError::Reserved { member: "every_s" });
         }
-        self.scans.iter().try_for_each(check_scan)
+        self.scans.iter().try_for_each(check_scan)?;
+        let count = self.scans.iter().filter_map(|scan| scan.target.as_ref()).map(count_patterns).sum();
+        if count > limits::TARGET_PATTERNS_MAX {
+            return Err(ActionError::TooManyTargetPatterns { count });
+        }
+        Ok(())
     }
 
     /// The agents this action goes to: those of any of its scans. `None` is every agent.
@@ -122,6 +129,12 @@ impl Action {
             if targets.len() == 1 { targets.remove(0) } else { Filter::Any(targets) }
         })
     }
+}
+
+fn count_patterns(target: &Filter) -> usize {
+    let mut count = 0;
+    target.for_each_test(&mut |test| count += usize::from(matches!(test.is, Is::Like(_) | Is::Matches(_))));
+    count
 }
 
 fn check_scan(scan: &Scan) -> Result<(), ActionError> {

@@ -83,6 +83,16 @@ pub struct Final {
     pub at: Timestamp,
 }
 
+impl Final {
+    /// Brings texts and counts within the limits, whoever wrote them.
+    pub fn bound(&mut self) {
+        if let Outcome::Failed(reason) | Outcome::Refused(reason) = &mut self.outcome {
+            bound_text(reason);
+        }
+        self.scans.iter_mut().for_each(ScanRecord::bound);
+    }
+}
+
 /// How a run ended.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -135,11 +145,12 @@ impl ScanRecord {
         }
     }
 
-    /// Brings a record that came from elsewhere (a scan's own process) within the limits.
+    /// Brings a record that came from elsewhere (a scan's own process, another agent) within the limits.
     pub fn bound(&mut self) {
         self.troubles.truncate(limits::TROUBLES_MAX);
         self.troubles.iter_mut().for_each(Trouble::bound);
-        self.troubles_count = self.troubles_count.max(self.troubles.len() as u64);
+        self.troubles_count = self.troubles_count.max(self.troubles.len() as u64).min(limits::COUNT_MAX);
+        self.examined = self.examined.min(limits::COUNT_MAX);
     }
 }
 

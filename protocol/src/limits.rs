@@ -18,6 +18,9 @@ pub const SCANS_MAX: usize = 64;
 pub const FILTER_DEPTH_MAX: usize = 48;
 /// Tests of one filter, sets not counted.
 pub const FILTER_TESTS_MAX: usize = 20_000;
+/// LIKE and regular expressions in all targets of an action: an agent's guard compiles them, in no cage and before it
+/// weighs who signed.
+pub const TARGET_PATTERNS_MAX: usize = 256;
 /// Compiled size of one regular expression.
 pub const REGEX_BYTES_MAX: usize = 10 << 20;
 /// One frame's bytes as carried; a frame is verified whole before it is opened.
@@ -30,6 +33,8 @@ pub const HEARTBEAT_BYTES_MAX: usize = 64 << 10;
 pub const TROUBLES_MAX: usize = 100;
 /// Bytes of one trouble's path or reason, and of an outcome's reason.
 pub const TROUBLE_TEXT_BYTES_MAX: usize = 1024;
+/// Candidates or troubles that one scan can have counted: no endpoint holds more, and sums over a fleet stay numbers.
+pub const COUNT_MAX: u64 = 1 << 40;
 /// Two clocks that differ by this much still understand each other, in seconds.
 pub const CLOCK_SKEW_S: i64 = 120;
 /// The longest window an agent accepts unless its policy says less, in seconds: seven days.

@@ -11,7 +11,7 @@ use canvass_protocol::envelope::Envelope;
 use canvass_protocol::filter::Place;
 use canvass_protocol::heartbeat::SignedHeartbeat;
 use canvass_protocol::matcher::{TextMatcher, like_to_regex};
-use canvass_protocol::openpgp::{Fingerprint, KeyFile, Keyring, split_signatures};
+use canvass_protocol::openpgp::{Fingerprint, KeyFile, Keyring, Signer as _, split_signatures};
 use common::{agent_key, at, id_of, pattern};
 use proptest::prelude::*;
 
@@ -50,6 +50,47 @@ fn dearmored(armored: &[u8]) -> Vec<u8> {
     let mut reader = sequoia_openpgp::armor::Reader::from_bytes(armored, None);
     std::io::Read::read_to_end(&mut reader, &mut bytes).unwrap();
     bytes
+}
+
+/// Adds a fingerprint of an unknown kind to what is not signed of a version 4 signature packet.
+fn with_unknown_fingerprint(packet: &[u8]) -> Vec<u8> {
+    let (length, body) = match packet[1] {
+        short @ 0..192 => (usize::from(short), &packet[2..]),
+        long => ((usize::from(long) - 192) * 256 + usize::from(packet[2]) + 192, &packet[3..]),
+    };
+    assert_eq!((packet[0], body[0], length), (0xc2, 4, body.len()), "a signature in the new format alone");
+    let hashed = usize::from(u16::from_be_bytes([body[4], body[5]]));
+    let at = 6 + hashed;
+    let unhashed = u16::from_be_bytes([body[at], body[at + 1]]);
+    let unknown = [&[22, 33, 9][..], &[7; 20]].concat();
+    let grown = unhashed + u16::try_from(unknown.len()).unwrap();
+    let body = [&body[..at], &grown.to_be_bytes(), &unknown, &body[at + 2..]].concat();
+    let length = u32::try_from(body.len()).unwrap().to_be_bytes();
+    [&[0xc2, 0xff][..], &length, &body].concat()
+}
+
+/// Anybody may hand in a revocation, and change what is not signed of it.
+#[test]
+fn a_revocation_that_cannot_be_written_again_is_not_taken_in() {
+    let alice = KeyFile::generate("alice", None, at(common::NOW)).unwrap();
+    let mut keyring = Keyring::default();
+    keyring.add(alice.public_armor().unwrap().as_bytes());
+    let before = keyring.sha256();
+    let revocation = dearmored(alice.revocation("lost", at(common::NOW)).unwrap().as_bytes());
+    assert!(keyring.revoke(&with_unknown_fingerprint(&revocation)).is_err());
+    assert_eq!(keyring.sha256(), before);
+    assert_eq!(keyring.revoke(&revocation).unwrap(), [alice.fingerprint()]);
+    assert_ne!(keyring.sha256(), before);
+}
+
+/// A keyring folder may hold one: it is skipped and said, and the agent that reads it goes on.
+#[test]
+fn a_certificate_that_cannot_be_written_again_is_skipped() {
+    let spoiled = spoil(&dearmored(ALICE), &[(52_678, 1, vec![34])]);
+    let mut keyring = Keyring::default();
+    let added = keyring.add(&spoiled);
+    assert_eq!((added.certificates.len(), added.skipped.len()), (0, 1), "{added:?}");
+    keyring.sha256();
 }
 
 proptest! {

@@ -7,10 +7,11 @@ mod common;
 use canvass_protocol::action::{Action, ActionError, ActionHash};
 use canvass_protocol::answer::{Outcome, Part, Reader, Says, ScanRecord, Trouble, Writer};
 use canvass_protocol::envelope::{Envelope, EnvelopeError};
-use canvass_protocol::filter::{Filter, Is, Place};
+use canvass_protocol::filter::{Filter, Is, Pattern, Place};
 use canvass_protocol::heartbeat::{Heartbeat, HeartbeatError, SignedHeartbeat};
 use canvass_protocol::limits::{self, Cut, Limits};
 use canvass_protocol::openpgp::{Fingerprint, Keyring};
+use canvass_protocol::scan::Scan;
 use canvass_protocol::value::Value;
 use common::{NOW, action, agent_key, at, facts, golden_action, id_of, scan};
 
@@ -199,6 +200,20 @@ fn the_deepest_filter_that_may_be_signed_can_be_read_and_no_deeper() {
     let mut target = scan("files", None);
     target.target = Some(nested(limits::FILTER_DEPTH_MAX + 1, |f| Filter::Not(Box::new(f))));
     assert!(matches!(action(vec![target]).check(), Err(ActionError::FilterTooDeep { .. })));
+}
+
+/// They cost the guard time before it knows that anybody may ask anything.
+#[test]
+fn patterns_of_targets_are_counted_over_all_scans() {
+    let with = |scans: usize, patterns: usize| {
+        let like = Filter::test("name", Is::Like(Pattern { pattern: "web%".into(), ignore_case: false }));
+        let target = Filter::Not(Box::new(Filter::Any(vec![like; patterns])));
+        action(vec![Scan { target: Some(target), ..scan("files", None) }; scans]).check()
+    };
+    assert!(with(1, limits::TARGET_PATTERNS_MAX).is_ok() && with(64, 4).is_ok());
+    for (scans, patterns) in [(1, limits::TARGET_PATTERNS_MAX + 1), (64, 5)] {
+        assert!(matches!(with(scans, patterns), Err(ActionError::TooManyTargetPatterns { .. })), "{scans} {patterns}");
+    }
 }
 
 #[test]

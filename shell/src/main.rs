@@ -10,9 +10,6 @@ use clap::Parser as _;
 fn main() -> ExitCode {
     // A scan's process is this program again, and must confine itself before anything else happens.
     if std::env::args_os().nth(1).is_some_and(|first| first == canvass_agent::cage::ARGUMENT) {
-        // Ctrl-C is for the program that asked: it stops its scans and keeps what they found. Where this fails the
-        // process leads a group already.
-        let _ = rustix::process::setpgid(None, None);
         return canvass_agent::cage::child_main();
     }
     let args = Args::parse();

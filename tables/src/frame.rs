@@ -13,8 +13,8 @@ use arrow::ipc::writer::StreamWriter;
 use arrow::record_batch::RecordBatch;
 use canvass_protocol::limits::FRAME_BYTES_MAX;
 
-/// Rows of one frame; without columns their number is a mere claim.
-const ROWS_MAX: usize = 1 << 20;
+/// Rows of one frame: enough to be efficient, few enough to stream. Without columns their number is a mere claim.
+pub(crate) const ROWS_MAX: usize = 8192;
 
 /// Why a frame's bytes are not the rows that were planned.
 #[derive(Debug, thiserror::Error)]

@@ -310,6 +310,42 @@ fn what_is_not_there_or_not_readable_is_a_trouble() {
 }
 
 #[test]
+fn what_is_forbidden_is_not_read_under_another_name() {
+    let tree = tree();
+    let root = tree.path();
+    fs::hard_link(root.join("bin"), root.join("same")).unwrap();
+    fs::hard_link(root.join("a/b/two"), root.join("second")).unwrap();
+    fs::write(root.join("a/b/c/three"), "gamma").unwrap();
+    fs::hard_link(root.join("a/b/c/three"), root.join("third")).unwrap();
+    let forbidden = ["a/b", "bin"].map(|path| root.join(path).to_str().unwrap().to_owned());
+    let forbidden: Vec<&str> = forbidden.iter().map(String::as_str).collect();
+    let content = scan("files", &["path"], all(vec![under(root), matches("content", "key|alpha|gamma")]));
+    let answer = ask_with(&machine(), &content, Limits::default(), &[], &forbidden).unwrap();
+    assert_eq!(names(&answer, root), ["a/one"]);
+    for name in ["same", "second", "third"] {
+        let hash = scan("files", &["sha256"], at(&root.join(name)));
+        let answer = ask_with(&machine(), &hash, Limits::default(), &[], &forbidden).unwrap();
+        assert_eq!(answer.record.rows, 0, "{name}");
+        assert!(answer.troubles()[0].contains("forbidden"), "{:?}", answer.troubles());
+    }
+}
+
+#[test]
+fn what_reading_uses_up_and_what_never_ends_is_not_read() {
+    let limits = Limits { time_ms: 5000, ..Limits::default() };
+    for path in ["/proc/self/pagemap", "/proc/kmsg", "/proc/self/task/self/pagemap"] {
+        let question =
+            scan("files", &["path"], all(vec![at(Path::new(path)), not(matches("content", "no such text"))]));
+        let answer = ask_with(&machine(), &question, limits, &[], &[]).unwrap();
+        assert_eq!((answer.record.rows, answer.record.cut, answer.record.troubles_count), (0, None, 1), "{path}");
+        assert!(!answer.troubles()[0].contains("unavailable"), "{:?}", answer.troubles());
+    }
+    let tree = tempfile::tempdir().unwrap();
+    fs::write(tree.path().join("pagemap"), "of another kind").unwrap();
+    assert_eq!(asked(tree.path(), &["name"], matches("content", "kind")).rows(), ["pagemap"]);
+}
+
+#[test]
 fn proc_is_read_and_its_secrets_are_not() {
     let question = |path: &str, filter: Filter| {
         ask(&machine(), &scan("files", &["path", "size"], all(vec![under(Path::new(path)), filter]))).unwrap()

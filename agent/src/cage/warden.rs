@@ -2,9 +2,10 @@
 
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
-use std::os::unix::process::ExitStatusExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
 use std::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
+use std::sync::mpsc::sync_channel;
 use std::time::{Duration, Instant};
 
 use canvass_protocol::answer::ScanRecord;
@@ -21,6 +22,8 @@ const DEADLINE_GRACE: Duration = Duration::from_secs(2);
 const STOP_GRACE: Duration = Duration::from_secs(2);
 /// How long a process that said its last word may take to end.
 const EXIT_GRACE: Duration = Duration::from_secs(1);
+/// How long a killed process may take to be gone; one that is traced, or waits for a device, may take for ever.
+const KILL_GRACE: Duration = Duration::from_secs(2);
 /// Of what it says on standard error only the beginning is looked at, and shown to nobody.
 const ERRORS_BYTES_MAX: usize = 4096;
 const READ_BYTES: usize = 64 << 10;
@@ -84,6 +87,8 @@ impl<'a> Warden<'a> {
         let mut child = Command::new(program)
             .arg(ARGUMENT)
             .env_clear()
+            // Ctrl-C on a terminal is for the program that asked: it stops its scans and keeps what they found.
+            .process_group(0)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -234,7 +239,7 @@ impl<'a> Warden<'a> {
     fn finish(mut self, end: End) -> Result<ScanRecord, CageError> {
         self.input = None;
         let grace = if matches!(end, End::Last(_) | End::Silent) { EXIT_GRACE } else { Duration::ZERO };
-        let status = reap(&mut self.child, grace).map_err(|error| CageError::Failed(error.to_string()))?;
+        let status = reap(self.child, grace).map_err(|error| CageError::Failed(error.to_string()))?;
         let mut counted = self.counted;
         match end {
             End::Last(Last::Failed(reason)) => return Err(CageError::Failed(bounded(reason))),
@@ -264,7 +269,10 @@ struct Ready {
 }
 
 /// Why a process ended without a last word.
-fn cause(status: ExitStatus, said: &[u8]) -> (Cut, String) {
+fn cause(status: Option<ExitStatus>, said: &[u8]) -> (Cut, String) {
+    let Some(status) = status else {
+        return (Cut::Crashed, "the scan's process cannot be ended".into());
+    };
     match (status.signal(), status.code()) {
         (Some(signal), _) if signal == Signal::XCPU.as_raw() => {
             (Cut::Cpu, "the scan's process used up its CPU time".into())
@@ -299,15 +307,22 @@ fn bounded(mut reason: String) -> String {
     reason
 }
 
-/// Waits for a process to end, then kills it; never leaves it behind.
-fn reap(child: &mut Child, grace: Duration) -> io::Result<ExitStatus> {
+/// Waits for a process to end, then kills it; `None` where even that does not end it, and nobody waits any longer.
+fn reap(mut child: Child, grace: Duration) -> io::Result<Option<ExitStatus>> {
     let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
     if let Some(process) = pid.filter(|_| !grace.is_zero()).and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok()) {
         let _ = poll(&mut [PollFd::new(&process, PollFlags::IN)], Some(&timespec(grace)));
     }
     // Ended already where the wait succeeded: a signal does not change how a process ended.
     let _ = child.kill();
-    child.wait()
+    if let Some(status) = child.try_wait()? {
+        return Ok(Some(status));
+    }
+    // Whenever it does end, it is not to stay in the table of processes, though nobody may be waiting any more.
+    let (sender, receiver) = sync_channel(1);
+    let bury = move || drop(sender.send(child.wait()));
+    std::thread::Builder::new().name("bury".into()).stack_size(64 << 10).spawn(bury)?;
+    receiver.recv_timeout(KILL_GRACE).map_or(Ok(None), |status| status.map(Some))
 }
 
 fn is_later(error: &io::Error) -> bool {

@@ -11,7 +11,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::record::{self, Read, Record};
 use super::{Begun, Journal, JournalRefusal, RunningMark, State};
-use crate::folder::{Folder, FolderError, Lock};
+use crate::folder::{Folder, FolderError, Lock, no_waiting};
 
 /// The name of the journal in the agent's folder.
 pub const FILE: &str = "journal";
@@ -44,6 +44,7 @@ impl FileJournal {
         now: Timestamp,
     ) -> Result<(FileJournal, Option<String>), JournalRefusal> {
         let journal = FileJournal { folder: folder.clone(), agent: agent.to_owned(), skew_s };
+        journal.sweep_marks();
         if new {
             journal.rewrite(&State::default(), now)?;
             return Ok((journal, None));
@@ -73,7 +74,8 @@ impl FileJournal {
             path.file_name().and_then(|name| name.to_str()).is_some_and(|name| name.starts_with(MARK_PREFIX))
         };
         for path in names.filter(is_mark) {
-            if File::open(&path).is_ok_and(|file| file.try_lock().is_ok()) {
+            let opened = OpenOptions::new().read(true).custom_flags(no_waiting()).open(&path);
+            if opened.is_ok_and(|file| file.try_lock().is_ok()) {
                 let _ = fs::remove_file(&path);
             }
         }
@@ -134,7 +136,13 @@ impl FileJournal {
     fn mark_running(&self, hash: ActionHash) -> Result<Option<RunningMark>, JournalRefusal> {
         let path = self.running_path(hash);
         let open = || -> io::Result<Option<File>> {
-            let file = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(&path)?;
+            let file = OpenOptions::new()
+                .create(true)
+                .truncate(false)
+                .write(true)
+                .mode(0o600)
+                .custom_flags(no_waiting())
+                .open(&path)?;
             match file.try_lock() {
                 Ok(()) => Ok(Some(file)),
                 Err(TryLockError::WouldBlock) => Ok(None),

@@ -201,3 +201,29 @@ fn of_many_at_once_one_begins() {
     });
     assert_eq!(begun, 1);
 }
+
+#[test]
+fn marks_of_the_dead_are_swept_and_those_of_the_living_stay() {
+    let home = private();
+    let (journal, _) = open(home.path(), true, 0);
+    let marks = || {
+        let names = fs::read_dir(home.path()).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        names.filter(|name| name.starts_with("running-")).count()
+    };
+    drop(journal.begin(hash(1), window(0, 300), at(0)).unwrap());
+    let living = journal.begin(hash(2), window(0, 300), at(0)).unwrap();
+    assert_eq!(marks(), 2, "a process that died leaves its mark");
+    let (reopened, _) = open(home.path(), false, 1);
+    assert_eq!(marks(), 1);
+    assert_eq!(run(&reopened, 1, window(0, 300), 1), Err(JournalRefusal::Interrupted));
+    assert_eq!(run(&reopened, 2, window(0, 300), 1), Err(JournalRefusal::Running));
+    journal.end(living, at(1)).unwrap();
+    assert_eq!(marks(), 0);
+}
+
+#[test]
+fn a_lock_that_is_no_file_holds_nobody_up() {
+    let home = private();
+    rustix::fs::mkfifoat(rustix::fs::CWD, home.path().join("lock"), rustix::fs::Mode::RWXU).unwrap();
+    assert!(Folder::open(home.path()).unwrap().lock().is_err());
+}

@@ -263,6 +263,18 @@ fn this_machine_can_be_asked_by_many_prompts_at_once() {
 }
 
 #[test]
+fn of_many_first_questions_at_once_one_makes_the_key() {
+    let home = Home::new();
+    let start = || home.command().args(["-c", ASK]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let children: Vec<_> = (0..8).map(|_| start()).collect();
+    let outputs: Vec<_> = children.into_iter().map(|child| child.wait_with_output().unwrap()).collect();
+    for output in &outputs {
+        assert_eq!(output.status.code(), Some(0), "{}", transcript(output));
+    }
+    assert_eq!(outputs.iter().filter(|output| stderr(output).contains("made the key")).count(), 1);
+}
+
+#[test]
 fn a_server_is_not_pretended() {
     let home = Home::new();
     let output = home.canvass(&["--server", "http://127.0.0.1:9", "-c", ASK]);

@@ -4,7 +4,7 @@ use ed25519_dalek::{Signer as _, SigningKey};
 use jiff::Timestamp;
 use sha2::{Digest, Sha256};
 
-use super::{Final, Frame, Outcome, Part, Says, ScanRecord, Statement, bound_text};
+use super::{Final, Frame, Outcome, Part, Says, ScanRecord, Statement};
 use crate::action::ActionHash;
 use crate::limits::{self, Limits};
 use crate::strict::{self, Kind};
@@ -43,18 +43,15 @@ impl<'a> Writer<'a> {
     /// Texts are cut to their limits; where all troubles together make the record too long, fewer are listed.
     pub fn finish(
         self,
-        mut outcome: Outcome,
-        mut scans: Vec<ScanRecord>,
+        outcome: Outcome,
+        scans: Vec<ScanRecord>,
         limits: Limits,
         facts: Option<Facts>,
         at: Timestamp,
     ) -> Part {
         let frames_sha256 = hex::encode(self.hashes.clone().finalize());
-        if let Outcome::Failed(reason) | Outcome::Refused(reason) = &mut outcome {
-            bound_text(reason);
-        }
-        scans.iter_mut().for_each(ScanRecord::bound);
         let mut last = Final { outcome, frames: self.sequence, frames_sha256, scans, limits, facts, at };
+        last.bound();
         while strict::to_bytes(&last).len() > limits::STATEMENT_BYTES_MAX - AROUND_BYTES_MAX
             && last.scans.iter().any(|scan| !scan.troubles.is_empty())
         {

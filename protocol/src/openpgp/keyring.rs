@@ -9,7 +9,7 @@ use sequoia_openpgp::types::SignatureType;
 use sequoia_openpgp::{Cert, Packet};
 use sha2::{Digest, Sha256};
 
-use super::{Fingerprint, KeyError, armored_blocks, for_each_packet, reason, user_ids};
+use super::{Fingerprint, KeyError, LibraryError, armored_blocks, for_each_packet, reason, user_ids};
 use crate::limits;
 
 /// The certificates a verifier knows.
@@ -74,7 +74,7 @@ impl Keyring {
             Some(known) => known.clone().merge_public(cert),
             None => Ok(cert),
         };
-        match merged {
+        match merged.and_then(writable) {
             Ok(cert) => {
                 self.certificates.insert(fingerprint.clone(), cert);
                 added.certificates.push(fingerprint);
@@ -112,11 +112,9 @@ impl Keyring {
                 if !revokes_anew(revocation, cert) {
                     continue;
                 }
-                let (changed, _) = cert
-                    .clone()
-                    .insert_packets(revocation.clone())
-                    .map_err(|error| KeyError::Malformed(reason(&error)))?;
-                *cert = changed;
+                let changed =
+                    cert.clone().insert_packets(revocation.clone()).and_then(|(changed, _)| writable(changed));
+                *cert = changed.map_err(|error| KeyError::Malformed(reason(&error)))?;
                 if !revoked.contains(fingerprint) {
                     revoked.push(fingerprint.clone());
                 }
@@ -157,7 +155,7 @@ impl Keyring {
     pub fn sha256(&self) -> [u8; 32] {
         let mut hash = Sha256::new();
         for cert in self.certificates.values() {
-            let bytes = cert.to_vec().expect("a parsed certificate serialises into memory");
+            let bytes = cert.to_vec().expect("only certificates that can be written are taken in");
             hash.update(u64::try_from(bytes.len()).expect("memory is 64 bits wide at most").to_be_bytes());
             hash.update(bytes);
         }
@@ -167,6 +165,12 @@ impl Keyring {
     pub(super) fn certs(&self) -> impl Iterator<Item = &Cert> {
         self.certificates.values()
     }
+}
+
+/// Takes a certificate that can be written again: the library reads fingerprints of unknown kinds, which it cannot write,
+/// and whoever hands in a signature can put one into the part that is not signed.
+fn writable(cert: Cert) -> Result<Cert, LibraryError> {
+    cert.to_vec().map(|_| cert)
 }
 
 /// Whether a revocation is by this certificate's own key and of something that is not revoked yet.

@@ -2,12 +2,13 @@
 
 use std::fs::File;
 use std::io::{self, Read as _};
-use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use canvass_planner::error::Error;
 use canvass_protocol::openpgp::{Fingerprint, KeyError, KeyFile, Keyring, Signer as _};
 use jiff::Timestamp;
+use rustix::fs::{FlockOperation, OFlags};
 
 use crate::config::{Places, private_folder, write_whole};
 use crate::error::unusable;
@@ -72,8 +73,13 @@ impl Store {
 
     fn keep(&self, name: &str, key: &KeyFile) -> Result<(), Error> {
         private_folder(&self.keys).map_err(|error| unusable(&self.keys, &error))?;
+        // Of many first runs at once one makes the key. The secret half comes last: where it is, the key is whole.
+        let folder = File::open(&self.keys).map_err(|error| unusable(&self.keys, &error))?;
+        rustix::fs::flock(&folder, FlockOperation::LockExclusive)
+            .map_err(|error| unusable(&self.keys, &error.into()))?;
+        self.may_make(name)?;
         let parts =
-            [(self.secret_path(name), key.secret_armor(), 0o600), (self.public_path(name), key.public_armor(), 0o644)];
+            [(self.public_path(name), key.public_armor(), 0o644), (self.secret_path(name), key.secret_armor(), 0o600)];
         for (path, armor, mode) in parts {
             let armor = armor.map_err(|error| of_key(name, &error))?;
             write_whole(&path, armor.as_bytes(), mode).map_err(|error| unusable(&path, &error))?;
@@ -233,7 +239,9 @@ fn is_key_file(path: &Path) -> bool {
 
 /// Reads a file and the permissions it was opened with.
 fn read_bounded(path: &Path) -> io::Result<(Vec<u8>, u32)> {
-    let file = File::open(path)?;
+    // Whatever lies there under the name of a key must not make anybody wait for it.
+    let nonblocking = OFlags::NONBLOCK.bits().cast_signed();
+    let file = File::options().read(true).custom_flags(nonblocking).open(path)?;
     let metadata = file.metadata()?;
     if !metadata.is_file() {
         return Err(io::Error::other("not a regular file"));

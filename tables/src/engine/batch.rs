@@ -10,9 +10,8 @@ use arrow::datatypes::Schema;
 use arrow::record_batch::RecordBatch;
 
 use crate::column::{Cell, Kind};
+pub(super) use crate::frame::ROWS_MAX;
 
-/// Rows of one batch: enough to be efficient, few enough to stream.
-pub(super) const ROWS_MAX: usize = 8192;
 /// Estimated bytes of one batch.
 pub(super) const BYTES_MAX: usize = 1 << 20;
 /// Estimated bytes of one row, so that even a batch of a single row fits into a frame.

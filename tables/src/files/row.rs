@@ -13,7 +13,7 @@ use std::rc::Rc;
 use canvass_protocol::answer::Trouble;
 use rustix::fs::{AtFlags, Mode, OFlags};
 
-use super::guard::Guard;
+use super::guard::{Guard, Reached};
 use super::hash::{Hashes, Wanted};
 use crate::host::{FileKind, Host, Metadata, READ_FLAGS, link_target, reason};
 
@@ -138,7 +138,7 @@ impl FileRow {
         // The listing said that it is a regular file; a device put in its place since is opened without waiting and let
         // go again.
         let file = rustix::fs::openat(&self.folder.fd, self.name.as_c_str(), flags, Mode::empty())?;
-        self.checked(host, file, false)
+        self.checked(host, file, Reached::InFolder)
     }
 
     fn open_target(&self, host: &Host) -> io::Result<Option<File>> {
@@ -160,15 +160,17 @@ impl FileRow {
         if host.metadata_of(&file)?.id() != stat.id() {
             return Err(io::Error::other("the link was changed while it was followed"));
         }
-        self.checked(host, file, true)
+        self.checked(host, file, Reached::ThroughLink)
     }
 
-    fn checked(&self, host: &Host, file: OwnedFd, through_link: bool) -> io::Result<Option<File>> {
+    fn checked(&self, host: &Host, file: OwnedFd, reached: Reached) -> io::Result<Option<File>> {
         let stat = host.metadata_of(&file)?;
         if stat.kind != FileKind::File {
             return Ok(None);
         }
-        self.search.guard.check_content(host, &file, &stat, &self.name, through_link)?;
+        let mounted = reached == Reached::InFolder && stat.device != self.folder.device;
+        let reached = if mounted { Reached::Mounted } else { reached };
+        self.search.guard.check_content(host, &file, &stat, &self.name, reached)?;
         Ok(Some(file.into()))
     }
 }

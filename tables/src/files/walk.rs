@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::ffi::{CStr, CString, OsStr};
 use std::io;
 use std::ops::ControlFlow;
+use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -153,11 +154,20 @@ impl Walk<'_, '_> {
         let real = target.as_ref().and_then(|target| host.real_path(target));
         let here = host.real_path(&fd).map(|above| above.join(OsStr::from_bytes(name.to_bytes())));
         let forbidden = |path: &Option<PathBuf>| path.as_ref().is_some_and(|path| self.guard.forbids_path(path));
-        let target_id = target.and_then(|target| host.metadata_of(target).ok()).map(|stat| stat.id());
-        if forbidden(&real) || forbidden(&here) || target_id.is_some_and(|id| self.guard.forbids_id(id)) {
+        let forbidden_target = |target: &OwnedFd| match host.metadata_of(target) {
+            Ok(stat) if stat.kind == FileKind::Directory => self.guard.forbids_above(host, target),
+            Ok(stat) => self.guard.forbids_id(stat.id()),
+            Err(_) => false,
+        };
+        if forbidden(&real)
+            || forbidden(&here)
+            || self.guard.forbids_above(host, &fd)
+            || target.as_ref().is_some_and(forbidden_target)
+        {
             return Err(io::Error::new(io::ErrorKind::PermissionDenied, FORBIDDEN));
         }
-        let folder = Folder { fd, path: parent.as_bytes().to_vec(), depth: depth - 1, device: stat.device };
+        let device = host.metadata_of(&fd)?.device;
+        let folder = Folder { fd, path: parent.as_bytes().to_vec(), depth: depth - 1, device };
         let search = Rc::new(Search {
             real,
             guard: Rc::clone(&self.guard),
