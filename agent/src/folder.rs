@@ -56,13 +56,7 @@ impl Folder {
     pub fn lock(&self) -> Result<Lock, FolderError> {
         let path = self.path.join("lock");
         let open = || -> io::Result<File> {
-            let file = OpenOptions::new()
-                .create(true)
-                .truncate(false)
-                .write(true)
-                .mode(0o600)
-                .custom_flags(no_waiting())
-                .open(&path)?;
+            let file = open_mark(&path)?;
             file.lock()?;
             Ok(file)
         };
@@ -107,6 +101,11 @@ impl Folder {
 /// The flag with which opening a FIFO or device does not wait for its other end.
 pub(crate) fn no_waiting() -> i32 {
     rustix::fs::OFlags::NONBLOCK.bits().cast_signed()
+}
+
+/// Opens, and makes where it is missing, a file that is there to be locked.
+pub(crate) fn open_mark(path: &Path) -> io::Result<File> {
+    OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).custom_flags(no_waiting()).open(path)
 }
 
 /// Opens a regular file without waiting on a FIFO or device; `None` where there is none.

@@ -11,7 +11,7 @@ use std::ops::ControlFlow;
 use canvass_tables::Table;
 use datafusion::sql::parser::Statement;
 use datafusion::sql::sqlparser::ast::{
-    ExcludeSelectItem, Expr, Ident, JoinConstraint, JoinOperator, ObjectName, OrderBy, OrderByKind, Query,
+    ExcludeSelectItem, Expr, Ident, Join, JoinConstraint, JoinOperator, ObjectName, OrderBy, OrderByKind, Query,
     ReplaceSelectElement, ReplaceSelectItem, Select, SelectItem, SelectItemQualifiedWildcardKind, SetExpr, TableFactor,
     TableWithJoins, VisitMut, VisitorMut, WildcardAdditionalOptions,
 };
@@ -243,7 +243,12 @@ fn merged_columns(operator: &JoinOperator, left: &[Relation], right: &Relation) 
 /// WHERE and every ON of a select.
 pub(super) fn conditions(select: &mut Select) -> impl Iterator<Item = &mut Expr> {
     let joins = select.from.iter_mut().flat_map(|from| from.joins.iter_mut());
-    let on = joins.filter_map(|join| match &mut join.join_operator {
+    select.selection.iter_mut().chain(joins.filter_map(on_mut))
+}
+
+/// The ON of a join, where it has one.
+pub(super) fn on_mut(join: &mut Join) -> Option<&mut Expr> {
+    match &mut join.join_operator {
         JoinOperator::Join(JoinConstraint::On(on))
         | JoinOperator::Inner(JoinConstraint::On(on))
         | JoinOperator::Left(JoinConstraint::On(on))
@@ -252,8 +257,7 @@ pub(super) fn conditions(select: &mut Select) -> impl Iterator<Item = &mut Expr>
         | JoinOperator::RightOuter(JoinConstraint::On(on))
         | JoinOperator::FullOuter(JoinConstraint::On(on)) => Some(on),
         _ => None,
-    });
-    select.selection.iter_mut().chain(on)
+    }
 }
 
 fn decides_status(select: &mut Select) -> bool {

@@ -16,7 +16,7 @@ use crate::variables;
 )]
 pub struct Args {
     /// Run statements; may be given several times
-    #[arg(short = 'c', value_name = "SQL")]
+    #[arg(short = 'c', value_name = "SQL", allow_hyphen_values = true)]
     pub commands: Vec<String>,
     /// Run the statements of a file (`-` is standard input)
     #[arg(short = 'f', value_name = "FILE")]

@@ -11,7 +11,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::record::{self, Read, Record};
 use super::{Begun, Journal, JournalRefusal, RunningMark, State};
-use crate::folder::{Folder, FolderError, Lock, no_waiting};
+use crate::folder::{Folder, FolderError, Lock, no_waiting, open_mark};
 
 /// The name of the journal in the agent's folder.
 pub const FILE: &str = "journal";
@@ -136,13 +136,7 @@ impl FileJournal {
     fn mark_running(&self, hash: ActionHash) -> Result<Option<RunningMark>, JournalRefusal> {
         let path = self.running_path(hash);
         let open = || -> io::Result<Option<File>> {
-            let file = OpenOptions::new()
-                .create(true)
-                .truncate(false)
-                .write(true)
-                .mode(0o600)
-                .custom_flags(no_waiting())
-                .open(&path)?;
+            let file = open_mark(&path)?;
             match file.try_lock() {
                 Ok(()) => Ok(Some(file)),
                 Err(TryLockError::WouldBlock) => Ok(None),

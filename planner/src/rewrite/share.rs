@@ -5,7 +5,7 @@ use datafusion::sql::sqlparser::ast::{
     Value, VisitMut as _,
 };
 
-use super::{Each, Relation, conditions, constraint, each_expr};
+use super::{Each, Relation, conditions, constraint, each_expr, on_mut};
 use crate::catalog::{AGENT, HOST};
 
 /// Where a predicate on one relation alone belongs, so that it narrows what is asked and makes no outer join an inner one.
@@ -143,19 +143,6 @@ fn share_on(from: &mut [TableWithJoins], endpoints: &[&Relation]) {
                 *on = condition;
             }
         }
-    }
-}
-
-fn on_mut(join: &mut Join) -> Option<&mut Expr> {
-    match &mut join.join_operator {
-        JoinOperator::Join(JoinConstraint::On(on))
-        | JoinOperator::Inner(JoinConstraint::On(on))
-        | JoinOperator::Left(JoinConstraint::On(on))
-        | JoinOperator::LeftOuter(JoinConstraint::On(on))
-        | JoinOperator::Right(JoinConstraint::On(on))
-        | JoinOperator::RightOuter(JoinConstraint::On(on))
-        | JoinOperator::FullOuter(JoinConstraint::On(on)) => Some(on),
-        _ => None,
     }
 }
 
