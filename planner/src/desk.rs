@@ -163,7 +163,11 @@ impl Desk {
         };
         let rows =
             execute_stream(plan.physical, plan.state.task_ctx()).map_err(|error| Error::from_datafusion(&error, ""))?;
-        let rows = rows.map(|batch| batch.map_err(|error| Error::from_datafusion(&error, "")));
+        let sent = follower.is_some();
+        let rows = rows.map(move |batch| {
+            let error = |error| Error::from_datafusion(&error, "");
+            batch.map_err(|failed| if sent { error(failed).after_asking() } else { error(failed) })
+        });
         Ok(Running { rows: settled(Box::pin(rows), follower), account })
     }
 

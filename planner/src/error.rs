@@ -22,7 +22,7 @@ pub enum ErrorKind {
     Usage,
     /// The fleet cannot be reached, or does not let us in.
     Unreachable,
-    /// A defect of ours.
+    /// A defect of ours, or rows that could not be put together after endpoints were asked.
     Internal,
 }
 
@@ -41,6 +41,15 @@ impl Error {
 
     pub fn internal(message: impl Into<String>) -> Error {
         Error { kind: ErrorKind::Internal, message: message.into(), hint: None, span: None }
+    }
+
+    /// The same error, found when the question was under way already: it is no longer one where nothing was sent.
+    pub(crate) fn after_asking(mut self) -> Error {
+        if self.kind == ErrorKind::Usage {
+            self.kind = ErrorKind::Internal;
+            self.hint.get_or_insert_with(|| "the rows could not be put together; endpoints were asked".to_owned());
+        }
+        self
     }
 
     pub fn unreachable(message: impl Into<String>) -> Error {

@@ -8,6 +8,7 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use canvass_planner::desk::{Desk, Entry, State};
+use canvass_planner::error::ErrorKind;
 use canvass_planner::settings::Settings;
 use canvass_protocol::answer::{Part, Says, ScanRecord, Statement, Writer};
 use canvass_protocol::envelope::Envelope;
@@ -289,6 +290,18 @@ async fn rows_without_a_final_record_are_kept_and_waited_for() {
     .await;
     assert_eq!(rows.lines().count(), 12, "{rows}");
     assert!(entries.iter().all(|entry| entry.state == State::Waiting && entry.rows == 4));
+}
+
+#[tokio::test]
+async fn rows_that_cannot_be_put_together_are_no_usage_error() {
+    let fleet = Arc::new(Direct::new(TABLES, &["alpha"], HONEST));
+    let mut desk = Desk::with_tables(fleet, Settings::default(), TABLES);
+    let planned = desk.plan("SELECT 1 / (n - n) FROM numbers").await.unwrap();
+    let action = planned.action.as_ref().unwrap();
+    let payload = String::from_utf8(action.to_bytes()).unwrap();
+    let running = desk.run(planned, Some(Envelope { payload, signatures: vec![] })).await.unwrap();
+    let error = running.rows.try_collect::<Vec<RecordBatch>>().await.unwrap_err();
+    assert_eq!(error.kind, ErrorKind::Internal, "something was sent: {error:?}");
 }
 
 #[tokio::test]
