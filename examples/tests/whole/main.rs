@@ -6,4 +6,5 @@
 mod desk;
 mod house;
 mod journey;
+mod readme;
 mod stories;
