@@ -65,6 +65,15 @@ async fn statements_are_explained() {
 }
 
 #[tokio::test]
+async fn every_tables_example_can_be_asked() {
+    for table in canvass_tables::TABLES {
+        let example = table.info().example;
+        let planned = desk().plan(example).await.unwrap_or_else(|error| panic!("{example}: {error:?}"));
+        assert!(planned.action.is_some(), "{example} asks nobody");
+    }
+}
+
+#[tokio::test]
 async fn mistakes_are_explained() {
     let cases = [
         "SELEC path FROM files",

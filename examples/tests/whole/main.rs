@@ -6,5 +6,6 @@
 mod desk;
 mod house;
 mod journey;
+mod manual;
 mod readme;
 mod stories;

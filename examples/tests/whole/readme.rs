@@ -44,7 +44,8 @@ fn the_readme_shows_what_is_printed() {
     assert!(transcripts.len() >= 3, "only {} transcripts were found", transcripts.len());
     for (command, shown) in transcripts {
         // A person sees a table and both outputs on one screen.
-        let typed = format!("canvass() {{ '{}' --format table \"$@\" 2>&1; }}\n{command}", program("canvass").display());
+        let typed =
+            format!("canvass() {{ '{}' --format table \"$@\" 2>&1; }}\n{command}", program("canvass").display());
         let output =
             Command::new("sh").args(["-c", &typed]).envs(home.environment()).current_dir(workspace()).output().unwrap();
         let printed = String::from_utf8_lossy(&output.stdout).into_owned();

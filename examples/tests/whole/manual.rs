@@ -1,0 +1,42 @@
+//! `docs/tables.md` follows from the declarations of the tables.
+
+use std::fmt::Write as _;
+
+use canvass_examples::workspace;
+use canvass_tables::TABLES;
+
+fn manual() -> String {
+    let mut text = "# Tables\n\nWritten from the declarations in `tables/src`; a test keeps it so. Every table also has `host` (text) and `agent` \
+                    (struct), which the desk fills in.\n"
+        .to_owned();
+    for table in TABLES {
+        let info = table.info();
+        let _ = write!(text, "\n## {}\n\n{}. Module `{}`.", info.name, info.about, info.module);
+        if let Some(bound) = info.bound {
+            let _ = write!(text, " Has to be told {}: `{}` must be bounded.", bound.about, bound.column);
+        }
+        let _ = write!(
+            text,
+            "\n\n```sql\n{};\n```\n\n| column | type | class | in `*` | |\n| --- | --- | --- | --- | --- |\n",
+            info.example
+        );
+        for column in table.columns() {
+            let (kind, class) = (column.kind.as_str(), column.class.as_str());
+            let in_star = if column.probe { "no" } else { "yes" };
+            let about = column.about.replace('|', "\\|");
+            let _ = writeln!(text, "| `{}` | {kind} | {class} | {in_star} | {about} |", column.name);
+        }
+    }
+    text
+}
+
+#[test]
+fn the_manual_follows_from_the_declarations() {
+    let file = workspace().join("docs/tables.md");
+    let manual = manual();
+    if std::env::var_os("CANVASS_WRITE_DOCS").is_some() {
+        std::fs::write(&file, &manual).unwrap();
+    }
+    let written = std::fs::read_to_string(&file).unwrap_or_default();
+    assert!(written == manual, "docs/tables.md is out of date; run this test with CANVASS_WRITE_DOCS=1");
+}
