@@ -117,7 +117,6 @@ impl Dialect for CanvassDialect {
         supports_nested_comments,
         supports_parens_around_table_factor,
         supports_partition_by_after_order_by,
-        supports_projection_trailing_commas,
         supports_select_wildcard_except,
         supports_select_wildcard_exclude,
         supports_select_wildcard_ilike,
@@ -231,6 +230,18 @@ mod tests {
         for (typed, expected) in cases {
             let statement = parse(&format!("SELECT 1 FROM t WHERE {typed}")).unwrap();
             assert_eq!(statement.to_string(), format!("SELECT 1 FROM t WHERE {expected}"));
+        }
+    }
+
+    #[test]
+    fn the_column_group_needs_no_quotes() {
+        let cases = [
+            "SELECT path, group FROM files WHERE group = 'root'",
+            "SELECT group, count(*) FROM files GROUP BY group ORDER BY group",
+            "SELECT owner, f.group, path FROM files f",
+        ];
+        for statement in cases {
+            assert_eq!(parse(statement).unwrap().to_string(), statement);
         }
     }
 
