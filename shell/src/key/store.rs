@@ -56,6 +56,8 @@ impl Store {
 
     /// Makes a key; `None` leaves its secret part in the clear.
     pub fn make(&self, name: &str, passphrase: Option<&str>) -> Result<Fingerprint, Error> {
+        // Of many first runs at once one makes the key, and the others wait until it is whole.
+        let _alone = self.lock()?;
         self.may_make(name)?;
         let key = KeyFile::generate(name, passphrase, Timestamp::now()).map_err(|error| of_key(name, &error))?;
         self.keep(name, &key)?;
@@ -71,13 +73,17 @@ impl Store {
         Ok(())
     }
 
-    fn keep(&self, name: &str, key: &KeyFile) -> Result<(), Error> {
+    /// Waits until nobody else makes or takes in a key; over when the file is dropped.
+    fn lock(&self) -> Result<File, Error> {
         private_folder(&self.keys).map_err(|error| unusable(&self.keys, &error))?;
-        // Of many first runs at once one makes the key. The secret half comes last: where it is, the key is whole.
         let folder = File::open(&self.keys).map_err(|error| unusable(&self.keys, &error))?;
         rustix::fs::flock(&folder, FlockOperation::LockExclusive)
             .map_err(|error| unusable(&self.keys, &error.into()))?;
-        self.may_make(name)?;
+        Ok(folder)
+    }
+
+    fn keep(&self, name: &str, key: &KeyFile) -> Result<(), Error> {
+        // The secret half comes last: where it is, the key is whole.
         let parts =
             [(self.public_path(name), key.public_armor(), 0o644), (self.secret_path(name), key.secret_armor(), 0o600)];
         for (path, armor, mode) in parts {
@@ -101,6 +107,8 @@ impl Store {
                 );
             }
             let key = open_bytes(name, &bytes, passphrases)?;
+            let _alone = self.lock()?;
+            self.may_make(name)?;
             self.keep(name, &key)?;
             return Ok(self.secret_path(name));
         }

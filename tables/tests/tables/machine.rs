@@ -142,13 +142,21 @@ fn sockets_are_those_of_ss() {
     }
     let pid = std::process::id();
     let columns = "protocol state local_ip local_port remote_ip remote_port uid user process inode";
-    let (rows, _) = ask(&MACHINE, "netstat", columns, column_is("pid", pid));
     let pair = |row: &[String]| format!("{} {}", row[0], row[1]);
-    let mut ours: Vec<Said> =
-        rows.iter().map(|row| (row[0].clone(), row[1].clone(), pair(&row[2..4]), pair(&row[4..6]))).collect();
-    let mut theirs = ss_of(pid);
-    ours.sort();
-    theirs.sort();
+    let look = || {
+        let (rows, _) = ask(&MACHINE, "netstat", columns, column_is("pid", pid));
+        let mut ours: Vec<Said> =
+            rows.iter().map(|row| (row[0].clone(), row[1].clone(), pair(&row[2..4]), pair(&row[4..6]))).collect();
+        let mut theirs = ss_of(pid);
+        ours.sort();
+        theirs.sort();
+        (rows, ours, theirs)
+    };
+    // The kernel moves the closed one from FIN_WAIT_1 on in its own time, perhaps between the two looks.
+    let settled = |ours: &[Said]| ours.iter().any(|said| said.1 == "FIN_WAIT_2");
+    let mut looks = (0..200).map(|_| look());
+    let last = looks.find(|(_, ours, theirs)| settled(ours) && settled(theirs)).unwrap_or_else(look);
+    let (rows, ours, theirs) = last;
     assert_eq!(ours, theirs);
     let count = |state: &str| ours.iter().filter(|said| said.1 == state).count();
     let with_six = six.2.is_some();
