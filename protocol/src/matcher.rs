@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use regex::{Regex, RegexBuilder};
 
@@ -18,11 +19,11 @@ pub struct PatternError {
 }
 
 /// One test of text, ready to run.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub enum TextMatcher {
     Null,
     Compare(Comparison, String),
-    In(HashSet<String>),
+    In(Arc<HashSet<String>>),
     Regex(Regex),
     Under(Place),
     Private,
@@ -98,7 +99,7 @@ impl TextMatcher {
                     _ => None,
                 })
                 .collect::<Option<_>>()
-                .map(TextMatcher::In),
+                .map(|texts| TextMatcher::In(Arc::new(texts))),
             Is::Like(pattern) => Some(TextMatcher::Regex(compile_like(pattern)?)),
             Is::Matches(pattern) => Some(TextMatcher::Regex(compile(pattern)?)),
             Is::Under(place) => Some(TextMatcher::Under(place.clone())),

@@ -6,7 +6,7 @@ use std::fs::File;
 use arrow::datatypes::{DataType, TimeUnit};
 use canvass_protocol::answer::Trouble;
 
-use crate::engine::Watch;
+use crate::engine::Algorithm;
 use crate::host::Host;
 
 /// The type of a column, as the investigator sees it.
@@ -102,10 +102,18 @@ pub enum Source<R> {
     Field(for<'a> fn(&'a R) -> Cell<'a>),
     /// Fetched from the host, only where wanted.
     Probe(fn(&R, &Host) -> Result<Cell<'static>, Trouble>),
-    /// A probe that can take long; it gives up when the watch is over, and its row is then dropped.
-    Long(fn(&R, &Host, &Watch<'_>) -> Result<Cell<'static>, Trouble>),
-    /// The bytes to match; `None` where there is nothing that can be read as content.
-    Content(fn(&R, &Host) -> Result<Option<File>, Trouble>),
+    /// The bytes to match; `None` where there is nothing that can be read as content. A table has one such column at
+    /// most.
+    Content(fn(&R, &Host) -> Result<Option<Content>, Trouble>),
+    /// A digest of the content column's bytes, taken in the read that decides its tests.
+    Digest(Algorithm),
+}
+
+/// Bytes that can be matched and digested, from their beginning.
+pub struct Content {
+    pub file: File,
+    /// What the file claims to hold, in bytes; 0 where it cannot say, as in /proc.
+    pub size: u64,
 }
 
 /// A column of rows of type `R`: what is known of it and where it comes from.
@@ -149,22 +157,18 @@ impl<R> Column<R> {
         column
     }
 
-    /// A column that can take long to compute, such as a hash.
-    pub const fn long(
-        name: &'static str,
-        kind: Kind,
-        about: &'static str,
-        get: fn(&R, &Host, &Watch<'_>) -> Result<Cell<'static>, Trouble>,
-    ) -> Column<R> {
-        let info = ColumnInfo { name, kind, about, class: Class::Metadata, probe: true, values: &[], hex: false };
-        Column { info, source: Source::Long(get) }
+    /// A digest of the table's content column, in lower-case hexadecimal.
+    pub const fn digest(name: &'static str, about: &'static str, algorithm: Algorithm) -> Column<R> {
+        let info =
+            ColumnInfo { name, kind: Kind::Text, about, class: Class::Metadata, probe: true, values: &[], hex: true };
+        Column { info, source: Source::Digest(algorithm) }
     }
 
     /// A column of bytes that predicates may ask about and nobody may see.
     pub const fn content(
         name: &'static str,
         about: &'static str,
-        open: fn(&R, &Host) -> Result<Option<File>, Trouble>,
+        open: fn(&R, &Host) -> Result<Option<Content>, Trouble>,
     ) -> Column<R> {
         let info = ColumnInfo {
             name,

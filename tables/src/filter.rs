@@ -2,6 +2,7 @@
 
 use std::cmp::Ordering;
 use std::collections::HashSet;
+use std::sync::Arc;
 
 use canvass_protocol::filter::{Filter, Is, Test};
 use canvass_protocol::limits::{FILTER_DEPTH_MAX, FILTER_TESTS_MAX};
@@ -14,13 +15,15 @@ use crate::engine::cells::Cells;
 use crate::engine::{ContentTests, ScanError};
 use crate::table::Declared;
 
-/// A filter ready to run.
+/// A filter ready to run; each worker of a scan has a copy, so that none waits for another's automata.
+#[derive(Clone)]
 pub(crate) struct Program {
     node: Node,
-    /// By column: the content tests that one read decides.
-    content: Vec<ContentTests>,
+    /// The tests that one read of a row's content decides.
+    pub content: ContentTests,
 }
 
+#[derive(Clone)]
 enum Node {
     All(Vec<Node>),
     Any(Vec<Node>),
@@ -30,17 +33,18 @@ enum Node {
 }
 
 /// One test of one cell.
+#[derive(Clone)]
 enum Matcher {
     Null,
     Text(TextMatcher),
     Integer(Comparison, Number),
-    IntegerIn(HashSet<i64>),
+    IntegerIn(Arc<HashSet<i64>>),
     Float(Comparison, f64),
     FloatIn(Vec<f64>),
     Boolean(Comparison, bool),
     BooleanIn(Vec<bool>),
     Timestamp(Comparison, i64),
-    TimestampIn(HashSet<i64>),
+    TimestampIn(Arc<HashSet<i64>>),
 }
 
 #[derive(Clone, Copy)]
@@ -49,8 +53,8 @@ enum Number {
     Float(f64),
 }
 
-/// What a content test costs: more than all else.
-const CONTENT_COST: u8 = 4;
+/// What a test costs that has to read the row's content: more than all else.
+const CONTENT_COST: u8 = 3;
 
 impl Program {
     /// Compiles a filter; what does not fit its column is an error, whatever desk it came from.
@@ -60,15 +64,14 @@ impl Program {
             let column = scan.table.clone();
             return Err(ScanError::BadTest { column, reason: "the filter is too deep or too long".to_owned() });
         }
-        let content = table.columns.iter().map(|_| ContentTests::default()).collect();
-        let mut compiler = Compiler { table, scan, content };
+        let mut compiler = Compiler { table, scan, content: ContentTests::default() };
         let node = compiler.node(filter)?;
-        Ok(Program { node, content: compiler.content })
+        Ok(Program { node, content: compiler.content.combined() })
     }
 
-    /// The filter's truth for the row in hand.
-    pub fn evaluate<R>(&self, row: &R, cells: &mut Cells<'_, R>) -> Truth {
-        self.node.evaluate(row, cells, &self.content)
+    /// The filter's truth for the row in hand; `None` while it hangs on content that has not been read.
+    pub fn evaluate<R>(&self, row: &R, cells: &mut Cells<'_, R>) -> Option<Truth> {
+        self.node.evaluate(row, cells)
     }
 
     /// Visits the index of each column that is tested.
@@ -78,31 +81,33 @@ impl Program {
 }
 
 impl Node {
-    fn evaluate<R>(&self, row: &R, cells: &mut Cells<'_, R>, content: &[ContentTests]) -> Truth {
+    fn evaluate<R>(&self, row: &R, cells: &mut Cells<'_, R>) -> Option<Truth> {
         match self {
             Node::All(parts) => {
-                let mut truth = Truth::True;
+                let mut truth = Some(Truth::True);
                 for part in parts {
-                    truth = truth.and(part.evaluate(row, cells, content));
-                    if truth == Truth::False {
-                        break;
+                    match (truth, part.evaluate(row, cells)) {
+                        (_, Some(Truth::False)) => return Some(Truth::False),
+                        (Some(before), Some(now)) => truth = Some(before.and(now)),
+                        _ => truth = None,
                     }
                 }
                 truth
             }
             Node::Any(parts) => {
-                let mut truth = Truth::False;
+                let mut truth = Some(Truth::False);
                 for part in parts {
-                    truth = truth.or(part.evaluate(row, cells, content));
-                    if truth == Truth::True {
-                        break;
+                    match (truth, part.evaluate(row, cells)) {
+                        (_, Some(Truth::True)) => return Some(Truth::True),
+                        (Some(before), Some(now)) => truth = Some(before.or(now)),
+                        _ => truth = None,
                     }
                 }
                 truth
             }
-            Node::Not(inner) => inner.evaluate(row, cells, content).negate(),
+            Node::Not(inner) => inner.evaluate(row, cells).map(Truth::negate),
             Node::Test { column, matcher, .. } => cells.with(row, *column, |cell| matcher.test(cell)),
-            Node::Content { column, test } => cells.content(row, *column, &content[*column], *test),
+            Node::Content { column, test } => cells.content(*column, *test),
         }
     }
 
@@ -127,7 +132,7 @@ impl Node {
 struct Compiler<'a, R: 'static> {
     table: &'a Declared<R>,
     scan: &'a Scan,
-    content: Vec<ContentTests>,
+    content: ContentTests,
 }
 
 impl<R> Compiler<'_, R> {
@@ -155,7 +160,7 @@ impl<R> Compiler<'_, R> {
         let declared = &table.columns[column];
         let bad = |reason: String| ScanError::BadTest { column: test.column.clone(), reason };
         if declared.info.kind == Kind::Content {
-            let test = self.content[column].add(&test.is).map_err(bad)?;
+            let test = self.content.add(&test.is).map_err(bad)?;
             return Ok(Node::Content { column, test });
         }
         let resolved;
@@ -170,8 +175,7 @@ impl<R> Compiler<'_, R> {
         let cost = match declared.source {
             Source::Field(_) => 0,
             Source::Probe(_) => 1 + u8::from(declared.info.probe),
-            Source::Long(_) => 3,
-            Source::Content(_) => CONTENT_COST,
+            Source::Content(_) | Source::Digest(_) => CONTENT_COST,
         };
         let matcher = matcher(&declared.info, is).map_err(bad)?;
         Ok(Node::Test { column, cost, matcher })
@@ -218,7 +222,7 @@ fn integer_matcher(is: &Is) -> Option<Matcher> {
         (Some((comparison, value)), _) => number(value).map(|number| Matcher::Integer(comparison, number)),
         (None, Is::In(values)) => {
             let numbers = values.iter().map(number).collect::<Option<Vec<_>>>()?;
-            Some(Matcher::IntegerIn(numbers.into_iter().filter_map(whole).collect()))
+            Some(Matcher::IntegerIn(Arc::new(numbers.into_iter().filter_map(whole).collect())))
         }
         _ => None,
     }
@@ -267,7 +271,9 @@ fn timestamp_matcher(is: &Is) -> Option<Matcher> {
     };
     match (is.comparison(), is) {
         (Some((comparison, value)), _) => at(value).map(|at| Matcher::Timestamp(comparison, at)),
-        (None, Is::In(values)) => values.iter().map(at).collect::<Option<_>>().map(Matcher::TimestampIn),
+        (None, Is::In(values)) => {
+            values.iter().map(at).collect::<Option<_>>().map(|times| Matcher::TimestampIn(Arc::new(times)))
+        },
         _ => None,
     }
 }

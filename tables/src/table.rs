@@ -20,6 +20,8 @@ pub struct TableInfo {
     pub bound: Option<Bound>,
     /// Reads the running system, so a folder of fixtures has no answer.
     pub live: bool,
+    /// Can enter folders behind links, where the scan says so.
+    pub follows: bool,
     /// A statement that shows the table at work.
     pub example: &'static str,
 }

@@ -17,6 +17,7 @@ pub static GROUPS: Declared<GroupEntry> = Declared {
         about: "Groups in /etc/group with their members, one row a group",
         bound: None,
         live: false,
+        follows: false,
         example: "SELECT host, name, members FROM groups WHERE name IN ('sudo', 'wheel', 'docker') AND members <> ''",
     },
     columns: &[

@@ -15,6 +15,7 @@ pub static USERS: Declared<UserEntry> = Declared {
         about: "Accounts in /etc/passwd, without their passwords",
         bound: None,
         live: false,
+        follows: false,
         example: "SELECT host, name, shell FROM users WHERE uid = 0 AND name <> 'root'",
     },
     columns: &[

@@ -28,6 +28,7 @@ enum Builder {
 /// A batch being filled.
 pub(super) struct Batch {
     schema: Arc<Schema>,
+    kinds: Arc<[Kind]>,
     builders: Vec<Builder>,
     pub rows: usize,
     /// An estimate from above.
@@ -36,8 +37,15 @@ pub(super) struct Batch {
 
 impl Batch {
     pub fn new(schema: Schema, kinds: impl Iterator<Item = Kind>) -> Batch {
-        let builders = kinds.map(Builder::new).collect();
-        Batch { schema: Arc::new(schema), builders, rows: 0, bytes: 0 }
+        let kinds: Vec<Kind> = kinds.collect();
+        let builders = kinds.iter().copied().map(Builder::new).collect();
+        Batch { schema: Arc::new(schema), kinds: kinds.into(), builders, rows: 0, bytes: 0 }
+    }
+
+    /// Another batch of the same columns.
+    pub fn empty(&self) -> Batch {
+        let builders = self.kinds.iter().copied().map(Builder::new).collect();
+        Batch { schema: Arc::clone(&self.schema), kinds: Arc::clone(&self.kinds), builders, rows: 0, bytes: 0 }
     }
 
     /// Adds one row, of one cell for each column.

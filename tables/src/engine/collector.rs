@@ -1,64 +1,73 @@
 //! What a table's `collect` talks to.
 
-use std::io;
+use std::num::NonZeroUsize;
 use std::ops::ControlFlow;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use arrow::record_batch::RecordBatch;
 use canvass_protocol::answer::ScanRecord;
 use canvass_protocol::filter::Filter;
-use canvass_protocol::limits::{Cut, FRAME_BYTES_MAX};
 use canvass_protocol::scan::Scan;
 use canvass_protocol::value::Truth;
 
 use super::batch::{self, Batch};
 use super::cells::Cells;
-use super::{Plan, Request, ScanError, Sink, Watch};
+use super::reading::Reader;
+use super::shared::{Place, Shared};
+use super::{Plan, Request, Watch};
 use crate::bound::{self, Root};
-use crate::column::Cell;
+use crate::column::{Cell, Source};
 use crate::filter::Program;
-use crate::frame;
 use crate::host::Host;
 use crate::table::{Declared, Table as _};
 
 /// How long a row waits for others of its batch.
 const FLUSH_AFTER: Duration = Duration::from_millis(100);
+/// Candidates between two looks at the clocks: a look costs as much as a cheap candidate.
+const LOOK_EVERY: u8 = 32;
 
-/// Takes rows and troubles, and says when to stop.
+/// Takes rows and troubles, and says when to stop; each worker of a scan has its own.
 pub struct Collector<'a, R: 'static> {
     pub host: &'a Host,
     /// The scan's filter, for tables that can look in the right place at once.
     pub filter: Option<&'a Filter>,
     /// Paths that are not entered.
     pub forbidden: &'a [String],
-    scan: &'a Scan,
+    /// Workers that the scan may have, this one included.
+    pub threads: NonZeroUsize,
+    pub(crate) scan: &'a Scan,
+    shared: &'a Shared<'a>,
     program: Option<Program>,
-    projection: Vec<usize>,
-    wanted: Vec<bool>,
+    projection: Arc<[usize]>,
+    wanted: Arc<[bool]>,
+    /// The answer shows digests, so a row that passes is read to its end.
+    shows_digests: bool,
     cells: Cells<'a, R>,
     batch: Batch,
-    rows_max: u64,
-    bytes_max: u64,
-    /// Rows that passed, sent or not.
-    found: u64,
-    cut: Option<Cut>,
-    done: bool,
     flushed_at: Instant,
-    sink: &'a mut Sink<'a>,
-    sink_error: Option<io::Error>,
+    looks: u8,
 }
 
 impl<'a, R> Collector<'a, R> {
-    pub(super) fn new<'s: 'a>(
+    pub(super) fn new(
         table: &'static Declared<R>,
         request: &'a Request<'_>,
         plan: Plan,
-        sink: &'a mut Sink<'s>,
+        shared: &'a Shared<'a>,
     ) -> Collector<'a, R> {
+        let digest = |index: usize| match table.columns[index].source {
+            Source::Digest(algorithm) if !plan.withheld[index] => Some(algorithm),
+            _ => None,
+        };
+        let wanted = |index: &usize| plan.wanted[*index];
+        let algorithms = (0..table.columns.len()).filter(wanted).filter_map(digest).collect();
+        let decompress = request.scan.options.decompress.then_some(request.limits.memory_bytes / 4 * 3);
+        let reader = Reader::new(algorithms, decompress);
+        let shows_digests = plan.projection.iter().any(|&column| digest(column).is_some());
         let watch = Watch::new(&request.limits, request.stop);
         let kinds = plan.projection.iter().map(|&column| table.columns[column].info.kind);
         let batch = Batch::new(table.schema(&request.scan.columns), kinds);
-        let mut cells = Cells::new(table.columns, request.host, watch, plan.withheld);
+        let mut cells = Cells::new(table.columns, request.host, watch, plan.withheld, reader);
         for (index, column) in table.columns.iter().enumerate() {
             if cells.withheld[index] && plan.wanted[index] {
                 cells.record.trouble(Some(column.info.name), "withheld by the agent's policy");
@@ -68,52 +77,85 @@ impl<'a, R> Collector<'a, R> {
             host: request.host,
             filter: request.scan.filter.as_ref(),
             forbidden: request.forbidden,
+            threads: request.threads,
             scan: request.scan,
+            shared,
             program: plan.filter,
-            projection: plan.projection,
-            wanted: plan.wanted,
+            projection: plan.projection.into(),
+            wanted: plan.wanted.into(),
+            shows_digests,
             cells,
             batch,
-            rows_max: request.limits.rows,
-            bytes_max: request.limits.bytes,
-            found: 0,
-            cut: None,
-            done: request.scan.limit == Some(0),
             flushed_at: Instant::now(),
-            sink,
-            sink_error: None,
+            looks: 0,
         }
+    }
+
+    /// The same for another worker, which is [joined](Self::join) again at its end.
+    pub fn fork(&self) -> Collector<'a, R> {
+        Collector {
+            program: self.program.clone(),
+            projection: Arc::clone(&self.projection),
+            wanted: Arc::clone(&self.wanted),
+            cells: self.cells.fork(),
+            batch: self.batch.empty(),
+            flushed_at: Instant::now(),
+            looks: 0,
+            ..*self
+        }
+    }
+
+    /// Takes over the account of a worker that has ended.
+    pub fn join(&mut self, other: Collector<'a, R>) {
+        let other = other.close();
+        let listed = other.troubles.len() as u64;
+        for trouble in other.troubles {
+            self.cells.record.trouble(trouble.subject.as_deref(), trouble.reason);
+        }
+        self.cells.record.troubles_count += other.troubles_count - listed;
+        self.cells.record.examined += other.examined;
     }
 
     /// Tests, probes and projects a row; breaks when the scan is over (limit, deadline, stop).
     #[expect(clippy::needless_pass_by_value, reason = "a row is handed over, and what it holds open is let go here")]
     pub fn row(&mut self, row: R) -> ControlFlow<()> {
+        if self.sift(&row)? { self.read_now(&row) } else { ControlFlow::Continue(()) }
+    }
+
+    /// Tests a row as far as that needs no look at its content, and hands it on if that is enough. Returns whether its
+    /// content has to be [read](Self::read).
+    pub fn sift(&mut self, row: &R) -> ControlFlow<(), bool> {
         self.examined()?;
         self.cells.next_row();
         let truth = match &self.program {
-            Some(program) => program.evaluate(&row, &mut self.cells),
-            None => Truth::True,
+            Some(program) => program.evaluate(row, &mut self.cells),
+            None => Some(Truth::True),
+        };
+        match truth {
+            Some(Truth::True) if !self.shows_digests => self.pass(row).map_continue(|()| false),
+            Some(Truth::True) | None => ControlFlow::Continue(true),
+            Some(_) => ControlFlow::Continue(false),
+        }
+    }
+
+    /// Reads the content of a row that was sifted before, by this worker or another, and hands the row on if it passes.
+    pub fn read(&mut self, row: &R) -> ControlFlow<()> {
+        self.look()?;
+        self.cells.next_row();
+        self.read_now(row)
+    }
+
+    fn read_now(&mut self, row: &R) -> ControlFlow<()> {
+        self.cells.read(row, self.program.as_ref(), self.shows_digests);
+        let truth = match &self.program {
+            Some(program) => program.evaluate(row, &mut self.cells),
+            None => Some(Truth::True),
         };
         if self.cells.watch.cut().is_some() {
-            // The watch ended a probe half way: what it says of this row is not to be believed.
-            return ControlFlow::Break(());
+            // The watch ended the read half way: what it says of this row is not to be believed.
+            return self.look();
         }
-        if truth != Truth::True {
-            return ControlFlow::Continue(());
-        }
-        if self.found >= self.rows_max {
-            self.cut = Some(Cut::Rows);
-            return ControlFlow::Break(());
-        }
-        self.keep(&row)?;
-        if self.batch.rows >= batch::ROWS_MAX || self.batch.bytes >= batch::BYTES_MAX {
-            self.flush()?;
-        }
-        if self.scan.limit.is_some_and(|limit| self.found >= limit) {
-            self.done = true;
-            return ControlFlow::Break(());
-        }
-        ControlFlow::Continue(())
+        if truth == Some(Truth::True) { self.pass(row) } else { ControlFlow::Continue(()) }
     }
 
     /// Counts a candidate that the table itself could rule out; breaks when the scan is over. A row is counted by
@@ -126,6 +168,15 @@ impl<'a, R> Collector<'a, R> {
 
     /// Breaks when the scan is over; for loops that meet no candidate for long.
     pub fn go_on(&mut self) -> ControlFlow<()> {
+        self.looks += 1;
+        if self.looks < LOOK_EVERY && !self.shared.is_over() {
+            return ControlFlow::Continue(());
+        }
+        self.look()
+    }
+
+    fn look(&mut self) -> ControlFlow<()> {
+        self.looks = 0;
         if self.is_over() {
             return ControlFlow::Break(());
         }
@@ -152,13 +203,29 @@ impl<'a, R> Collector<'a, R> {
     }
 
     pub(super) fn is_over(&self) -> bool {
-        self.done || self.cut.is_some() || self.sink_error.is_some() || self.cells.watch.is_over()
+        if self.cells.watch.is_over() {
+            self.shared.end(self.cells.watch.cut());
+        }
+        self.shared.is_over()
+    }
+
+    /// Hands on a row that passed.
+    fn pass(&mut self, row: &R) -> ControlFlow<()> {
+        let place = self.shared.place();
+        if matches!(place, Place::None) {
+            return ControlFlow::Break(());
+        }
+        self.keep(row)?;
+        if self.batch.rows >= batch::ROWS_MAX || self.batch.bytes >= batch::BYTES_MAX {
+            self.flush()?;
+        }
+        if matches!(place, Place::Last) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     }
 
     fn keep(&mut self, row: &R) -> ControlFlow<()> {
         let mut cells: Vec<Cell<'_>> = Vec::with_capacity(self.projection.len());
         let mut bytes = 0;
-        for &column in &self.projection {
+        for &column in self.projection.iter() {
             let mut cell = self.cells.take(row, column);
             if bytes + batch::size(&cell) > batch::ROW_BYTES_MAX {
                 let name = self.cells.columns[column].info.name;
@@ -168,70 +235,29 @@ impl<'a, R> Collector<'a, R> {
             bytes += batch::size(&cell);
             cells.push(cell);
         }
-        if self.cells.watch.cut().is_some() {
-            return ControlFlow::Break(());
-        }
         if self.batch.rows > 0 && self.batch.bytes + bytes > batch::ROW_BYTES_MAX {
             self.flush()?;
         }
-        if self.batch.rows == 0 && self.found > 0 && self.cells.watch.now() > self.flushed_at {
+        if self.batch.rows == 0 {
             // The batch begins now, so its first row waits its full time for others.
             self.flushed_at = self.cells.watch.now();
         }
         self.batch.push(&cells);
-        self.found += 1;
         ControlFlow::Continue(())
     }
 
     /// Hands over what was gathered, as much of it as the byte limit allows.
-    fn flush(&mut self) -> ControlFlow<()> {
+    pub(crate) fn flush(&mut self) -> ControlFlow<()> {
         self.flushed_at = Instant::now();
-        if self.batch.rows == 0 {
+        if self.batch.rows == 0 || self.shared.send(&self.batch.take()) {
             return ControlFlow::Continue(());
         }
-        let whole = self.batch.take();
-        let mut sent = 0;
-        while sent < whole.num_rows() {
-            let Some((rows, bytes)) = self.fitting(&whole, sent) else {
-                self.cut = Some(Cut::Bytes);
-                return ControlFlow::Break(());
-            };
-            let length = bytes.len() as u64;
-            if let Err(error) = (self.sink)(rows as u64, bytes) {
-                self.sink_error = Some(error);
-                return ControlFlow::Break(());
-            }
-            self.cells.record.rows += rows as u64;
-            self.cells.record.bytes += length;
-            sent += rows;
-        }
-        ControlFlow::Continue(())
+        ControlFlow::Break(())
     }
 
-    /// Encodes the most rows from `start` that halving finds to fit into a frame and the byte limit.
-    fn fitting(&self, whole: &RecordBatch, start: usize) -> Option<(usize, Vec<u8>)> {
-        let room = self.bytes_max.saturating_sub(self.cells.record.bytes).min(FRAME_BYTES_MAX as u64);
-        let mut rows = whole.num_rows() - start;
-        while rows > 0 {
-            let bytes = frame::encode(&whole.slice(start, rows));
-            if bytes.len() as u64 <= room {
-                return Some((rows, bytes));
-            }
-            rows /= 2;
-        }
-        None
-    }
-
-    /// Sends the last rows and closes the account.
-    pub(super) fn finish(mut self) -> Result<ScanRecord, ScanError> {
-        if self.sink_error.is_none() && self.cut != Some(Cut::Bytes) {
-            let _ = self.flush();
-        }
-        if let Some(error) = self.sink_error {
-            return Err(ScanError::Sink(error));
-        }
-        let late = if self.done { None } else { self.cells.watch.cut() };
-        self.cells.record.cut = self.cut.or(late);
-        Ok(self.cells.record)
+    /// Sends the last rows and gives up the account.
+    pub(super) fn close(mut self) -> ScanRecord {
+        let _ = self.flush();
+        self.cells.record
     }
 }

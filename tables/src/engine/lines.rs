@@ -9,13 +9,27 @@ use regex_automata::nfa::thompson;
 use regex_syntax::hir::{self, Class, Hir, HirKind, Look};
 
 /// A pattern that decides of one line, and what makes it fast.
+#[derive(Clone)]
 pub(super) struct LinePattern {
     pub text: String,
     ignore_case: bool,
     /// Decides; its haystack is one line without its end.
     exact: Regex,
     /// Finds in a block of lines whatever line could match; `None` where it would find too much to be of use.
-    coarse: Option<meta::Regex>,
+    coarse: Option<Coarse>,
+}
+
+/// An expression that, searched in a block of lines, matches within each line that the original matches alone.
+#[derive(Clone)]
+struct Coarse {
+    widened: Hir,
+    regex: meta::Regex,
+}
+
+/// One search for whatever line could match any of the patterns; `None` where it would find too much to be of use.
+pub(super) fn search_together<'a>(patterns: impl Iterator<Item = &'a LinePattern>) -> Option<meta::Regex> {
+    let all = patterns.map(|pattern| Some(pattern.coarse.as_ref()?.widened.clone())).collect::<Option<Vec<_>>>()?;
+    build(&Hir::alternation(all))
 }
 
 impl LinePattern {
@@ -53,7 +67,7 @@ impl LinePattern {
         let mut from = 0;
         while from < block.len() {
             let input = regex_automata::Input::new(block).span(from..block.len());
-            let Some(half) = coarse.search_half(&input) else { return false };
+            let Some(half) = coarse.regex.search_half(&input) else { return false };
             // The match is not empty and crosses no line end, so its last byte tells its line.
             let last = half.offset().saturating_sub(1).max(from);
             let start = memchr::memrchr(b'\n', &block[from..last]).map_or(from, |at| from + at + 1);
@@ -135,17 +149,20 @@ fn parse(regex: &str, ignore_case: bool) -> Option<Hir> {
     builder.utf8(false).case_insensitive(ignore_case).build().parse(regex).ok()
 }
 
-/// An expression that, searched in a block of lines, matches within each line that the original matches alone.
-fn coarse(original: &Hir) -> Option<meta::Regex> {
+fn coarse(original: &Hir) -> Option<Coarse> {
     let widened = widen(original);
     if widened.properties().minimum_len().is_none_or(|length| length == 0) {
         return None;
     }
+    Some(Coarse { regex: build(&widened)?, widened })
+}
+
+fn build(hir: &Hir) -> Option<meta::Regex> {
     let config = meta::Config::new()
         .utf8_empty(false)
         .nfa_size_limit(Some(REGEX_BYTES_MAX))
         .which_captures(thompson::WhichCaptures::Implicit);
-    meta::Builder::new().configure(config).build_from_hir(&widened).ok()
+    meta::Builder::new().configure(config).build_from_hir(hir).ok()
 }
 
 /// Keeps matches within a line and widens what looks at a line's end; a line's start can be told exactly.

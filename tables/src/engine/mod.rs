@@ -4,9 +4,14 @@ mod batch;
 pub(crate) mod cells;
 mod collector;
 mod content;
+mod decompress;
+mod digest;
 mod lines;
+mod reading;
+mod shared;
 mod watch;
 
+use std::num::NonZeroUsize;
 use std::sync::atomic::AtomicBool;
 
 use canvass_protocol::answer::ScanRecord;
@@ -21,7 +26,9 @@ use crate::table::{Declared, Table as _};
 
 pub use collector::Collector;
 pub(crate) use content::ContentTests;
-pub use watch::Watch;
+pub use digest::Algorithm;
+use shared::Shared;
+pub(crate) use watch::Watch;
 
 /// One scan, as an endpoint is to run it.
 pub struct Request<'a> {
@@ -33,12 +40,14 @@ pub struct Request<'a> {
     pub withheld: &'a [String],
     /// Paths that no scan enters: the agent's own key, data and spool, and what policy names.
     pub forbidden: &'a [String],
+    /// Workers that the scan may have; no more than the machine has cores for.
+    pub threads: NonZeroUsize,
     /// Set from outside to stop early and keep what was found.
     pub stop: &'a AtomicBool,
 }
 
 /// Takes one frame: its number of rows and its Arrow IPC stream. An error stops the scan.
-pub type Sink<'a> = dyn FnMut(u64, Vec<u8>) -> std::io::Result<()> + 'a;
+pub type Sink<'a> = dyn FnMut(u64, Vec<u8>) -> std::io::Result<()> + Send + 'a;
 
 /// Why a scan cannot be run at all.
 #[derive(Debug, thiserror::Error)]
@@ -72,14 +81,16 @@ pub(crate) fn scan<R>(
     sink: &mut Sink<'_>,
 ) -> Result<ScanRecord, ScanError> {
     let plan = plan(table, request)?;
-    let mut collector = Collector::new(table, request, plan, sink);
+    let shared = Shared::new(request, sink);
+    let mut collector = Collector::new(table, request, plan, &shared);
     if table.info.live && !request.host.is_live() {
         let reason = format!("`{}` reads the running system, which a folder of fixtures is not", table.info.name);
         collector.trouble(None, reason);
     } else if !collector.is_over() {
         let _ = (table.collect)(&mut collector);
     }
-    collector.finish()
+    let record = collector.close();
+    shared.finish(record)
 }
 
 /// A scan's names resolved to columns.
@@ -96,11 +107,12 @@ pub(crate) struct Plan {
 fn plan<R>(table: &'static Declared<R>, request: &Request<'_>) -> Result<Plan, ScanError> {
     let scan = request.scan;
     let unsupported = |member| ScanError::Unsupported { table: scan.table.clone(), member };
+    let reads_content = table.columns.iter().any(|column| column.info.class == Class::Content);
     let members = [
         (scan.aggregate.is_some(), "aggregate"),
         (scan.order.is_some(), "order"),
-        (scan.options.decompress, "decompress"),
-        (scan.options.follow, "follow"),
+        (scan.options.decompress && !reads_content, "decompress"),
+        (scan.options.follow && !table.info.follows, "follow"),
     ];
     if let Some((_, member)) = members.iter().find(|(present, _)| *present) {
         return Err(unsupported(member));

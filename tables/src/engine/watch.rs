@@ -35,6 +35,20 @@ impl<'a> Watch<'a> {
         }
     }
 
+    /// The same clocks for another worker of the scan.
+    pub(super) fn fork(&self) -> Watch<'a> {
+        let Watch { stop, deadline, cpu_deadline, .. } = *self;
+        let (cpu_next, now) = (self.cpu_next.clone(), self.now.clone());
+        Watch { stop, deadline, cpu_deadline, cpu_next, now, cut: self.cut.clone() }
+    }
+
+    /// Takes over what a copy for the same worker has seen.
+    pub(super) fn learn(&self, copy: &Watch<'_>) {
+        self.cpu_next.set(copy.cpu_next.get());
+        self.now.set(copy.now.get());
+        self.cut.set(copy.cut.get());
+    }
+
     /// Whether the scan has to end now; once true it stays true.
     pub fn is_over(&self) -> bool {
         if self.cut.get().is_some() {

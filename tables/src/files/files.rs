@@ -4,11 +4,10 @@ use std::ops::ControlFlow;
 
 use canvass_protocol::answer::Trouble;
 
-use super::hash;
 use super::row::FileRow;
 use super::walk;
 use crate::column::{Cell, Column, Kind};
-use crate::engine::Collector;
+use crate::engine::{Algorithm, Collector};
 use crate::host::{FileKind, Host, Metadata};
 use crate::table::{Bound, Declared, TableInfo};
 
@@ -19,6 +18,7 @@ pub static FILES: Declared<FileRow> = Declared {
         about: "Files, folders, links and devices below the folders that the question names",
         bound: Some(Bound { column: "path", about: "where to look", example: "path UNDER '/etc'" }),
         live: false,
+        follows: true,
         example: "SELECT path, size, mtime FROM files WHERE path UNDER '/etc' AND content ~ 'PermitRootLogin'",
     },
     columns: COLUMNS,
@@ -39,9 +39,9 @@ const COLUMNS: &[Column<FileRow>] = &[
     Column::field("name", Kind::Text, "The last part of the path", |row| Cell::Text(row.name())),
     Column::field("directory", Kind::Text, "The path of the folder that holds it", |row| Cell::Text(row.directory())),
     Column::field("depth", Kind::Integer, "Folders between it and the search root, which has 0", |row| {
-        row.depth.into()
+        row.depth().into()
     }),
-    Column::field("type", Kind::Text, "What kind of file it is", |row: &FileRow| kind_name(row.kind).into()).values(&[
+    Column::field("type", Kind::Text, "What kind of file it is", |row: &FileRow| kind_name(row.kind()).into()).values(&[
         "file",
         "directory",
         "link",
@@ -88,21 +88,15 @@ const COLUMNS: &[Column<FileRow>] = &[
         stat(row, host, |stat| stat.links.into())
     }),
     Column::read("target", Kind::Text, "Where a link points, as written in it", |row, _| row.target().map(Cell::from)),
-    Column::long("md5", Kind::Text, "MD5 of its content in lower-case hexadecimal", |row: &FileRow, host, watch| {
-        hash::of(row, host, watch, |hashes| &hashes.md5)
-    })
-    .hex(),
-    Column::long("sha1", Kind::Text, "SHA-1 of its content in lower-case hexadecimal", |row: &FileRow, host, watch| {
-        hash::of(row, host, watch, |hashes| &hashes.sha1)
-    })
-    .hex(),
-    Column::long(
-        "sha256",
-        Kind::Text,
-        "SHA-256 of its content in lower-case hexadecimal",
-        |row: &FileRow, host, watch| hash::of(row, host, watch, |hashes| &hashes.sha256),
-    )
-    .hex(),
+    Column::digest("md5", "MD5 of its content in lower-case hexadecimal", Algorithm::Md5),
+    Column::digest("sha1", "SHA-1 of its content in lower-case hexadecimal", Algorithm::Sha1),
+    Column::digest("sha256", "SHA-256 of its content in lower-case hexadecimal", Algorithm::Sha256),
+    Column::digest("sha384", "SHA-384 of its content in lower-case hexadecimal", Algorithm::Sha384),
+    Column::digest("sha512", "SHA-512 of its content in lower-case hexadecimal", Algorithm::Sha512),
+    Column::digest("sha3_224", "SHA3-224 of its content in lower-case hexadecimal", Algorithm::Sha3_224),
+    Column::digest("sha3_256", "SHA3-256 of its content in lower-case hexadecimal", Algorithm::Sha3_256),
+    Column::digest("sha3_384", "SHA3-384 of its content in lower-case hexadecimal", Algorithm::Sha3_384),
+    Column::digest("sha3_512", "SHA3-512 of its content in lower-case hexadecimal", Algorithm::Sha3_512),
     Column::content("content", "Its lines, which can be matched and are never shown", FileRow::open),
 ];
 

@@ -3,8 +3,10 @@
 #[allow(clippy::module_inception, reason = "a table is in the file of its name")]
 pub mod files;
 
+mod crew;
 mod guard;
-mod hash;
 mod mounts;
+mod roots;
 mod row;
 mod walk;
+mod worker;

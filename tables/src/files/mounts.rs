@@ -1,14 +1,18 @@
 //! Which file systems a walk enters by itself: local ones; networks and kernels answer only where a root names them.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::ffi::CStr;
 use std::os::fd::AsFd;
 use std::path::Path;
 
 use crate::host::Host;
 
 /// What is mounted, by device.
+#[derive(Default)]
 pub(super) struct Mounts {
     local: HashMap<u64, bool>,
+    /// Last parts of the paths at which something is mounted.
+    names: HashSet<Vec<u8>>,
 }
 
 /// Names of file systems that the kernel makes up, or that wait for something.
@@ -89,10 +93,19 @@ impl Mounts {
     /// Reads what is mounted; a fixture has no mounts of its own.
     pub fn read(host: &Host) -> Mounts {
         if !host.is_live() {
-            return Mounts { local: HashMap::new() };
+            return Mounts::default();
         }
         let table = host.read_text(Path::new("/proc/self/mountinfo")).unwrap_or_default();
-        Mounts { local: table.lines().filter_map(mount).collect() }
+        Mounts {
+            local: table.lines().filter_map(mount).collect(),
+            names: table.lines().filter_map(mount_name).collect(),
+        }
+    }
+
+    /// Whether a folder of this name may be one at which something is mounted; others need not be looked at before
+    /// they are opened.
+    pub fn may_be_mounted(&self, name: &CStr) -> bool {
+        self.names.contains(name.to_bytes())
     }
 
     /// Whether a device is walked without being named; `None` where the table does not list it.
@@ -118,6 +131,25 @@ fn mount(line: &str) -> Option<(u64, bool)> {
     let (major, minor) = before.split_ascii_whitespace().nth(2)?.split_once(':')?;
     let name = after.split_ascii_whitespace().next()?;
     Some((rustix::fs::makedev(major.parse().ok()?, minor.parse().ok()?), is_local_name(name)))
+}
+
+/// The last part of the path at which a line of mountinfo says that something is mounted.
+fn mount_name(line: &str) -> Option<Vec<u8>> {
+    let path = line.split_ascii_whitespace().nth(4)?;
+    Some(unescaped(path.rsplit('/').next()?.as_bytes()))
+}
+
+/// Turns `\\040` and the like, which mountinfo writes for blanks, into the bytes that they stand for.
+fn unescaped(name: &[u8]) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(name.len());
+    let mut rest = name;
+    while let Some((&first, after)) = rest.split_first() {
+        let octal = after.get(..3).filter(|_| first == b'\\').and_then(|digits| std::str::from_utf8(digits).ok());
+        let byte = octal.and_then(|digits| u8::from_str_radix(digits, 8).ok());
+        bytes.push(byte.unwrap_or(first));
+        rest = if byte.is_some() { &after[3..] } else { after };
+    }
+    bytes
 }
 
 fn is_local_name(name: &str) -> bool {
@@ -149,5 +181,7 @@ mod tests {
             assert_eq!(mount(&line), Some((rustix::fs::makedev(8, 1), local)), "{name}");
         }
         assert_eq!(mount("nonsense"), None);
+        let line = "36 35 8:1 / /mnt/a\\040disk rw - ext4 source rw";
+        assert_eq!(mount_name(line).as_deref(), Some(&b"a disk"[..]));
     }
 }

@@ -1,21 +1,20 @@
 //! One file met: seen from the descriptor of its folder, so that no path is ever too long.
 
 use std::borrow::Cow;
-use std::cell::{OnceCell, RefCell};
-use std::ffi::{CStr, CString, OsStr};
-use std::fs::File;
+use std::cell::{Cell, OnceCell};
+use std::ffi::{CStr, OsStr};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
-use std::rc::Rc;
+use std::sync::Arc;
 
 use canvass_protocol::answer::Trouble;
 use rustix::fs::{AtFlags, Mode, OFlags};
 
 use super::guard::{Guard, Reached};
-use super::hash::{Hashes, Wanted};
-use crate::host::{FileKind, Host, Metadata, READ_FLAGS, link_target, reason};
+use crate::column::Content;
+use crate::host::{FileKind, Host, Id, Metadata, READ_FLAGS, link_target, reason};
 
 /// An open folder.
 pub(super) struct Folder {
@@ -23,31 +22,29 @@ pub(super) struct Folder {
     /// As the question spells it; empty above `/`.
     pub path: Vec<u8>,
     pub depth: i64,
-    pub device: u64,
+    pub id: Id,
+    pub search: Arc<Search>,
 }
 
 /// What all rows of one search root share.
 pub(super) struct Search {
     /// Where the root really is, links resolved; `None` where it leads nowhere.
     pub real: Option<PathBuf>,
-    pub guard: Rc<Guard>,
-    pub hashes: Wanted,
-    /// What files are read through.
-    pub buffer: Rc<RefCell<Vec<u8>>>,
+    pub guard: Arc<Guard>,
 }
 
-/// A row of `files`.
+/// A row of `files`. One can be filled again and again, so that rejecting a file costs no memory.
 pub struct FileRow {
-    pub(super) folder: Rc<Folder>,
-    /// Its name in the folder; `.` for `/` itself.
-    pub(super) name: CString,
-    pub(super) kind: FileKind,
-    pub(super) depth: i64,
-    pub(super) search: Rc<Search>,
-    pub(super) path: OnceCell<String>,
+    pub(super) folder: Arc<Folder>,
+    /// Its name in the folder, with a NUL; `.` for `/` itself.
+    name: Vec<u8>,
+    kind: FileKind,
+    /// As text, where somebody asked.
+    path: OnceCell<String>,
+    /// What the last row's path was written in.
+    spare: Cell<String>,
     /// `Some(None)` once a stat has failed and was reported.
     pub(super) stat: OnceCell<Option<Metadata>>,
-    pub(super) hashes: OnceCell<Option<Hashes>>,
 }
 
 /// The path of `name` in a folder.
@@ -68,30 +65,78 @@ pub(super) fn trouble(path: &str, error: &io::Error) -> Trouble {
 }
 
 impl FileRow {
+    pub(super) fn new(folder: Arc<Folder>, name: &CStr, kind: FileKind) -> FileRow {
+        let name = name.to_bytes_with_nul().to_vec();
+        FileRow { folder, name, kind, path: OnceCell::new(), spare: Cell::default(), stat: OnceCell::new() }
+    }
+
+    /// Makes it the row of another name in the same folder.
+    pub(super) fn fill(&mut self, name: &CStr, kind: FileKind) {
+        self.name.clear();
+        self.name.extend_from_slice(name.to_bytes_with_nul());
+        self.kind = kind;
+        self.stat.take();
+        if let Some(path) = self.path.take() {
+            self.spare.set(path);
+        }
+    }
+
+    /// The same row, to be kept.
+    pub(super) fn part(&self) -> FileRow {
+        let copy = FileRow::new(Arc::clone(&self.folder), self.c_name(), self.kind);
+        if let Some(stat) = self.stat.get() {
+            let _ = copy.stat.set(stat.clone());
+        }
+        copy
+    }
+
+    pub(super) fn c_name(&self) -> &CStr {
+        CStr::from_bytes_until_nul(&self.name).unwrap_or_default()
+    }
+
+    pub(super) fn kind(&self) -> FileKind {
+        self.kind
+    }
+
+    pub(super) fn depth(&self) -> i64 {
+        self.folder.depth + 1
+    }
+
     pub(super) fn path_bytes(&self) -> Vec<u8> {
-        join(&self.folder.path, &self.name)
+        join(&self.folder.path, self.c_name())
     }
 
     pub(super) fn path(&self) -> &str {
-        self.path.get_or_init(|| match String::from_utf8(self.path_bytes()) {
-            Ok(path) => path,
-            Err(error) => String::from_utf8_lossy(error.as_bytes()).into_owned(),
+        self.path.get_or_init(|| {
+            let mut path = self.spare.take();
+            path.clear();
+            let name = self.c_name();
+            match (std::str::from_utf8(&self.folder.path), name.to_str()) {
+                (Ok(folder), Ok(".")) if folder.is_empty() => path.push('/'),
+                (Ok(folder), Ok(name)) => {
+                    path.push_str(folder.strip_suffix('/').unwrap_or(folder));
+                    path.push('/');
+                    path.push_str(name);
+                }
+                _ => path.push_str(&String::from_utf8_lossy(&join(&self.folder.path, name))),
+            }
+            path
         })
     }
 
     pub(super) fn path_hex(&self) -> Option<String> {
         let valid = |bytes: &[u8]| std::str::from_utf8(bytes).is_ok();
-        if valid(self.name.to_bytes()) && valid(&self.folder.path) {
+        if valid(self.c_name().to_bytes()) && valid(&self.folder.path) {
             return None;
         }
-        Some(super::hash::hex(&self.path_bytes()))
+        Some(crate::engine::hex(&self.path_bytes()))
     }
 
     pub(super) fn name(&self) -> Cow<'_, str> {
-        if self.name.as_c_str() == c"." {
+        if self.c_name() == c"." {
             return "/".into();
         }
-        String::from_utf8_lossy(self.name.to_bytes())
+        String::from_utf8_lossy(self.c_name().to_bytes())
     }
 
     pub(super) fn directory(&self) -> Cow<'_, str> {
@@ -106,7 +151,7 @@ impl FileRow {
         if let Some(stat) = self.stat.get() {
             return Ok(stat.as_ref());
         }
-        match host.metadata_at(&self.folder.fd, self.name.as_c_str(), AtFlags::SYMLINK_NOFOLLOW) {
+        match host.metadata_at(&self.folder.fd, self.c_name(), AtFlags::SYMLINK_NOFOLLOW) {
             Ok(stat) => Ok(self.stat.get_or_init(|| Some(stat)).as_ref()),
             Err(error) => {
                 let _ = self.stat.set(None);
@@ -119,12 +164,19 @@ impl FileRow {
         if self.kind != FileKind::Link {
             return Ok(None);
         }
-        let target = link_target(&self.folder.fd, &self.name).map_err(|error| trouble(self.path(), &error))?;
+        let target = link_target(&self.folder.fd, self.c_name()).map_err(|error| trouble(self.path(), &error))?;
         Ok(Some(target.to_string_lossy().into_owned()))
     }
 
+    /// What a link leads to, if anything.
+    pub(super) fn leads_to(&self, host: &Host) -> Option<FileKind> {
+        let path = self.path_bytes();
+        let target = host.open_path(Path::new(OsStr::from_bytes(&path)), OFlags::PATH).ok()?;
+        host.metadata_of(&target).ok().map(|stat| stat.kind)
+    }
+
     /// Opens what can be read as content: a regular file, or the one that a link leads to inside the search root.
-    pub(super) fn open(&self, host: &Host) -> Result<Option<File>, Trouble> {
+    pub(super) fn open(&self, host: &Host) -> Result<Option<Content>, Trouble> {
         let opened = match self.kind {
             FileKind::File => self.open_here(host),
             FileKind::Link => self.open_target(host),
@@ -133,15 +185,15 @@ impl FileRow {
         opened.map_err(|error| trouble(self.path(), &error))
     }
 
-    fn open_here(&self, host: &Host) -> io::Result<Option<File>> {
+    fn open_here(&self, host: &Host) -> io::Result<Option<Content>> {
         let flags = READ_FLAGS | OFlags::NOFOLLOW;
         // The listing said that it is a regular file; a device put in its place since is opened without waiting and let
         // go again.
-        let file = rustix::fs::openat(&self.folder.fd, self.name.as_c_str(), flags, Mode::empty())?;
+        let file = rustix::fs::openat(&self.folder.fd, self.c_name(), flags, Mode::empty())?;
         self.checked(host, file, Reached::InFolder)
     }
 
-    fn open_target(&self, host: &Host) -> io::Result<Option<File>> {
+    fn open_target(&self, host: &Host) -> io::Result<Option<Content>> {
         let path = self.path_bytes();
         let path = Path::new(OsStr::from_bytes(&path));
         let seen = match host.open_path(path, OFlags::PATH) {
@@ -152,7 +204,7 @@ impl FileRow {
         };
         let stat = host.metadata_of(&seen)?;
         let inside =
-            host.real_path(&seen).zip(self.search.real.as_ref()).is_some_and(|(at, root)| at.starts_with(root));
+            host.real_path(&seen).zip(self.folder.search.real.as_ref()).is_some_and(|(at, root)| at.starts_with(root));
         if stat.kind != FileKind::File || !inside {
             return Ok(None);
         }
@@ -163,15 +215,15 @@ impl FileRow {
         self.checked(host, file, Reached::ThroughLink)
     }
 
-    fn checked(&self, host: &Host, file: OwnedFd, reached: Reached) -> io::Result<Option<File>> {
+    fn checked(&self, host: &Host, file: OwnedFd, reached: Reached) -> io::Result<Option<Content>> {
         let stat = host.metadata_of(&file)?;
         if stat.kind != FileKind::File {
             return Ok(None);
         }
-        let mounted = reached == Reached::InFolder && stat.device != self.folder.device;
+        let mounted = reached == Reached::InFolder && stat.device != self.folder.id.device;
         let reached = if mounted { Reached::Mounted } else { reached };
-        self.search.guard.check_content(host, &file, &stat, &self.name, reached)?;
-        Ok(Some(file.into()))
+        self.folder.search.guard.check_content(host, &file, &stat, self.c_name(), reached)?;
+        Ok(Some(Content { file: file.into(), size: stat.size }))
     }
 }
 

@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 
 pub use names::{Accounts, GroupEntry, UserEntry};
 pub use open::file_kind;
-pub(crate) use open::{Id, READ_FLAGS, link_target};
+pub(crate) use open::{Id, Listing, READ_FLAGS, link_target};
 
 use fixture::Fixture;
 
@@ -88,6 +88,8 @@ pub struct Metadata {
     pub ctime_ns: Option<i64>,
     pub atime_ns: Option<i64>,
     pub btime_ns: Option<i64>,
+    /// Whether the file can be neither changed nor removed; `None` where the file system does not say.
+    pub immutable: Option<bool>,
 }
 
 /// One name in a folder.
@@ -176,7 +178,7 @@ impl Host {
     pub fn entries(&self, path: &Path) -> io::Result<Vec<Entry>> {
         let folder = self.open_path(path, READ_FLAGS | OFlags::DIRECTORY)?;
         let mut entries = Vec::new();
-        let _ = self.for_each_entry(&folder, &mut |name, kind| {
+        let _ = self.for_each_entry(&folder, &mut Listing::default(), &mut |name, kind| {
             entries.push(Entry { name: open::os_string(name), kind });
             ControlFlow::Continue(())
         })?;

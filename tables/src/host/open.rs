@@ -7,7 +7,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, RawDir, ResolveFlags, StatxFlags, StatxTimestamp};
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, RawDir, ResolveFlags, StatxAttributes, StatxFlags, StatxTimestamp};
 use rustix::io::Errno;
 
 use super::{FileKind, Host, Metadata};
@@ -21,6 +21,10 @@ const RESOLVE_ATTEMPTS: usize = 16;
 
 /// Bytes of names fetched at once.
 const LISTING_BYTES: usize = 32 << 10;
+
+/// What names are fetched into, for one folder after another.
+#[derive(Default)]
+pub(crate) struct Listing(Vec<u8>);
 
 /// A file's identity while it exists: device and inode.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -119,6 +123,10 @@ impl Host {
             ctime_ns: Some(nanoseconds(&stat.stx_ctime)),
             atime_ns: Some(nanoseconds(&stat.stx_atime)),
             btime_ns: has(StatxFlags::BTIME).then(|| nanoseconds(&stat.stx_btime)),
+            immutable: stat
+                .stx_attributes_mask
+                .contains(StatxAttributes::IMMUTABLE)
+                .then(|| stat.stx_attributes.contains(StatxAttributes::IMMUTABLE)),
         };
         if let Some(fixture) = &self.fixture {
             if fixture.hidden == Some(metadata.id()) {
@@ -133,10 +141,11 @@ impl Host {
     pub(crate) fn for_each_entry(
         &self,
         folder: &OwnedFd,
+        listing: &mut Listing,
         visit: &mut dyn FnMut(&CStr, FileKind) -> ControlFlow<()>,
     ) -> io::Result<ControlFlow<()>> {
-        let mut buffer = Vec::with_capacity(LISTING_BYTES);
-        let mut listing = RawDir::new(folder, buffer.spare_capacity_mut());
+        listing.0.reserve(LISTING_BYTES);
+        let mut listing = RawDir::new(folder, listing.0.spare_capacity_mut());
         while let Some(entry) = listing.next() {
             let entry = entry?;
             let name = entry.file_name();

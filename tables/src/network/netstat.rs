@@ -18,6 +18,7 @@ pub static NETSTAT: Declared<Socket> = Declared {
         about: "TCP and UDP sockets with the processes that hold them, one row a socket",
         bound: None,
         live: false,
+        follows: false,
         example: "SELECT host, local_port, process FROM netstat WHERE state = 'LISTEN' AND NOT is_loopback(local_ip)",
     },
     columns: &[

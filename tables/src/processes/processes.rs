@@ -30,6 +30,7 @@ pub static PROCESSES: Declared<Process> = Declared {
         about: "Running processes, kernel threads included, one row each",
         bound: None,
         live: false,
+        follows: false,
         example: "SELECT host, pid, user, path FROM processes WHERE deleted AND uid = 0",
     },
     columns: &[

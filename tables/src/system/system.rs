@@ -35,6 +35,7 @@ pub static SYSTEM: Declared<System> = Declared {
         about: "Operating system, uptime, processors and memory of a host, in one row",
         bound: None,
         live: false,
+        follows: false,
         example: "SELECT host, os_version, kernel FROM system WHERE uptime_s > 180 * 86400",
     },
     columns: &[
