@@ -4,6 +4,7 @@ mod batch;
 pub(crate) mod cells;
 mod collector;
 mod content;
+mod digest;
 mod lines;
 mod watch;
 
