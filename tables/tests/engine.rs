@@ -3,6 +3,7 @@
 
 mod common;
 
+use std::num::NonZeroUsize;
 use std::cell::{Cell as Count, RefCell};
 use std::cmp::Ordering;
 use std::ops::ControlFlow;
@@ -34,7 +35,7 @@ thread_local! {
 }
 
 static SAMPLE: Declared<Row> = Declared {
-    info: TableInfo { name: "sample", module: "sample", about: "", bound: None, live: false, example: "" },
+    info: TableInfo { name: "sample", module: "sample", about: "", bound: None, live: false, follows: false, example: "" },
     columns: &[
         Column::field("text", Kind::Text, "", |row| row.text.as_deref().into()),
         Column::probe("integer", Kind::Integer, "", |row: &Row, _| {
@@ -55,7 +56,7 @@ static SAMPLE: Declared<Row> = Declared {
 };
 
 static LIVE: Declared<Row> = Declared {
-    info: TableInfo { name: "live", module: "sample", about: "", bound: None, live: true, example: "" },
+    info: TableInfo { name: "live", module: "sample", about: "", bound: None, live: true, follows: false, example: "" },
     columns: &[],
     collect: |collector: &mut Collector<'_, Row>| collector.row(Row::default()),
 };
@@ -72,7 +73,7 @@ fn run(
     let stop = AtomicBool::new(stop);
     HOST.with(|host| {
         let request =
-            Request { host, scan: question, limits: Limits::default(), withheld, forbidden: &[], stop: &stop };
+            Request { host, scan: question, limits: Limits::default(), withheld, forbidden: &[], threads: NonZeroUsize::MIN, stop: &stop };
         SAMPLE.scan(&request, &mut |_, _| Ok(()))
     })
 }
@@ -251,7 +252,7 @@ fn long_answers_come_in_bounded_frames() {
     let question = scan("sample", &["text"], all(vec![]));
     let stop = AtomicBool::new(false);
     let limits = Limits::default();
-    let request = Request { host: &host, scan: &question, limits, withheld: &[], forbidden: &[], stop: &stop };
+    let request = Request { host: &host, scan: &question, limits, withheld: &[], forbidden: &[], threads: NonZeroUsize::MIN, stop: &stop };
     let mut frames = Vec::new();
     let record = SAMPLE
         .scan(&request, &mut |rows, bytes| {
@@ -272,7 +273,7 @@ fn a_sink_that_fails_ends_the_scan() {
     let question = scan("sample", &["text"], all(vec![]));
     let stop = AtomicBool::new(false);
     let limits = Limits::default();
-    let request = Request { host: &host, scan: &question, limits, withheld: &[], forbidden: &[], stop: &stop };
+    let request = Request { host: &host, scan: &question, limits, withheld: &[], forbidden: &[], threads: NonZeroUsize::MIN, stop: &stop };
     let error = SAMPLE.scan(&request, &mut |_, _| Err(std::io::Error::other("gone"))).unwrap_err();
     assert!(matches!(error, ScanError::Sink(_)));
 }
@@ -285,7 +286,7 @@ fn live_tables_have_no_answer_in_a_fixture() {
     let question = scan("live", &[], all(vec![]));
     let stop = AtomicBool::new(false);
     let limits = Limits::default();
-    let request = Request { host: &host, scan: &question, limits, withheld: &[], forbidden: &[], stop: &stop };
+    let request = Request { host: &host, scan: &question, limits, withheld: &[], forbidden: &[], threads: NonZeroUsize::MIN, stop: &stop };
     let record = LIVE.scan(&request, &mut |_, _| Ok(())).unwrap();
     assert_eq!((record.rows, record.troubles_count), (0, 1));
 }
@@ -298,8 +299,7 @@ fn what_cannot_be_asked_is_refused_before_scanning() {
     let network = Is::Under(Place::parse("10.0.0.0/8").unwrap());
     let mut aggregate = scan("files", &[], root.clone());
     aggregate.aggregate = Some(Reserved(serde_json::Value::Null));
-    let mut follow = scan("files", &[], root.clone());
-    follow.options = Options { follow: true, ..Options::default() };
+    let optional = |options: Options| Scan { options, ..scan("users", &[], Filter::All(Vec::new())) };
     let mut deep = root.clone();
     for _ in 0..70 {
         deep = not(deep);
@@ -320,7 +320,8 @@ fn what_cannot_be_asked_is_refused_before_scanning() {
         (scan("files", &["path"], content(Is::Matches(pattern("(")))), "bad regular expression"),
         (scan("files", &["path"], all(vec![root.clone(), deep])), "too deep"),
         (aggregate, "cannot answer `aggregate`"),
-        (follow, "cannot answer `follow`"),
+        (optional(Options { follow: true, ..Options::default() }), "cannot answer `follow`"),
+        (optional(Options { decompress: true, ..Options::default() }), "cannot answer `decompress`"),
     ] {
         let error = ask(&machine(), &question).map(|asked| asked.record).unwrap_err().to_string();
         assert!(error.contains(part), "{error}");

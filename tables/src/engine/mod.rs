@@ -27,6 +27,7 @@ use crate::table::{Declared, Table as _};
 pub use collector::Collector;
 pub(crate) use content::ContentTests;
 pub use digest::Algorithm;
+pub(crate) use digest::hex;
 use shared::Shared;
 pub(crate) use watch::Watch;
 

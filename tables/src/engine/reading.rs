@@ -98,7 +98,7 @@ impl Reader {
         };
         let mut outcome = Outcome { truths: reading.decided, digests: Vec::new(), trouble: reading.trouble };
         match (result, reading.digesting) {
-            (Ok(true), Digesting::Along(digests)) => {
+            (Ok(true), Digesting::Along(mut digests)) => {
                 outcome.digests = reading.algorithms.iter().copied().zip(digests.finish()).collect();
             }
             (Ok(_), _) => {}
@@ -382,7 +382,7 @@ impl<'a> Source<'a> {
 mod tests {
     use std::sync::atomic::AtomicBool;
 
-    use canvass_protocol::filter::Pattern;
+    use canvass_protocol::filter::{Is, Pattern};
     use canvass_protocol::limits::Limits;
 
     use std::io::Write as _;
@@ -396,7 +396,9 @@ mod tests {
     /// Reads bytes as a file of /proc is read, which does not say how many there are.
     fn read(tests: &[&Is], bytes: &[u8]) -> Outcome {
         let mut compiled = ContentTests::default();
-        tests.iter().for_each(|is| drop(compiled.add(is).unwrap()));
+        for is in tests {
+            compiled.add(is).unwrap();
+        }
         let compiled = compiled.combined();
         let mut file = tempfile::tempfile().unwrap();
         file.write_all(bytes).unwrap();

@@ -127,9 +127,9 @@ impl<'a> Shared<'a> {
     }
 
     /// Closes the account of all workers.
-    pub fn finish(self, mut record: ScanRecord) -> Result<ScanRecord, ScanError> {
-        let out = self.out.into_inner().unwrap_or_else(PoisonError::into_inner);
-        if let Some(error) = out.error {
+    pub fn finish(&self, mut record: ScanRecord) -> Result<ScanRecord, ScanError> {
+        let mut out = self.out();
+        if let Some(error) = out.error.take() {
             return Err(ScanError::Sink(error));
         }
         record.rows = out.rows;

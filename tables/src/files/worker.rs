@@ -93,9 +93,8 @@ impl<'x, 's, 'w, 'c: 'w> Worker<'x, 's, 'w, 'c> {
                     }
                 }
             };
-            let flow = self.task(task);
-            if flow.is_break() {
-                break flow;
+            if self.task(task).is_break() {
+                break ControlFlow::Break(());
             }
         };
         self.crew.stop();
@@ -326,7 +325,7 @@ impl<'x, 's, 'w, 'c: 'w> Worker<'x, 's, 'w, 'c> {
                 below.push(name.to_owned());
             }
             if !walk.met.is_empty() {
-                walk.met.see(row.path_bytes());
+                walk.met.see(&row.path_bytes());
             }
             if self.collector.sift(&row)? {
                 self.unread.push(row.part());

@@ -2,6 +2,7 @@
 #![allow(dead_code, reason = "each test program uses a part of it")]
 #![allow(clippy::unwrap_used, reason = "these are tests")]
 
+use std::num::NonZeroUsize;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -76,7 +77,7 @@ pub fn ask_with(
     let own = |names: &[&str]| names.iter().map(ToString::to_string).collect::<Vec<_>>();
     let (withheld, forbidden) = (own(withheld), own(forbidden));
     let stop = AtomicBool::new(false);
-    let request = Request { host, scan, limits, withheld: &withheld, forbidden: &forbidden, stop: &stop };
+    let request = Request { host, scan, limits, withheld: &withheld, forbidden: &forbidden, threads: NonZeroUsize::new(3).unwrap(), stop: &stop };
     let schema = Arc::new(
         canvass_tables::find(&scan.table)
             .map(|table| table.schema(&scan.columns))

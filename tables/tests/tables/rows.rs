@@ -1,5 +1,6 @@
 //! Asks a table of a host and shows the rows as text, for tests.
 
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -51,7 +52,7 @@ pub fn ask(spec: &HostSpec, table: &str, columns: &str, filter: Option<Filter>) 
     let host = Host::open(spec).unwrap();
     let stop = AtomicBool::new(false);
     let request =
-        Request { host: &host, scan: &scan, limits: Limits::default(), withheld: &[], forbidden: &[], stop: &stop };
+        Request { host: &host, scan: &scan, limits: Limits::default(), withheld: &[], forbidden: &[], threads: NonZeroUsize::MIN, stop: &stop };
     let mut rows = Vec::new();
     let record = engine::run(&request, &mut |_, bytes| {
         let batch = frame::decode(&bytes, &schema).unwrap();
