@@ -6,6 +6,7 @@
 
 mod child;
 mod confine;
+mod io_class;
 mod warden;
 pub mod wire;
 

@@ -1,7 +1,6 @@
 //! What a scan's process gives up before it reads its job, and again before it scans.
 //!
-//! The I/O class follows from niceness: Linux gives a nice process a low best-effort priority. The idle class has a
-//! system call of its own, which no safe wrapper offers; seccomp, Landlock and dropping root are not here either.
+//! seccomp, Landlock and dropping root are not here.
 
 use std::io;
 use std::os::fd::RawFd;
@@ -9,16 +8,21 @@ use std::os::fd::RawFd;
 use canvass_protocol::limits::Limits;
 use rustix::process::{Resource, Rlimit, Signal, getrlimit, setrlimit};
 
+use super::io_class;
+
 /// Behind whatever the endpoint does for its user.
 const NICENESS: i32 = 10;
 /// What the program itself and the allocator's slack need beside the scan's own memory.
 const MEMORY_BASE_BYTES: u64 = 64 << 20;
 /// What one thread's stack and arena need, which count whether touched or not; a walk has a thread a core.
 const MEMORY_THREAD_BYTES: u64 = 4 << 20;
+/// Descriptors at once: a walk holds a few for each of its threads, and whoever has more leaks them.
+const DESCRIPTORS_MAX: u64 = 1024;
 /// How long after the scan's own CPU limit the kernel ends it, in seconds.
 const CPU_GRACE_S: u64 = 2;
 
-/// Gives up inherited descriptors, new privileges, core dumps, written files, and life without the parent.
+/// Gives up inherited descriptors, new privileges, core dumps, written files, many descriptors, life without the parent,
+/// and its turn at disk and processor. Threads inherit all of it, so no thread is started before.
 pub fn enter() -> io::Result<()> {
     close_inherited()?;
     rustix::thread::set_no_new_privs(true)?;
@@ -26,6 +30,8 @@ pub fn enter() -> io::Result<()> {
     rustix::process::chdir("/")?;
     limit(Resource::Core, 0, 0)?;
     limit(Resource::Fsize, 0, 0)?;
+    limit(Resource::Nofile, DESCRIPTORS_MAX, DESCRIPTORS_MAX)?;
+    io_class::idle()?;
     // It may be nicer already, and then stays so.
     if rustix::process::getpriority_process(None)? < NICENESS {
         rustix::process::setpriority_process(None, NICENESS)?;
