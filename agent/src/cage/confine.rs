@@ -3,6 +3,7 @@
 //! seccomp, Landlock and dropping root are not here.
 
 use std::io;
+use std::num::NonZeroUsize;
 use std::os::fd::RawFd;
 
 use canvass_protocol::limits::Limits;
@@ -14,7 +15,7 @@ use super::io_class;
 const NICENESS: i32 = 10;
 /// What the program itself and the allocator's slack need beside the scan's own memory.
 const MEMORY_BASE_BYTES: u64 = 64 << 20;
-/// What one thread's stack and arena need, which count whether touched or not; a walk has a thread a core.
+/// What one thread's stack and arena need, which count whether touched or not.
 const MEMORY_THREAD_BYTES: u64 = 4 << 20;
 /// Descriptors at once: a walk holds a few for each of its threads, and whoever has more leaks them.
 const DESCRIPTORS_MAX: u64 = 1024;
@@ -39,14 +40,17 @@ pub fn enter() -> io::Result<()> {
     Ok(())
 }
 
-/// Takes on the limits of a scan, as a backstop to the engine's own.
-pub fn bound(limits: &Limits) -> io::Result<()> {
-    let threads = std::thread::available_parallelism().map_or(1, |threads| threads.get() as u64);
-    let base = MEMORY_BASE_BYTES.saturating_add(threads.saturating_mul(MEMORY_THREAD_BYTES));
-    let memory = limits.memory_bytes.saturating_add(base);
+/// Takes on the limits of a scan on which so many threads work, as a backstop to the engine's own.
+pub fn bound(limits: &Limits, threads: NonZeroUsize) -> io::Result<()> {
+    let memory = memory_bytes(limits, threads);
     limit(Resource::Data, memory, memory)?;
     let cpu_s = (limits.cpu_ms / 1000).saturating_add(CPU_GRACE_S);
     limit(Resource::Cpu, cpu_s, cpu_s.saturating_add(1))
+}
+
+fn memory_bytes(limits: &Limits, threads: NonZeroUsize) -> u64 {
+    let threads_bytes = MEMORY_THREAD_BYTES.saturating_mul(threads.get() as u64);
+    limits.memory_bytes.saturating_add(MEMORY_BASE_BYTES).saturating_add(threads_bytes)
 }
 
 /// Lowers a limit; never raises one that the system set lower.
@@ -67,4 +71,20 @@ fn close_inherited() -> io::Result<()> {
         let _ = nix::unistd::close(descriptor);
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_grows_with_the_threads_that_are_allowed() {
+        let memory = |bytes, threads| {
+            let limits = Limits { memory_bytes: bytes, ..Limits::default() };
+            memory_bytes(&limits, NonZeroUsize::new(threads).unwrap())
+        };
+        assert_eq!(memory(10 << 20, 1), (10 + 64 + 4) << 20);
+        assert_eq!(memory(10 << 20, 9) - memory(10 << 20, 1), 8 * (4 << 20));
+        assert_eq!(memory(u64::MAX, usize::MAX), u64::MAX);
+    }
 }
