@@ -218,12 +218,13 @@ impl Agent {
         stop: &AtomicBool,
         out: &mut dyn FnMut(Part) -> std::io::Result<()>,
     ) {
-        let Accepted { action, permits, limits, begun } = accepted;
+        let Accepted { action, permits, limits, threads, begun } = accepted;
         let forbidden: Vec<String> = self.forbidden.iter().cloned().chain(forbidden).collect();
         let scans_count = permits.len();
         let jobs = (0..).zip(action.scans).zip(permits).filter_map(|((index, scan), permit)| {
             let withheld = permit?.withheld;
-            Some((index, Job { host: self.host.clone(), scan, limits, withheld, forbidden: forbidden.clone() }))
+            let (host, forbidden) = (self.host.clone(), forbidden.clone());
+            Some((index, Job { host, scan, limits, threads, withheld, forbidden }))
         });
         let mut taken = true;
         let ran = cage::run(&self.program, jobs.collect(), stop, &mut |frame| {

@@ -6,11 +6,13 @@
 
 mod child;
 mod confine;
+mod io_class;
 mod warden;
 pub mod wire;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
+use std::num::NonZeroUsize;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 use std::sync::Mutex;
@@ -43,6 +45,8 @@ pub struct Job {
     pub host: HostSpec,
     pub scan: Scan,
     pub limits: Limits,
+    /// How many may work on the scan.
+    pub threads: NonZeroUsize,
     pub withheld: Vec<String>,
     pub forbidden: Vec<String>,
 }

@@ -12,6 +12,7 @@ use canvass_protocol::value::Truth;
 use canvass_tables::column::Class;
 use jiff::Timestamp;
 use std::collections::BTreeSet;
+use std::num::NonZeroUsize;
 
 use crate::journal::{Begun, Journal, JournalRefusal};
 use crate::policy::Policy;
@@ -33,6 +34,8 @@ pub struct Accepted {
     pub permits: Vec<Option<Permit>>,
     /// Clamped by policy.
     pub limits: Limits,
+    /// How many may work on each scan.
+    pub threads: NonZeroUsize,
     pub begun: Begun,
 }
 
@@ -87,7 +90,7 @@ impl Guard<'_> {
         let permits = self.weigh(&action, &signers)?;
         let begun = self.journal.begin(envelope.hash(), action.window, self.now)?;
         let limits = action.limits.clamp(self.policy.ceiling);
-        Ok(Accepted { action, permits, limits, begun })
+        Ok(Accepted { action, permits, limits, threads: self.policy.threads(), begun })
     }
 
     /// Weighs the distinct signers against every module that this agent is asked to use.

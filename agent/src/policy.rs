@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::fs;
 use std::io;
+use std::num::NonZeroUsize;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -34,6 +35,8 @@ pub struct Policy {
     /// Columns, as `table.column`, that are NULL for everybody.
     pub withheld_columns: BTreeSet<String>,
     pub ceiling: Limits,
+    /// The most threads that may work on one scan; `None` is one a core.
+    pub threads_max: Option<NonZeroUsize>,
     /// The longest window accepted, in seconds.
     pub window_s_max: i64,
     /// Over the policy's bytes and the keyring.
@@ -77,6 +80,7 @@ struct Ceiling {
     time_ms: Option<u64>,
     cpu_ms: Option<u64>,
     memory_bytes: Option<u64>,
+    threads: Option<NonZeroUsize>,
 }
 
 impl Policy {
@@ -115,10 +119,17 @@ impl Policy {
             forbidden_paths: written.forbidden_paths,
             withheld_columns: written.withheld_columns,
             ceiling: written.limits.over_default(),
+            threads_max: written.limits.threads,
             window_s_max: written.window_s_max.map_or(limits::WINDOW_S_MAX, i64::from).min(limits::WINDOW_S_MAX),
             sha256: sha256.finalize().into(),
             troubles,
         })
+    }
+
+    /// How many threads may work on one scan: one for each core that this process may use, and no more than it says here.
+    pub fn threads(&self) -> NonZeroUsize {
+        let cores = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
+        self.threads_max.map_or(cores, |most| most.min(cores))
     }
 }
 

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use canvass_agent::agent::{Agent, AgentError, Config, Storage};
+use canvass_agent::cage::Job;
 use canvass_protocol::action::{Action, Window};
 use canvass_protocol::answer::{Final, Outcome, Part, Reader, Says};
 use canvass_protocol::envelope::Envelope;
@@ -253,6 +254,7 @@ fn policy_reaches_the_scan() {
     let home = Home::new("echo");
     home.policy(
         "forbidden_paths = ['/srv']\nwithheld_columns = ['users.name']\n[limits]\nrows = 9\n\
+         threads = 1\n\
          [acl.default]\nminimum_weight = 1\n[acl.default.investigators.alice]\nfingerprint = 'ALICE'\nweight = 1",
     );
     let agent = home.open();
@@ -260,7 +262,8 @@ fn policy_reaches_the_scan() {
     let parts = parts(&agent, &envelope);
     let (_, last) = read(&agent, &envelope, &parts);
     assert_eq!(last.limits, Limits { rows: 9, ..Limits::default() });
-    let job: canvass_agent::cage::Job = serde_json::from_slice(&parts[0].body).unwrap();
+    let job: Job = serde_json::from_slice(&parts[0].body).unwrap();
+    assert_eq!(job.threads.get(), 1);
     assert_eq!((job.limits, job.withheld), (last.limits, vec!["name".to_owned()]));
     let own = home.path("data").canonicalize().unwrap();
     let keyring = home.path("keyring").canonicalize().unwrap();

@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot be set up stops")]
 
 use std::collections::BTreeMap;
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -20,7 +21,8 @@ fn job(limits: Limits) -> Job {
     let scan = r#"{"table":"users","columns":["name"]}"#;
     let scan: Scan = serde_json::from_str(scan).unwrap();
     let withheld = vec!["shell".to_owned()];
-    Job { host: HostSpec::Machine, scan, limits, withheld, forbidden: vec!["/srv".into(), "/proc/kcore".into()] }
+    let (threads, forbidden) = (NonZeroUsize::MIN.saturating_add(2), vec!["/srv".into(), "/proc/kcore".into()]);
+    Job { host: HostSpec::Machine, scan, limits, threads, withheld, forbidden }
 }
 
 struct Ran {

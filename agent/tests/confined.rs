@@ -35,16 +35,19 @@ fn the_child_gives_up_what_it_does_not_need() {
     let links = fs::read_dir(format!("/proc/{pid}/fd")).expect("the child lives").flatten();
     let open: Vec<_> = links.filter_map(|link| fs::read_link(link.path()).ok()).collect();
     let (limits, status) = (read("limits"), read("status"));
+    // Asks the kernel with ioprio_get.
+    let ionice = Command::new("ionice").args(["-p", &pid.to_string()]).output().expect("`ionice` of util-linux runs");
     let cwd = fs::read_link(format!("/proc/{pid}/cwd")).expect("the child lives");
     drop(child.stdin.take());
     let output = child.wait_with_output().expect("the child ends when its input does");
 
     assert!(!open.iter().any(|path| path == secret.path()), "{open:?}");
     assert!(status.lines().any(|line| line.split_whitespace().eq(["NoNewPrivs:", "1"])), "{status}");
-    for name in ["Max core file size", "Max file size"] {
+    for (name, expected) in [("Max core file size", "0"), ("Max file size", "0"), ("Max open files", "1024")] {
         let limit = limits.lines().find_map(|line| line.strip_prefix(name)).expect("the limit is listed");
-        assert!(limit.split_whitespace().take(2).eq(["0", "0"]), "{name}: {limit}");
+        assert!(limit.split_whitespace().take(2).eq([expected; 2]), "{name}: {limit}");
     }
+    assert_eq!(String::from_utf8_lossy(&ionice.stdout).trim(), "idle");
     assert_eq!(cwd.to_str(), Some("/"));
     assert_eq!(output.status.signal(), None);
     assert!(String::from_utf8_lossy(&output.stdout).contains("cannot read its job"));

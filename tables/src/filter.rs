@@ -273,7 +273,7 @@ fn timestamp_matcher(is: &Is) -> Option<Matcher> {
         (Some((comparison, value)), _) => at(value).map(|at| Matcher::Timestamp(comparison, at)),
         (None, Is::In(values)) => {
             values.iter().map(at).collect::<Option<_>>().map(|times| Matcher::TimestampIn(Arc::new(times)))
-        },
+        }
         _ => None,
     }
 }

@@ -3,9 +3,9 @@
 
 mod common;
 
-use std::num::NonZeroUsize;
 use std::cell::{Cell as Count, RefCell};
 use std::cmp::Ordering;
+use std::num::NonZeroUsize;
 use std::ops::ControlFlow;
 use std::sync::atomic::AtomicBool;
 
@@ -35,7 +35,15 @@ thread_local! {
 }
 
 static SAMPLE: Declared<Row> = Declared {
-    info: TableInfo { name: "sample", module: "sample", about: "", bound: None, live: false, follows: false, example: "" },
+    info: TableInfo {
+        name: "sample",
+        module: "sample",
+        about: "",
+        bound: None,
+        live: false,
+        follows: false,
+        example: "",
+    },
     columns: &[
         Column::field("text", Kind::Text, "", |row| row.text.as_deref().into()),
         Column::probe("integer", Kind::Integer, "", |row: &Row, _| {
@@ -72,8 +80,15 @@ fn run(
     PROBES.set(0);
     let stop = AtomicBool::new(stop);
     HOST.with(|host| {
-        let request =
-            Request { host, scan: question, limits: Limits::default(), withheld, forbidden: &[], threads: NonZeroUsize::MIN, stop: &stop };
+        let request = Request {
+            host,
+            scan: question,
+            limits: Limits::default(),
+            withheld,
+            forbidden: &[],
+            threads: NonZeroUsize::MIN,
+            stop: &stop,
+        };
         SAMPLE.scan(&request, &mut |_, _| Ok(()))
     })
 }
@@ -252,7 +267,15 @@ fn long_answers_come_in_bounded_frames() {
     let question = scan("sample", &["text"], all(vec![]));
     let stop = AtomicBool::new(false);
     let limits = Limits::default();
-    let request = Request { host: &host, scan: &question, limits, withheld: &[], forbidden: &[], threads: NonZeroUsize::MIN, stop: &stop };
+    let request = Request {
+        host: &host,
+        scan: &question,
+        limits,
+        withheld: &[],
+        forbidden: &[],
+        threads: NonZeroUsize::MIN,
+        stop: &stop,
+    };
     let mut frames = Vec::new();
     let record = SAMPLE
         .scan(&request, &mut |rows, bytes| {
@@ -273,7 +296,15 @@ fn a_sink_that_fails_ends_the_scan() {
     let question = scan("sample", &["text"], all(vec![]));
     let stop = AtomicBool::new(false);
     let limits = Limits::default();
-    let request = Request { host: &host, scan: &question, limits, withheld: &[], forbidden: &[], threads: NonZeroUsize::MIN, stop: &stop };
+    let request = Request {
+        host: &host,
+        scan: &question,
+        limits,
+        withheld: &[],
+        forbidden: &[],
+        threads: NonZeroUsize::MIN,
+        stop: &stop,
+    };
     let error = SAMPLE.scan(&request, &mut |_, _| Err(std::io::Error::other("gone"))).unwrap_err();
     assert!(matches!(error, ScanError::Sink(_)));
 }
@@ -286,7 +317,15 @@ fn live_tables_have_no_answer_in_a_fixture() {
     let question = scan("live", &[], all(vec![]));
     let stop = AtomicBool::new(false);
     let limits = Limits::default();
-    let request = Request { host: &host, scan: &question, limits, withheld: &[], forbidden: &[], threads: NonZeroUsize::MIN, stop: &stop };
+    let request = Request {
+        host: &host,
+        scan: &question,
+        limits,
+        withheld: &[],
+        forbidden: &[],
+        threads: NonZeroUsize::MIN,
+        stop: &stop,
+    };
     let record = LIVE.scan(&request, &mut |_, _| Ok(())).unwrap();
     assert_eq!((record.rows, record.troubles_count), (0, 1));
 }

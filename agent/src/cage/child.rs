@@ -27,7 +27,7 @@ pub fn child_main() -> ExitCode {
         Ok(read) => read,
         Err(error) => return answer(&Last::Failed(format!("the scan's process cannot read its job: {error}"))),
     };
-    if let Err(error) = confine::bound(&job.limits) {
+    if let Err(error) = confine::bound(&job.limits, job.threads) {
         return answer(&Last::Failed(format!("the scan's process cannot be limited: {error}")));
     }
     let stop = Arc::new(AtomicBool::new(false));
@@ -48,6 +48,7 @@ fn scan(job: &Job, stop: &AtomicBool) -> Last {
         limits: job.limits,
         withheld: &job.withheld,
         forbidden: &job.forbidden,
+        threads: job.threads,
         stop,
     };
     let mut out = match output() {

@@ -1,24 +1,29 @@
 //! What a scan's process gives up before it reads its job, and again before it scans.
 //!
-//! The I/O class follows from niceness: Linux gives a nice process a low best-effort priority. The idle class has a
-//! system call of its own, which no safe wrapper offers; seccomp, Landlock and dropping root are not here either.
+//! seccomp, Landlock and dropping root are not here.
 
 use std::io;
+use std::num::NonZeroUsize;
 use std::os::fd::RawFd;
 
 use canvass_protocol::limits::Limits;
 use rustix::process::{Resource, Rlimit, Signal, getrlimit, setrlimit};
 
+use super::io_class;
+
 /// Behind whatever the endpoint does for its user.
 const NICENESS: i32 = 10;
 /// What the program itself and the allocator's slack need beside the scan's own memory.
 const MEMORY_BASE_BYTES: u64 = 64 << 20;
-/// What one thread's stack and arena need, which count whether touched or not; a walk has a thread a core.
+/// What one thread's stack and arena need, which count whether touched or not.
 const MEMORY_THREAD_BYTES: u64 = 4 << 20;
+/// Descriptors at once: a walk holds a few for each of its threads, and whoever has more leaks them.
+const DESCRIPTORS_MAX: u64 = 1024;
 /// How long after the scan's own CPU limit the kernel ends it, in seconds.
 const CPU_GRACE_S: u64 = 2;
 
-/// Gives up inherited descriptors, new privileges, core dumps, written files, and life without the parent.
+/// Gives up inherited descriptors, new privileges, core dumps, written files, many descriptors, life without the parent,
+/// and its turn at disk and processor. Threads inherit all of it, so no thread is started before.
 pub fn enter() -> io::Result<()> {
     close_inherited()?;
     rustix::thread::set_no_new_privs(true)?;
@@ -26,6 +31,8 @@ pub fn enter() -> io::Result<()> {
     rustix::process::chdir("/")?;
     limit(Resource::Core, 0, 0)?;
     limit(Resource::Fsize, 0, 0)?;
+    limit(Resource::Nofile, DESCRIPTORS_MAX, DESCRIPTORS_MAX)?;
+    io_class::idle()?;
     // It may be nicer already, and then stays so.
     if rustix::process::getpriority_process(None)? < NICENESS {
         rustix::process::setpriority_process(None, NICENESS)?;
@@ -33,14 +40,17 @@ pub fn enter() -> io::Result<()> {
     Ok(())
 }
 
-/// Takes on the limits of a scan, as a backstop to the engine's own.
-pub fn bound(limits: &Limits) -> io::Result<()> {
-    let threads = std::thread::available_parallelism().map_or(1, |threads| threads.get() as u64);
-    let base = MEMORY_BASE_BYTES.saturating_add(threads.saturating_mul(MEMORY_THREAD_BYTES));
-    let memory = limits.memory_bytes.saturating_add(base);
+/// Takes on the limits of a scan on which so many threads work, as a backstop to the engine's own.
+pub fn bound(limits: &Limits, threads: NonZeroUsize) -> io::Result<()> {
+    let memory = memory_bytes(limits, threads);
     limit(Resource::Data, memory, memory)?;
     let cpu_s = (limits.cpu_ms / 1000).saturating_add(CPU_GRACE_S);
     limit(Resource::Cpu, cpu_s, cpu_s.saturating_add(1))
+}
+
+fn memory_bytes(limits: &Limits, threads: NonZeroUsize) -> u64 {
+    let threads_bytes = MEMORY_THREAD_BYTES.saturating_mul(threads.get() as u64);
+    limits.memory_bytes.saturating_add(MEMORY_BASE_BYTES).saturating_add(threads_bytes)
 }
 
 /// Lowers a limit; never raises one that the system set lower.
@@ -61,4 +71,20 @@ fn close_inherited() -> io::Result<()> {
         let _ = nix::unistd::close(descriptor);
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_grows_with_the_threads_that_are_allowed() {
+        let memory = |bytes, threads| {
+            let limits = Limits { memory_bytes: bytes, ..Limits::default() };
+            memory_bytes(&limits, NonZeroUsize::new(threads).unwrap())
+        };
+        assert_eq!(memory(10 << 20, 1), (10 + 64 + 4) << 20);
+        assert_eq!(memory(10 << 20, 9) - memory(10 << 20, 1), 8 * (4 << 20));
+        assert_eq!(memory(u64::MAX, usize::MAX), u64::MAX);
+    }
 }

@@ -293,9 +293,11 @@ fn policy_disables_modules_withholds_columns_and_clamps_limits() {
     );
     bench.policy.withheld_columns.insert("users.name".into());
     bench.policy.ceiling.rows = 7;
+    bench.policy.threads_max = Some(NonZeroUsize::MIN);
     let accepted = bench.admit(&bench.sign(&bench.action(vec![scan("users")]), &[&bench.alice])).unwrap();
     assert_eq!(accepted.permits, [Some(Permit { withheld: vec!["name".into()] })]);
     assert_eq!(accepted.limits, Limits { rows: 7, ..Limits::default() });
+    assert_eq!(accepted.threads, NonZeroUsize::MIN);
 }
 
 #[test]

@@ -67,12 +67,14 @@ fn a_whole_policy_is_read() {
     home.write(
         "fleet = 'acme'\ndisabled_modules = ['files', 'later']\nforbidden_paths = ['/srv']\n\
          withheld_columns = ['users.name', 'users.nope']\nwindow_s_max = 60\n[limits]\nrows = 5\ntime_ms = 7\n\
+         threads = 1\n\
          [acl.default]\nminimum_weight = 1\n[acl.files]\nminimum_weight = 0\n",
     );
     let policy = home.read().unwrap();
     assert_eq!(policy.fleet.as_deref(), Some("acme"));
     assert_eq!(policy.window_s_max, 60);
     assert_eq!((policy.ceiling.rows, policy.ceiling.time_ms, policy.ceiling.bytes), (5, 7, u64::MAX));
+    assert_eq!((policy.threads_max, policy.threads()), (Some(NonZeroUsize::MIN), NonZeroUsize::MIN));
     assert_eq!(policy.forbidden_paths, ["/srv"]);
     let troubles = policy.troubles.join("\n");
     for expected in ["entry for `files` cannot be read", "disables `later`", "withholds `users.nope`"] {
@@ -82,11 +84,33 @@ fn a_whole_policy_is_read() {
 }
 
 #[test]
+fn the_manual_s_policy_is_read_whole() {
+    let manual = include_str!("../../../docs/policy.md");
+    let (_, rest) = manual.split_once("```toml\n").unwrap();
+    let (text, _) = rest.split_once("```").unwrap();
+    let policy = Home::new().write(text).read().unwrap();
+    assert!(policy.troubles.is_empty(), "{:?}", policy.troubles);
+    assert_eq!(policy.threads_max, NonZeroUsize::new(2));
+}
+
+#[test]
+fn threads_are_one_a_core_and_never_more() {
+    let cores = std::thread::available_parallelism().unwrap();
+    for (text, expected) in
+        [("", cores), ("[limits]\nthreads = 1", NonZeroUsize::MIN), ("[limits]\nthreads = 100_000", cores)]
+    {
+        let home = Home::new();
+        assert_eq!(home.write(text).read().unwrap().threads(), expected, "{text}");
+    }
+}
+
+#[test]
 fn what_is_malformed_is_no_policy() {
     let cases = [
         ("fleet = ", "malformed"),
         ("flet = 'acme'", "unknown field `flet`"),
         ("[limits]\nrow = 1", "unknown field `row`"),
+        ("[limits]\nthreads = 0", "nonzero"),
         ("window_s_max = -1", "window_s_max"),
         ("disabled_modules = 'files'", "disabled_modules"),
         ("forbidden_paths = ['etc']", "`etc` is not absolute"),

@@ -67,7 +67,9 @@ impl<'a, R> Cells<'a, R> {
         }
         match self.columns[column].source {
             Source::Field(get) => get(row),
-            Source::Digest(algorithm) => self.told.digest(algorithm).map_or(Cell::Null, |digest| digest.map(str::to_owned).into()),
+            Source::Digest(algorithm) => {
+                self.told.digest(algorithm).map_or(Cell::Null, |digest| digest.map(str::to_owned).into())
+            }
             Source::Probe(_) | Source::Content(_) => self.fetched(row, column).clone(),
         }
     }
@@ -113,7 +115,7 @@ impl<'a, R> Cells<'a, R> {
             let mut reader = std::mem::take(&mut self.reader);
             let tests = program.map(|program| &program.content);
             let watch = self.watch.fork();
-            let outcome = reader.read(content, tests, shows_digests, &watch, &mut |truths| {
+            let outcome = reader.read(&content, tests, shows_digests, &watch, &mut |truths| {
                 self.told.reading(truths);
                 let truth = program.map_or(Some(Truth::True), |program| program.evaluate(row, self));
                 self.told.reading(truths);

@@ -99,7 +99,8 @@ pub(super) struct LongLine<'a> {
 
 impl<'a> LongLine<'a> {
     pub fn new(tests: &'a ContentTests, decided: &[Option<Truth>]) -> LongLine<'a> {
-        let open = |(test, decided): (&'a ContentTest, &Option<Truth>)| if decided.is_none() { test.walk() } else { None };
+        let open =
+            |(test, decided): (&'a ContentTest, &Option<Truth>)| if decided.is_none() { test.walk() } else { None };
         LongLine { tests, walks: tests.tests.iter().zip(decided).map(open).collect() }
     }
 

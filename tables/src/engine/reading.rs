@@ -6,10 +6,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use canvass_protocol::value::Truth;
 
+use super::Watch;
 use super::content::{ContentTests, LongLine};
 use super::decompress::{self, Format};
 use super::digest::{Algorithm, Digests};
-use super::Watch;
 use crate::column::Content;
 use crate::host::reason;
 
@@ -62,7 +62,7 @@ impl Reader {
     /// open stays so.
     pub fn read(
         &mut self,
-        content: Content,
+        content: &Content,
         tests: Option<&ContentTests>,
         shows_digests: bool,
         watch: &Watch<'_>,
@@ -86,15 +86,17 @@ impl Reader {
             trouble: None,
         };
         let result = match decompress {
-            None => reading.whole(&content, None, judge),
-            Some(decompress) => match reading.whole(&content, Some(DECOMPRESS_BYTES.min(decompress.memory_max)), judge) {
-                Err(error) if error.kind() == io::ErrorKind::OutOfMemory => {
-                    let _much = decompress.much.lock().unwrap_or_else(PoisonError::into_inner);
-                    reading.begin_anew();
-                    reading.whole(&content, Some(decompress.memory_max), judge)
+            None => reading.whole(content, None, judge),
+            Some(decompress) => {
+                match reading.whole(content, Some(DECOMPRESS_BYTES.min(decompress.memory_max)), judge) {
+                    Err(error) if error.kind() == io::ErrorKind::OutOfMemory => {
+                        let _much = decompress.much.lock().unwrap_or_else(PoisonError::into_inner);
+                        reading.begin_anew();
+                        reading.whole(content, Some(decompress.memory_max), judge)
+                    }
+                    result => result,
                 }
-                result => result,
-            },
+            }
         };
         let mut outcome = Outcome { truths: reading.decided, digests: Vec::new(), trouble: reading.trouble };
         match (result, reading.digesting) {
@@ -172,12 +174,7 @@ impl Reading<'_> {
     }
 
     /// Reads once. `None` where the scan was over first, `Some(true)` where digests are needed that were not taken.
-    fn pass(
-        &mut self,
-        content: &Content,
-        memory_max: Option<u64>,
-        judge: &mut Judge<'_>,
-    ) -> io::Result<Option<bool>> {
+    fn pass(&mut self, content: &Content, memory_max: Option<u64>, judge: &mut Judge<'_>) -> io::Result<Option<bool>> {
         let (mut source, size) = Source::open(content, memory_max)?;
         if self.buffer.len() < BLOCK_BYTES {
             self.buffer.resize(BLOCK_BYTES, 0);
@@ -406,7 +403,7 @@ mod tests {
         let stop = AtomicBool::new(false);
         let watch = Watch::new(&Limits::default(), &stop);
         let mut judge = |_: &mut Vec<Option<Truth>>| None;
-        Reader::default().read(Content { file, size: 0 }, Some(&compiled), false, &watch, &mut judge)
+        Reader::default().read(&Content { file, size: 0 }, Some(&compiled), false, &watch, &mut judge)
     }
 
     fn run(is: &Is, bytes: &[u8]) -> (Truth, Option<String>) {

@@ -41,15 +41,8 @@ const COLUMNS: &[Column<FileRow>] = &[
     Column::field("depth", Kind::Integer, "Folders between it and the search root, which has 0", |row| {
         row.depth().into()
     }),
-    Column::field("type", Kind::Text, "What kind of file it is", |row: &FileRow| kind_name(row.kind()).into()).values(&[
-        "file",
-        "directory",
-        "link",
-        "fifo",
-        "socket",
-        "block",
-        "char",
-    ]),
+    Column::field("type", Kind::Text, "What kind of file it is", |row: &FileRow| kind_name(row.kind()).into())
+        .values(&["file", "directory", "link", "fifo", "socket", "block", "char"]),
     Column::read("size", Kind::Integer, "Its size in bytes, as it claims", |row, host| {
         stat(row, host, |stat| stat.size.into())
     }),

@@ -112,7 +112,7 @@ impl FileRow {
             path.clear();
             let name = self.c_name();
             match (std::str::from_utf8(&self.folder.path), name.to_str()) {
-                (Ok(folder), Ok(".")) if folder.is_empty() => path.push('/'),
+                (Ok(""), Ok(".")) => path.push('/'),
                 (Ok(folder), Ok(name)) => {
                     path.push_str(folder.strip_suffix('/').unwrap_or(folder));
                     path.push('/');

@@ -257,7 +257,9 @@ impl<'x, 's, 'w, 'c: 'w> Worker<'x, 's, 'w, 'c> {
     /// Gives away half of the folders furthest up, below which there is most to be expected.
     fn share(&self, levels: &mut [Level]) {
         let waiting: usize = levels.iter().map(|level| level.below.len()).sum();
-        let Some(level) = levels.iter_mut().find(|level| level.folder.is_some() && !level.below.is_empty()) else { return };
+        let Some(level) = levels.iter_mut().find(|level| level.folder.is_some() && !level.below.is_empty()) else {
+            return;
+        };
         let Some(parent) = level.folder.clone().filter(|_| waiting > 1) else { return };
         let names = level.below.drain(..level.below.len().div_ceil(2)).collect();
         self.give(Task::Below { parent, names });
@@ -302,8 +304,8 @@ impl<'x, 's, 'w, 'c: 'w> Worker<'x, 's, 'w, 'c> {
         if walk.guard.forbids_id(id) {
             return Err(io::Error::new(io::ErrorKind::PermissionDenied, FORBIDDEN));
         }
-        let local = id.device == parent.id.device
-            || walk.mounts.is_local(id.device).unwrap_or_else(|| mounts::is_local(&fd));
+        let local =
+            id.device == parent.id.device || walk.mounts.is_local(id.device).unwrap_or_else(|| mounts::is_local(&fd));
         if !local || !walk.note_entered(id) {
             return Ok(None);
         }

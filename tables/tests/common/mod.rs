@@ -77,7 +77,15 @@ pub fn ask_with(
     let own = |names: &[&str]| names.iter().map(ToString::to_string).collect::<Vec<_>>();
     let (withheld, forbidden) = (own(withheld), own(forbidden));
     let stop = AtomicBool::new(false);
-    let request = Request { host, scan, limits, withheld: &withheld, forbidden: &forbidden, threads: NonZeroUsize::new(3).unwrap(), stop: &stop };
+    let request = Request {
+        host,
+        scan,
+        limits,
+        withheld: &withheld,
+        forbidden: &forbidden,
+        threads: NonZeroUsize::new(3).unwrap(),
+        stop: &stop,
+    };
     let schema = Arc::new(
         canvass_tables::find(&scan.table)
             .map(|table| table.schema(&scan.columns))

@@ -51,8 +51,15 @@ pub fn ask(spec: &HostSpec, table: &str, columns: &str, filter: Option<Filter>) 
     };
     let host = Host::open(spec).unwrap();
     let stop = AtomicBool::new(false);
-    let request =
-        Request { host: &host, scan: &scan, limits: Limits::default(), withheld: &[], forbidden: &[], threads: NonZeroUsize::MIN, stop: &stop };
+    let request = Request {
+        host: &host,
+        scan: &scan,
+        limits: Limits::default(),
+        withheld: &[],
+        forbidden: &[],
+        threads: NonZeroUsize::MIN,
+        stop: &stop,
+    };
     let mut rows = Vec::new();
     let record = engine::run(&request, &mut |_, bytes| {
         let batch = frame::decode(&bytes, &schema).unwrap();
