@@ -4,6 +4,7 @@ mod batch;
 pub(crate) mod cells;
 mod collector;
 mod content;
+pub(crate) mod decompress;
 mod digest;
 mod lines;
 mod watch;
