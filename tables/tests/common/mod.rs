@@ -9,6 +9,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
+use arrow::array::{ArrayRef, TimestampNanosecondArray};
 use arrow::record_batch::RecordBatch;
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use canvass_protocol::answer::ScanRecord;
@@ -32,8 +33,9 @@ impl Asked {
         let options = FormatOptions::new().with_null("-");
         let mut rows = Vec::new();
         for batch in &self.batches {
+            let columns: Vec<_> = batch.columns().iter().map(without_zone).collect();
             let columns: Vec<_> =
-                batch.columns().iter().map(|column| ArrayFormatter::try_new(column, &options).unwrap()).collect();
+                columns.iter().map(|column| ArrayFormatter::try_new(column, &options).unwrap()).collect();
             for row in 0..batch.num_rows() {
                 rows.push(columns.iter().map(|column| column.value(row).to_string()).collect::<Vec<_>>().join(" "));
             }
@@ -45,6 +47,14 @@ impl Asked {
     pub fn troubles(&self) -> Vec<String> {
         let subject = |trouble: &canvass_protocol::answer::Trouble| trouble.subject.clone().unwrap_or_default();
         self.record.troubles.iter().map(|trouble| format!("{}: {}", subject(trouble), trouble.reason)).collect()
+    }
+}
+
+/// Times as they are, in UTC: naming the zone needs a list of all zones.
+fn without_zone(column: &ArrayRef) -> ArrayRef {
+    match column.as_any().downcast_ref::<TimestampNanosecondArray>() {
+        Some(times) => Arc::new(times.clone().with_timezone_opt(None::<&str>)),
+        None => Arc::clone(column),
     }
 }
 

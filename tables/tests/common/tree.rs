@@ -21,7 +21,7 @@ pub struct Tree {
 
 impl Tree {
     pub fn new() -> Tree {
-        Tree { folder: tempfile::tempdir().unwrap(), options: Options::default() }
+        Tree { folder: tempfile::Builder::new().prefix("tree-").tempdir().unwrap(), options: Options::default() }
     }
 
     /// A tree of files, with the folders that they need.

@@ -155,7 +155,7 @@ fn times_are_exact_to_the_nanosecond_and_may_lie_before_1970() {
     let changed = fs::metadata(tree.at("now")).unwrap();
     let ctime = changed.ctime() * 1_000_000_000 + changed.ctime_nsec();
     assert!(files(Filter::test("ctime", Is::Equal(Value::TimestampNs(ctime)))).contains(&"now".to_owned()));
-    assert_eq!(tree.rows(&["mtime"], equal("name", "before")), ["1969-12-31T23:59:58.999999999Z"]);
+    assert_eq!(tree.rows(&["mtime"], equal("name", "before")), ["1969-12-31T23:59:58.999999999"]);
 }
 
 #[test]

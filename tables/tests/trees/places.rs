@@ -96,7 +96,7 @@ fn patterns_look_where_their_prefix_says() {
     check(&tree, like(&tree, "/ab%"), &["ab", "ab.c", "ab/c", "ab/c/two", "ab/one", "abc", "abc/three"], all_below);
     check(&tree, like(&tree, "/ab/one"), &["ab/one"], 1);
     check(&tree, like(&tree, "/ab_c"), &["ab.c", "ab/c"], all_below);
-    check(&tree, like(&tree, r"/ab\_c"), &[], all_below);
+    check(&tree, like(&tree, r"/ab\_c%"), &[], all_below);
     check(&tree, like(&tree, "/%/two"), &["ab/c/two"], all_below);
     check(&tree, all(vec![like(&tree, "/ab/%"), not(like(&tree, "/ab/c%"))]), &["ab/one"], 4);
     check(&tree, regex(&tree, "/ab/"), &ab[1..], 4);
@@ -285,7 +285,7 @@ fn roots_that_are_missing_are_troubles_and_spoil_nothing() {
     // Inside a root that was walked, a path that is not there is just no row.
     let inside = Filter::Any(vec![tree.under("ab"), at(&tree.at("ab/none"))]);
     assert_eq!(tree.relative(&tree.ask(&["path"], inside)).len(), 4);
-    for spelled in ["relative", "", "/a//b", "/a/", "/a/.", "/../a", "//"] {
+    for spelled in ["relative", "/a//b", "/a/", "/a/.", "/../a", "//"] {
         let value = Is::In(vec![text(spelled), text(&path(&tree, "ab.c"))]);
         let answer = tree.ask(&["path"], is("path", value));
         assert_eq!(tree.relative(&answer), ["ab.c"], "{spelled:?}");
