@@ -69,8 +69,8 @@ fn modes_are_as_ls_and_chmod_write_them() {
         let row = format!("{name} {mode} {name}");
         assert_eq!(tree.rows(&["name", "mode", "permissions"], equal("name", &name)), [row]);
         let files = |filter: Filter| tree.found(all(vec![equal("type", "file"), filter]));
-        assert_eq!(files(equal("permissions", &name)), [name.clone()]);
-        assert_eq!(files(equal("mode", mode)), [name.clone()]);
+        assert_eq!(files(equal("permissions", &name)), std::slice::from_ref(&name));
+        assert_eq!(files(equal("mode", mode)), std::slice::from_ref(&name));
         assert_eq!(files(not(equal("mode", mode))).len(), modes.len() - 1);
     }
     let set_uid = ["4644", "4755", "7000", "7777"];
