@@ -30,10 +30,10 @@ pub use crate::account::{Account, Entry, State};
 use crate::answers::{self, Follower};
 use crate::error::Error;
 use crate::fleet::{Endpoint, Fleet};
-use crate::provider::{EndpointTable, Scanning};
-use crate::settings::Settings;
 use crate::local::{self, LocalFile};
 use crate::narrow::{self, Sets};
+use crate::provider::{EndpointTable, Scanning};
+use crate::settings::Settings;
 use crate::{catalog, depth, dialect, exec, explain, functions, predicate, rewrite};
 
 /// One session at a fleet.
@@ -120,8 +120,8 @@ impl Desk {
         }
         let (kind, verbose) = explain_options(&parsed)?;
         check_asks(&parsed)?;
-        let files = local::open(&mut parsed, statement, |name| name == catalog::AGENTS || self.find(name).is_some())
-            .await?;
+        let files =
+            local::open(&mut parsed, statement, |name| name == catalog::AGENTS || self.find(name).is_some()).await?;
         let online_only = !rewrite::rewrite(&mut parsed, &|name| self.find(name))?;
         depth::check(&mut parsed)?;
         if let Statement::Explain(explain) = parsed {

@@ -46,7 +46,11 @@ pub fn explain(
     }
     for long in &told.sets.too_long {
         let (values, source) = (long.values, &long.source);
-        let _ = writeln!(text, "  the {values} values of {source} are too many to send; `{}` is compared here", long.column);
+        let _ = writeln!(
+            text,
+            "  the {values} values of {source} are too many to send; `{}` is compared here",
+            long.column
+        );
     }
     for line in displayable(plan.as_ref()).indent(false).to_string().lines() {
         let _ = writeln!(text, "  {line}");

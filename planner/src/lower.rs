@@ -139,9 +139,7 @@ impl Lowering<'_> {
         let on_text = !matches!(is, Is::EveryLine(_));
         let in_set = matches!(is, Is::InSet(_));
         self.test(call.args.first()?, |kind| {
-            let fits = in_set
-                || (kind == Kind::Text && on_text)
-                || (kind == Kind::Content && on_content);
+            let fits = in_set || (kind == Kind::Text && on_text) || (kind == Kind::Content && on_content);
             fits.then_some(is)
         })
     }

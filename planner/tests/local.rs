@@ -113,7 +113,10 @@ async fn endpoints_are_told_what_the_desk_knows() {
             "NOT EXISTS",
             "SELECT name FROM users u WHERE NOT EXISTS (SELECT 1 FROM 'tests/files/people.json' p WHERE p.name = u.name)",
         ),
-        ("OR stays at the desk", "SELECT name FROM users WHERE uid = 0 OR name IN (SELECT name FROM 'tests/files/people.json')"),
+        (
+            "OR stays at the desk",
+            "SELECT name FROM users WHERE uid = 0 OR name IN (SELECT name FROM 'tests/files/people.json')",
+        ),
         ("hosts are a target", "SELECT name FROM users WHERE host IN (SELECT host FROM 'tests/files/hosts.csv')"),
         (
             "hosts that are none of those",
@@ -129,8 +132,14 @@ async fn endpoints_are_told_what_the_desk_knows() {
             "WITH all_of AS (SELECT path FROM files WHERE path UNDER '/bin' UNION ALL SELECT path FROM files WHERE path UNDER '/etc') \
              SELECT path, count(*) FROM all_of WHERE path IN (SELECT path FROM 'tests/files/paths.csv' WHERE n > 1) GROUP BY path",
         ),
-        ("a limit is not", "SELECT path FROM (SELECT path FROM files WHERE path UNDER '/etc' LIMIT 5) f JOIN 'tests/files/paths.csv' USING (path)"),
-        ("an empty set", "SELECT path FROM files JOIN (SELECT path FROM 'tests/files/paths.csv' WHERE n > 9) p USING (path)"),
+        (
+            "a limit is not",
+            "SELECT path FROM (SELECT path FROM files WHERE path UNDER '/etc' LIMIT 5) f JOIN 'tests/files/paths.csv' USING (path)",
+        ),
+        (
+            "an empty set",
+            "SELECT path FROM files JOIN (SELECT path FROM 'tests/files/paths.csv' WHERE n > 9) p USING (path)",
+        ),
     ];
     let mut text = String::new();
     for (about, statement) in cases {
@@ -163,7 +172,8 @@ async fn options_ride_in_scans_of_tables_that_read_files() {
     let mut desk = Desk::new(Arc::new(Mute), Settings::default());
     desk.plan("SET canvass.decompress = true").await.unwrap();
     desk.plan("SET canvass.follow = 'on'").await.unwrap();
-    let statement = "SELECT f.path FROM files f JOIN users u ON f.host = u.host WHERE f.path UNDER '/etc' AND f.content ~ 'x'";
+    let statement =
+        "SELECT f.path FROM files f JOIN users u ON f.host = u.host WHERE f.path UNDER '/etc' AND f.content ~ 'x'";
     let planned = desk.plan(statement).await.unwrap();
     let scans = serde_json::to_string_pretty(&planned.action.unwrap().scans).unwrap();
     assert_snapshot!("options", format!("{}\n{scans}", planned.explanation));

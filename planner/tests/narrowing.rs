@@ -123,15 +123,17 @@ async fn answer(statement: &str) -> (Vec<String>, String) {
         .as_ref()
         .map(|action| Envelope { payload: String::from_utf8(action.to_bytes()).unwrap(), signatures: vec![] });
     let rows = desk.run(planned, envelope).await.unwrap().rows;
-    let batches: Vec<RecordBatch> = rows.try_collect().await.unwrap_or_else(|error| panic!("{statement}: {error:?}\n{plan}"));
+    let batches: Vec<RecordBatch> =
+        rows.try_collect().await.unwrap_or_else(|error| panic!("{statement}: {error:?}\n{plan}"));
     let options = FormatOptions::new().with_null("NULL");
     let mut rows: Vec<String> = Vec::new();
     for batch in &batches {
         let cells = batch.columns().iter().map(|column| ArrayFormatter::try_new(column, &options).unwrap());
         let cells: Vec<_> = cells.collect();
-        rows.extend((0..batch.num_rows()).map(|row| {
-            cells.iter().map(|column| column.value(row).to_string()).collect::<Vec<_>>().join(",")
-        }));
+        rows.extend(
+            (0..batch.num_rows())
+                .map(|row| cells.iter().map(|column| column.value(row).to_string()).collect::<Vec<_>>().join(",")),
+        );
     }
     rows.sort();
     (rows, plan)
@@ -146,22 +148,23 @@ fn what_endpoints_are_told_changes_no_answer() {
     let mut runner = TestRunner::new(Config { cases: 150, failure_persistence: None, ..Config::default() });
     let narrowed = Cell::new(0_u32);
     let column = prop::sample::select(&["t", "n", "h"][..]);
-    let outcome = runner.run(&(rows(), file(), prop::sample::select(STATEMENTS), column), |(rows, file, statement, column)| {
-        *ROWS.lock().unwrap() = rows;
-        std::fs::write(&path, &file).unwrap();
-        let host_in_numbers = column == "n" && statement.contains("host IN");
-        if host_in_numbers {
-            return Ok(());
-        }
-        let statement = statement.replace("$c", column).replace("'FILE'", &format!("'{name}'"));
-        let (told, plan) = runtime.block_on(answer(&statement));
-        narrowed.set(narrowed.get() + u32::from(plan.contains("IN set")));
-        let untold = statement.replace("samples ", "(SELECT * FROM samples LIMIT 1000) ");
-        let (expected, plan) = runtime.block_on(answer(&untold));
-        prop_assert!(!plan.contains("IN set"), "a set passed a LIMIT: {untold}\n{plan}");
-        prop_assert_eq!(told, expected, "{}\n{}", statement, file);
-        Ok(())
-    });
+    let outcome =
+        runner.run(&(rows(), file(), prop::sample::select(STATEMENTS), column), |(rows, file, statement, column)| {
+            *ROWS.lock().unwrap() = rows;
+            std::fs::write(&path, &file).unwrap();
+            let host_in_numbers = column == "n" && statement.contains("host IN");
+            if host_in_numbers {
+                return Ok(());
+            }
+            let statement = statement.replace("$c", column).replace("'FILE'", &format!("'{name}'"));
+            let (told, plan) = runtime.block_on(answer(&statement));
+            narrowed.set(narrowed.get() + u32::from(plan.contains("IN set")));
+            let untold = statement.replace("samples ", "(SELECT * FROM samples LIMIT 1000) ");
+            let (expected, plan) = runtime.block_on(answer(&untold));
+            prop_assert!(!plan.contains("IN set"), "a set passed a LIMIT: {untold}\n{plan}");
+            prop_assert_eq!(told, expected, "{}\n{}", statement, file);
+            Ok(())
+        });
     if let Err(error) = outcome {
         panic!("{error}");
     }

@@ -59,8 +59,13 @@ fn a_result_written_to_a_file_is_a_table_again() {
         let file = format!("found.{ending}");
         let written = home.canvass(&["--format", ending, "-o", &file, "-c", &format!("{select} ORDER BY path")]);
         assert_eq!(written.status.code(), Some(0), "{}", transcript(&written));
-        let asked = home.canvass(&["-c", &format!("SELECT count(*) AS same FROM '{file}' l JOIN ({select}) f \
-            ON f.path = l.path AND f.mtime = l.mtime AND f.type = l.type AND f.size = l.size")]);
+        let asked = home.canvass(&[
+            "-c",
+            &format!(
+                "SELECT count(*) AS same FROM '{file}' l JOIN ({select}) f \
+            ON f.path = l.path AND f.mtime = l.mtime AND f.type = l.type AND f.size = l.size"
+            ),
+        ]);
         assert_eq!(stdout(&asked), "same\n2\n", "{ending}\n{}", transcript(&asked));
     }
 }

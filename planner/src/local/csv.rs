@@ -82,7 +82,11 @@ impl<'a> Records<'a> {
             let (piece, after) = (&rest[..end], &rest[end + 1..]);
             self.line += piece.matches('\n').count();
             // The first piece is lent, and only a value with quotes in it is put together.
-            if value.is_empty() { value = Cow::Borrowed(piece) } else { value.to_mut().push_str(piece) }
+            if value.is_empty() {
+                value = Cow::Borrowed(piece)
+            } else {
+                value.to_mut().push_str(piece)
+            }
             match after.strip_prefix('"') {
                 Some(after) => {
                     value.to_mut().push('"');

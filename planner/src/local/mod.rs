@@ -115,7 +115,9 @@ fn check_name(name: &str) -> Result<Kind, Error> {
     }
     let metadata = std::fs::metadata(name);
     if metadata.as_ref().is_ok_and(std::fs::Metadata::is_dir) {
-        return Err(Error::usage(format!("`{name}` is a folder")).hint("name one file; UNION ALL puts several together"));
+        return Err(
+            Error::usage(format!("`{name}` is a folder")).hint("name one file; UNION ALL puts several together")
+        );
     }
     if let Some(kind) = Kind::of(name) {
         return Ok(kind);
@@ -227,8 +229,11 @@ fn read_text(file: File) -> Result<String, Malformed> {
 fn batch_of(columns: Vec<(String, ArrayRef)>) -> Result<RecordBatch, Malformed> {
     let names = distinct(columns.iter().map(|(name, _)| name.as_str()));
     let rows = columns.first().map_or(0, |(_, values)| values.len());
-    let fields: Vec<Field> =
-        names.iter().zip(&columns).map(|(name, (_, values))| Field::new(name, values.data_type().clone(), true)).collect();
+    let fields: Vec<Field> = names
+        .iter()
+        .zip(&columns)
+        .map(|(name, (_, values))| Field::new(name, values.data_type().clone(), true))
+        .collect();
     let values = columns.into_iter().map(|(_, values)| values).collect();
     let options = RecordBatchOptions::new().with_row_count(Some(rows));
     RecordBatch::try_new_with_options(Arc::new(Schema::new(fields)), values, &options)

@@ -183,7 +183,10 @@ fn known(plan: &LogicalPlan, key: &Expr) -> Result<Option<(LogicalPlan, Expr)>> 
             Expr::Column(column) => {
                 let inner = plan.schema().index_of_column(column).ok().and_then(expr);
                 whole &= inner.is_some();
-                Ok(inner.map_or_else(|| Transformed::no(part), |inner| Transformed::new(inner, true, TreeNodeRecursion::Jump)))
+                Ok(inner.map_or_else(
+                    || Transformed::no(part),
+                    |inner| Transformed::new(inner, true, TreeNodeRecursion::Jump),
+                ))
             }
             _ => Ok(Transformed::no(part)),
         })?;
@@ -196,15 +199,15 @@ fn known(plan: &LogicalPlan, key: &Expr) -> Result<Option<(LogicalPlan, Expr)>> 
         LogicalPlan::Sort(sort) => known(&sort.input, key),
         LogicalPlan::Limit(limit) => known(&limit.input, key),
         LogicalPlan::Distinct(Distinct::All(input)) => known(input, key),
-        LogicalPlan::SubqueryAlias(alias) => over(&alias.input, &|index| {
-            Some(Expr::Column(Column::from(alias.input.schema().qualified_field(index))))
-        }),
+        LogicalPlan::SubqueryAlias(alias) => {
+            over(&alias.input, &|index| Some(Expr::Column(Column::from(alias.input.schema().qualified_field(index)))))
+        }
         LogicalPlan::Projection(projection) => {
             over(&projection.input, &|index| Some(projection.expr[index].clone().unalias_nested().data))
         }
-        LogicalPlan::Aggregate(aggregate) => {
-            over(&aggregate.input, &|index| aggregate.group_expr.get(index).filter(|e| matches!(e, Expr::Column(_))).cloned())
-        }
+        LogicalPlan::Aggregate(aggregate) => over(&aggregate.input, &|index| {
+            aggregate.group_expr.get(index).filter(|e| matches!(e, Expr::Column(_))).cloned()
+        }),
         LogicalPlan::Join(join) => match join.join_type {
             Inner | Left | LeftSemi | LeftAnti if holds(&join.left) => known(&join.left, key),
             Inner | Right | RightSemi | RightAnti if holds(&join.right) => known(&join.right, key),
