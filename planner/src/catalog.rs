@@ -24,6 +24,8 @@ pub const AGENTS: &str = "agents";
 
 /// The mark in a field's metadata of a column that is content.
 pub(crate) const CONTENT: (&str, &str) = ("canvass.class", "content");
+/// The mark of the column that names the endpoint, which no row of an endpoint table lacks.
+pub(crate) const ENDPOINT: (&str, &str) = ("canvass.class", "endpoint");
 /// The mark in a field's metadata of a column of hexadecimal digits, which have no case.
 pub(crate) const HEX: (&str, &str) = ("canvass.digits", "hex");
 
@@ -104,7 +106,8 @@ pub fn endpoint_schema(table: &dyn Table) -> SchemaRef {
         let metadata = marks.map(|((key, value), _)| (key.to_owned(), value.to_owned())).collect();
         Field::new(column.name, column.kind.data_type(), true).with_metadata(metadata)
     });
-    let mut fields = vec![Field::new(HOST, DataType::Utf8, false)];
+    let endpoint = [(ENDPOINT.0.to_owned(), ENDPOINT.1.to_owned())].into();
+    let mut fields = vec![Field::new(HOST, DataType::Utf8, false).with_metadata(endpoint)];
     fields.extend(own);
     fields.push(Field::new(AGENT, DataType::Struct(AGENT_ARROW_FIELDS.clone()), false));
     Arc::new(Schema::new(fields))

@@ -27,6 +27,11 @@ pub async fn with_room<F: Future>(future: F) -> F::Output {
     poll_fn(|context| stacker::grow(STACK_BYTES, || future.as_mut().poll(context))).await
 }
 
+/// Runs a function on a stack of its own, for what nests as deeply as a file pleases.
+pub fn with_stack<T>(run: impl FnOnce() -> T) -> T {
+    stacker::grow(STACK_BYTES, run)
+}
+
 /// Balances long runs of AND and OR, and refuses what nests too deeply.
 pub fn check(statement: &mut Statement) -> Result<(), Error> {
     let inner = match statement {

@@ -30,6 +30,8 @@ pub use crate::account::{Account, Entry, State};
 use crate::answers::{self, Follower};
 use crate::error::Error;
 use crate::fleet::{Endpoint, Fleet};
+use crate::local::{self, LocalFile};
+use crate::narrow::{self, Sets};
 use crate::provider::{EndpointTable, Scanning};
 use crate::settings::Settings;
 use crate::{catalog, depth, dialect, exec, explain, functions, predicate, rewrite};
@@ -118,6 +120,8 @@ impl Desk {
         }
         let (kind, verbose) = explain_options(&parsed)?;
         check_asks(&parsed)?;
+        let files =
+            local::open(&mut parsed, statement, |name| name == catalog::AGENTS || self.find(name).is_some()).await?;
         let online_only = !rewrite::rewrite(&mut parsed, &|name| self.find(name))?;
         depth::check(&mut parsed)?;
         if let Statement::Explain(explain) = parsed {
@@ -126,13 +130,15 @@ impl Desk {
         let endpoints = self.fleet.endpoints()?;
         let scanning = Scanning { statement: statement.to_owned(), options: self.settings.options, online_only };
         let (state, physical) = self
-            .physical(parsed, &endpoints, scanning)
+            .physical(parsed, &endpoints, scanning, &files)
             .await
             .map_err(|error| Error::from_datafusion(&error, statement))?;
         let scans = exec::scans(&physical);
         let known = endpoints.len();
         let (action, asked) = self.action(statement, &scans, endpoints)?;
-        let explanation = explain::explain(action.as_ref(), asked.len(), known, &physical, verbose);
+        let sets = state.config().get_extension::<Sets>().unwrap_or_default();
+        let told = explain::Told { files: &files, sets: &sets };
+        let explanation = explain::explain(action.as_ref(), asked.len(), known, &told, &physical, verbose);
         let schema = match kind {
             StatementKind::Explain => explanation_schema(),
             _ => physical.schema(),
@@ -206,6 +212,7 @@ impl Desk {
         statement: Statement,
         endpoints: &[Endpoint],
         scanning: Scanning,
+        files: &[Arc<LocalFile>],
     ) -> Result<(SessionState, Arc<dyn ExecutionPlan>), DataFusionError> {
         let text = scanning.statement.clone();
         let mut state = self.state.clone();
@@ -223,14 +230,25 @@ impl Desk {
         let agents = MemTable::try_new(agents.schema(), vec![vec![agents]])?;
         schema.register_table(catalog::AGENTS.to_owned(), Arc::new(agents))?;
 
-        let logical = state.statement_to_plan(statement).await?;
+        for file in files {
+            schema.register_table(file.name.clone(), file.clone())?;
+        }
+        let logical = state.statement_to_plan(statement).await;
+        // A file is a table of the statement that names it and of no other.
+        for file in files {
+            schema.deregister_table(&file.name)?;
+        }
+        let logical = logical?;
         SQLOptions::new()
             .with_allow_ddl(false)
             .with_allow_dml(false)
             .with_allow_statements(false)
             .verify_plan(&logical)?;
         let logical = predicate::check(logical, &text)?;
-        let physical = state.create_physical_plan(&logical).await?;
+        let optimised = state.optimize(&logical)?;
+        let (narrowed, sets) = narrow::narrow(optimised, &state, endpoints, text.len()).await?;
+        state.config_mut().set_extension(Arc::new(sets));
+        let physical = state.query_planner().create_physical_plan(&narrowed, &state).await?;
         Ok((state, physical))
     }
 

@@ -136,7 +136,7 @@ fn from_schema(error: &SchemaError, statement: &str, span: Option<Span>) -> Erro
             let error = Error::usage(format!("there is no column `{}`", field.flat_name()));
             let names = valid_fields.iter().map(|field| field.name.as_str());
             let error = match closest(&field.name, names) {
-                Some(name) => error.hint(format!("did you mean `{name}`?")),
+                Some(name) => error.hint(format!("did you mean `{}`?", as_typed(name))),
                 None => error,
             };
             error.at(span.or_else(|| locate(statement, &field.name)))
@@ -158,7 +158,7 @@ fn from_plan(message: &str, statement: &str, span: Option<Span>) -> Error {
         let names = canvass_tables::TABLES.iter().map(|table| table.info().name).chain(["agents"]);
         let error = match closest(name, names) {
             Some(name) => error.hint(format!("did you mean `{name}`?")),
-            None if names_a_file(name) => error.hint("local files cannot be read in this version"),
+            None if names_a_file(name) => error.hint(format!("put a file's name in quotes: FROM '{name}'")),
             None => error.hint("`.tables` lists what can be asked"),
         };
         return error.at(span.or_else(|| locate(statement, name)));
@@ -225,8 +225,17 @@ fn in_our_words(message: &str) -> String {
 }
 
 fn names_a_file(name: &str) -> bool {
-    let endings = [".csv", ".json", ".jsonl", ".parquet"];
+    let endings = [".csv", ".json", ".jsonl", ".ndjson", ".parquet"];
     name.contains('/') || endings.iter().any(|ending| name.to_lowercase().ends_with(ending))
+}
+
+/// A column's name as a statement spells it: with large letters or spaces it needs quotes.
+fn as_typed(name: &str) -> String {
+    let plain = |c: char| c == '_' || c.is_ascii_digit() || c.is_lowercase();
+    if name.chars().all(plain) && !name.starts_with(|c: char| c.is_ascii_digit()) {
+        return name.to_owned();
+    }
+    format!("\"{}\"", name.replace('"', "\"\""))
 }
 
 /// The name closest to what was typed, if any is close.

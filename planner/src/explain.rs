@@ -7,11 +7,21 @@ use canvass_protocol::action::Action;
 use canvass_protocol::scan::Scan;
 use datafusion::physical_plan::{ExecutionPlan, displayable};
 
+use crate::local::LocalFile;
+use crate::narrow::Sets;
+
+/// What the desk brought to a plan itself.
+pub struct Told<'a> {
+    pub files: &'a [Arc<LocalFile>],
+    pub sets: &'a Sets,
+}
+
 /// Explains a plan. `known` is the number of agents in the inventory.
 pub fn explain(
     action: Option<&Action>,
     asked: usize,
     known: usize,
+    told: &Told<'_>,
     plan: &Arc<dyn ExecutionPlan>,
     verbose: bool,
 ) -> String {
@@ -26,11 +36,22 @@ pub fn explain(
             };
             let _ = writeln!(text, "asks {asked} of {known} agents: {scans} in one signed action");
             for (index, scan) in action.scans.iter().enumerate() {
-                describe(&mut text, index + 1, scan);
+                describe(&mut text, index + 1, scan, told.sets);
             }
         }
     }
     text.push_str("at the desk\n");
+    for file in told.files {
+        let _ = writeln!(text, "  reads {}", file.describe());
+    }
+    for long in &told.sets.too_long {
+        let (values, source) = (long.values, &long.source);
+        let _ = writeln!(
+            text,
+            "  the {values} values of {source} are too many to send; `{}` is compared here",
+            long.column
+        );
+    }
     for line in displayable(plan.as_ref()).indent(false).to_string().lines() {
         let _ = writeln!(text, "  {line}");
     }
@@ -43,14 +64,27 @@ pub fn explain(
     text
 }
 
-fn describe(text: &mut String, number: usize, scan: &Scan) {
+fn describe(text: &mut String, number: usize, scan: &Scan, sets: &Sets) {
     let _ = writeln!(text, "scan {number}: {}", scan.table);
     let target = scan.target.as_ref().map_or("every agent".to_owned(), |target| format!("agents where {target}"));
     let filter = scan.filter.as_ref().map_or("every row".to_owned(), |filter| format!("rows where {filter}"));
     let columns = if scan.columns.is_empty() { "none, rows are counted".to_owned() } else { scan.columns.join(", ") };
     let _ = writeln!(text, "  target   {target}");
     let _ = writeln!(text, "  filter   {filter}");
+    for (name, values) in &scan.sets {
+        let values = if values.len() == 1 { "1 value".to_owned() } else { format!("{} values", values.len()) };
+        let source = sets.sources.get(name).map_or("the statement", String::as_str);
+        let _ = writeln!(text, "  set {name:<4} {values} from {source}, known before anybody is asked");
+    }
     let _ = writeln!(text, "  columns  {columns}");
+    for (on, reading) in [
+        (scan.options.decompress, "content and hashes see inside gzip, xz, zstd and bzip2"),
+        (scan.options.follow, "folders behind links are entered"),
+    ] {
+        if on {
+            let _ = writeln!(text, "  reading  {reading}");
+        }
+    }
     if let Some(limit) = scan.limit {
         let _ = writeln!(text, "  limit    {limit} rows of each endpoint");
     }

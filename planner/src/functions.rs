@@ -12,7 +12,10 @@ use datafusion::arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Int64Arra
 use datafusion::arrow::datatypes::DataType;
 use datafusion::common::{Result, ScalarValue, exec_err};
 use datafusion::error::DataFusionError;
-use datafusion::logical_expr::{ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility};
+use datafusion::logical_expr::expr::ScalarFunction;
+use datafusion::logical_expr::{
+    ColumnarValue, Expr, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility, lit,
+};
 
 pub const MATCHES: &str = "matches";
 pub const MATCHES_IGNORING_CASE: &str = "matches_ignoring_case";
@@ -24,6 +27,8 @@ pub const LINE_LIKE_IGNORING_CASE: &str = "line_like_ignoring_case";
 pub const IS_PRIVATE: &str = "is_private";
 pub const IS_LOOPBACK: &str = "is_loopback";
 pub const BYTES: &str = "bytes";
+/// A test against a set that the scan carries; nobody types it.
+pub const IN_SET: &str = "in_set";
 
 /// All functions of ours.
 pub fn all() -> Vec<Arc<ScalarUDF>> {
@@ -60,8 +65,40 @@ pub fn test_of(function: &str, pattern: &str) -> Option<std::result::Result<Is, 
         },
         IS_PRIVATE => Is::Private,
         IS_LOOPBACK => Is::Loopback,
+        IN_SET => Is::InSet(pattern.to_owned()),
         _ => return None,
     }))
+}
+
+/// Tests a column of a scan against the scan's set of this name.
+pub fn in_set(column: Expr, set: &str) -> Expr {
+    let signature = Signature::any(2, Volatility::Immutable);
+    let function = Arc::new(ScalarUDF::from(InSet { signature }));
+    Expr::ScalarFunction(ScalarFunction::new_udf(function, vec![column, lit(set)]))
+}
+
+/// The mark of such a test in a plan; only endpoints carry it out.
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct InSet {
+    signature: Signature,
+}
+
+impl ScalarUDFImpl for InSet {
+    fn name(&self) -> &str {
+        IN_SET
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn return_type(&self, _: &[DataType]) -> Result<DataType> {
+        Ok(DataType::Boolean)
+    }
+
+    fn invoke_with_args(&self, _: ScalarFunctionArgs) -> Result<ColumnarValue> {
+        exec_err!("a set is for endpoints to test against")
+    }
 }
 
 fn texts(arity: usize) -> Signature {

@@ -11,12 +11,14 @@ mod rewrite;
 mod size;
 
 pub mod catalog;
+pub mod local;
 mod provider;
 
 mod functions;
 mod predicate;
 
 mod lower;
+mod narrow;
 
 mod exec;
 mod explain;

@@ -137,8 +137,9 @@ impl Lowering<'_> {
         let is = functions::test_of(call.func.name(), pattern)?.ok()?;
         let on_content = matches!(is, Is::Matches(_) | Is::Like(_) | Is::EveryLine(_));
         let on_text = !matches!(is, Is::EveryLine(_));
+        let in_set = matches!(is, Is::InSet(_));
         self.test(call.args.first()?, |kind| {
-            let fits = (kind == Kind::Text && on_text) || (kind == Kind::Content && on_content);
+            let fits = in_set || (kind == Kind::Text && on_text) || (kind == Kind::Content && on_content);
             fits.then_some(is)
         })
     }

@@ -10,9 +10,12 @@ use datafusion::arrow::datatypes::{DataType, FieldRef};
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::common::{Column, DFSchema, ExprSchema as _, Result, ScalarValue};
 use datafusion::error::DataFusionError;
-use datafusion::logical_expr::expr::{AggregateFunction, InList, Like, ScalarFunction};
+use datafusion::functions::string::expr_fn::lower;
+use datafusion::logical_expr::expr::{AggregateFunction, InList, InSubquery, Like, ScalarFunction};
 use datafusion::logical_expr::utils::merge_schema;
-use datafusion::logical_expr::{Between, BinaryExpr, Expr, ExprSchemable as _, LogicalPlan, Operator, ScalarUDF};
+use datafusion::logical_expr::{
+    Between, BinaryExpr, Expr, ExprSchemable as _, LogicalPlan, LogicalPlanBuilder, Operator, ScalarUDF,
+};
 
 use crate::catalog::{CONTENT, HEX};
 use crate::error::{Error, locate};
@@ -39,6 +42,12 @@ impl Checker<'_> {
         })?;
         checked.map_data(|plan| match plan {
             LogicalPlan::Filter(filter) => presence::require(filter).map(LogicalPlan::Filter),
+            LogicalPlan::Join(mut join) => {
+                for (left, right) in &mut join.on {
+                    digits(left, right, &schema);
+                }
+                Ok(LogicalPlan::Join(join))
+            }
             other => Ok(other),
         })
     }
@@ -48,8 +57,9 @@ impl Checker<'_> {
         match expr {
             Expr::Like(like) if is_content(&like.expr, schema) => self.line_like(like).map(Transformed::yes),
             Expr::BinaryExpr(BinaryExpr { left, op, right }) if is_comparison(op) => {
-                let (left, right) = (self.in_words(*left, &right, schema)?, *right);
-                let right = self.in_words(right, &left, schema)?;
+                let (mut left, mut right) = (self.in_words(*left, &right, schema)?, *right);
+                right = self.in_words(right, &left, schema)?;
+                digits(&mut left, &mut right, schema);
                 self.check_kinds(&left, &right, schema)?;
                 Ok(Transformed::yes(Expr::BinaryExpr(BinaryExpr { left: left.into(), op, right: right.into() })))
             }
@@ -72,7 +82,7 @@ impl Checker<'_> {
                     let other = Expr::Column(column.clone());
                     self.same_kind((&test.expr, kind), (&other, sub.field(0).data_type().clone()))?;
                 }
-                Ok(Transformed::no(Expr::InSubquery(test)))
+                small_digits(test, schema).map(Expr::InSubquery).map(Transformed::yes)
             }
             Expr::ScalarFunction(call) => {
                 self.check_constant(&call)?;
@@ -222,6 +232,32 @@ impl Checker<'_> {
             None => Ok(()),
         }
     }
+}
+
+/// Hexadecimal digits have no case: what stands beside a column of them is compared in small letters.
+fn digits(left: &mut Expr, right: &mut Expr, schema: &DFSchema) {
+    let is_digits = |expr: &Expr| has_mark(expr, schema, HEX);
+    let is_text = |expr: &Expr| {
+        !matches!(expr, Expr::Literal(..)) && expr.get_type(schema).is_ok_and(|kind| kind == DataType::Utf8)
+    };
+    match (is_digits(left), is_digits(right)) {
+        (true, false) if is_text(right) => *right = lower(right.clone()),
+        (false, true) if is_text(left) => *left = lower(left.clone()),
+        _ => {}
+    }
+}
+
+/// The same for what a sub-query gives.
+fn small_digits(mut test: InSubquery, schema: &DFSchema) -> Result<InSubquery> {
+    let plan = &test.subquery.subquery;
+    let given = Expr::Column(Column::from(plan.schema().qualified_field(0)));
+    let text = plan.schema().field(0).data_type() == &DataType::Utf8;
+    if has_mark(&test.expr, schema, HEX) && text && !has_mark(&given, plan.schema(), HEX) {
+        let name = plan.schema().field(0).name().clone();
+        let small = LogicalPlanBuilder::from(Arc::clone(plan)).project([lower(given).alias(name)])?.build()?;
+        test.subquery = test.subquery.with_plan(Arc::new(small));
+    }
+    Ok(test)
 }
 
 fn bad_pattern(error: &matcher::PatternError, span: Option<crate::error::Span>) -> DataFusionError {

@@ -1,5 +1,6 @@
 //! An endpoint table as DataFusion sees it: which predicates it takes, and the scan that they become.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -18,6 +19,7 @@ use crate::catalog::{AGENT, HOST, endpoint_schema};
 use crate::error::Error;
 use crate::exec::FleetExec;
 use crate::lower::{Lowered, lower};
+use crate::narrow::Sets;
 use crate::predicate::content_error;
 
 /// What one statement says to all of its scans; travels as an extension of the session's configuration.
@@ -40,7 +42,18 @@ impl EndpointTable {
         EndpointTable { table, schema: endpoint_schema(table) }
     }
 
-    fn scan_of(&self, columns: Vec<String>, filters: &[Expr], limit: Option<usize>, scanning: &Scanning) -> Scan {
+    pub fn table(&self) -> &'static dyn Table {
+        self.table
+    }
+
+    fn scan_of(
+        &self,
+        columns: Vec<String>,
+        filters: &[Expr],
+        limit: Option<usize>,
+        scanning: &Scanning,
+        sets: &Sets,
+    ) -> Scan {
         let (mut rows, mut agents) = (Vec::new(), Vec::new());
         for lowered in filters.iter().filter_map(|filter| lower(filter, self.table)) {
             match lowered {
@@ -51,31 +64,60 @@ impl EndpointTable {
         if scanning.online_only {
             agents.push(Filter::test("status", Is::Equal(Value::Text("online".into()))));
         }
+        let filter = all_of(rows);
         Scan {
             table: self.table.info().name.to_owned(),
             target: all_of(agents),
             columns,
-            filter: all_of(rows),
+            sets: sets_of(filter.as_ref(), sets),
+            filter,
             limit: limit.and_then(|limit| u64::try_from(limit).ok()),
             aggregate: None,
             order: None,
-            sets: std::collections::BTreeMap::new(),
-            options: scanning.options,
+            options: options_of(self.table, scanning.options),
         }
     }
 
-    fn check_bound(&self, scan: &Scan) -> Result<(), Error> {
+    fn check_bound(&self, scan: &Scan, sets: &Sets) -> Result<(), Error> {
         let Some(required) = self.table.info().bound else { return Ok(()) };
-        if bound::roots(scan.filter.as_ref(), required.column).is_some() {
+        if bound::roots_with(scan.filter.as_ref(), required.column, &scan.sets).is_some() {
             return Ok(());
         }
         let (table, column) = (self.table.info().name, required.column);
+        if let Some(long) = sets.too_long.iter().find(|long| long.table == table && long.column == column) {
+            return Err(Error::usage(format!(
+                "the {} values of {} are too many to send, so `{column}` of `{table}` has no bound",
+                long.values, long.source
+            ))
+            .hint(format!("bound `{column}` with UNDER as well, or take fewer values at a time")));
+        }
         Err(Error::usage(format!("`{table}` has to be told {}: a bound on `{column}` is missing", required.about))
             .hint(format!(
                 "bound `{column}` with =, IN, UNDER, LIKE 'prefix%' or ~ '^prefix', as in: {}",
                 self.table.info().example
             )))
     }
+}
+
+/// How files are read, for tables that look into files.
+fn options_of(table: &dyn Table, options: Options) -> Options {
+    let reads_files = table.columns().iter().any(|column| column.class == Class::Content);
+    if reads_files { options } else { Options::default() }
+}
+
+/// The sets that a filter names.
+fn sets_of(filter: Option<&Filter>, sets: &Sets) -> BTreeMap<String, Vec<Value>> {
+    let mut named = BTreeMap::new();
+    if let Some(filter) = filter {
+        filter.for_each_test(&mut |test| {
+            if let Is::InSet(name) = &test.is
+                && let Some(values) = sets.values.get(name)
+            {
+                named.insert(name.clone(), values.clone());
+            }
+        });
+    }
+    named
 }
 
 /// The conjunction of filters, as flat as it can be; `None` where there is none.
@@ -138,8 +180,9 @@ impl TableProvider for EndpointTable {
                 return Err(content_error(&Column::from_name(column.name), &scanning.statement).into());
             }
         }
-        let scan = self.scan_of(columns, filters, limit, &scanning);
-        self.check_bound(&scan)?;
+        let sets = session.config().get_extension::<Sets>().unwrap_or_default();
+        let scan = self.scan_of(columns, filters, limit, &scanning, &sets);
+        self.check_bound(&scan, &sets)?;
         Ok(Arc::new(FleetExec::new(self.table, scan, schema)))
     }
 }

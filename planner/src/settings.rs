@@ -67,13 +67,8 @@ impl Settings {
             "limit_time" => self.limits.time_ms = seconds()?.saturating_mul(1000),
             "limit_cpu" => self.limits.cpu_ms = seconds()?.saturating_mul(1000),
             "limit_memory" => self.limits.memory_bytes = size()?,
-            "decompress" | "follow" => {
-                let on = truth()?;
-                // Reserved in the action until the files table knows them; saying so beats ignoring it.
-                if on {
-                    return Err(Error::usage(format!("canvass.{name} is not in this version")));
-                }
-            }
+            "decompress" => self.options.decompress = truth()?,
+            "follow" => self.options.follow = truth()?,
             "two_stage" => return Err(Error::usage("canvass.two_stage is not in this version")),
             _ => return Err(unknown(name)),
         }

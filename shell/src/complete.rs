@@ -1,7 +1,7 @@
 //! Completion by place: what can stand where the cursor is.
 
 use canvass_planner::catalog::{AGENT, AGENT_FIELDS, AGENTS, HOST};
-use canvass_planner::settings;
+use canvass_planner::{local, settings};
 use canvass_protocol::target::{Mode, Status};
 use canvass_tables::{TABLES, Table};
 use clap::ValueEnum as _;
@@ -92,7 +92,7 @@ pub fn complete(line: &str, cursor: usize) -> (usize, Vec<String>) {
     if trimmed.starts_with(['.', '\\']) && !trimmed.contains('\n') {
         return command(before, trimmed);
     }
-    if let Some(found) = enumeration(line, before) {
+    if let Some(found) = enumeration(line, before).or_else(|| local_files(before)) {
         return found;
     }
     if before.matches('\'').count() % 2 == 1 {
@@ -242,6 +242,40 @@ fn enumeration(line: &str, before: &str) -> Option<(usize, Vec<String>)> {
     (!found.is_empty()).then_some((quote + 1, found))
 }
 
+/// Entries of a folder looked at while somebody waits for a completion.
+const ENTRIES_MAX: usize = 10_000;
+
+/// Files that can be read, and folders on the way to them, inside an open quote after FROM or JOIN.
+fn local_files(before: &str) -> Option<(usize, Vec<String>)> {
+    let quote = before.rfind('\'').filter(|_| before.matches('\'').count() % 2 == 1)?;
+    let head = &before[..quote];
+    let stands_for_table = ends_with_keyword(head) || head.trim_end().ends_with(',');
+    if !stands_for_table || !matches!(last_keyword(head).as_deref(), Some("FROM" | "JOIN")) {
+        return None;
+    }
+    let typed = &before[quote + 1..];
+    let name_at = typed.rfind('/').map_or(0, |slash| slash + 1);
+    let (folder, name) = typed.split_at(name_at);
+    let entries = std::fs::read_dir(if folder.is_empty() { "." } else { folder }).ok()?;
+    let mut found: Vec<String> = entries
+        .take(ENTRIES_MAX)
+        .flatten()
+        .filter_map(|entry| {
+            let own = entry.file_name().into_string().ok()?;
+            // What begins with a dot is meant to be passed over, and a quote would end the name.
+            let fits = own.starts_with(name) && (!own.starts_with('.') || name.starts_with('.')) && !own.contains('\'');
+            let small = own.to_lowercase();
+            match (fits, entry.path().is_dir()) {
+                (true, true) => Some(format!("{own}/")),
+                (true, false) if local::ENDINGS.iter().any(|ending| small.ends_with(ending)) => Some(format!("{own}'")),
+                _ => None,
+            }
+        })
+        .collect();
+    found.sort();
+    Some((quote + 1 + name_at, found))
+}
+
 /// Commands, and what they take.
 fn command(before: &str, trimmed: &str) -> (usize, Vec<String>) {
     let start = before.len() - trimmed.len();
@@ -299,6 +333,28 @@ mod tests {
         check(".mode js|", &["json", "jsonl"]);
         check("SELECT 'pa|", &[]);
         check("SELECT 'ünï', pat| FROM files", &["path"]);
+    }
+
+    #[test]
+    fn names_of_files_are_completed_where_a_table_can_stand() {
+        let folder = tempfile::tempdir().unwrap();
+        for name in ["iocs.csv", "iocs.PARQUET", "notes.txt", "it's.csv", ".hidden.json"] {
+            std::fs::write(folder.path().join(name), "").unwrap();
+        }
+        std::fs::create_dir(folder.path().join("io")).unwrap();
+        let at = folder.path().display();
+        let found = |line: &str| {
+            let line = line.replace('@', &at.to_string());
+            let (start, found) = complete(&line, line.len());
+            assert!(line[start..].len() <= 4, "{line} {start}");
+            found
+        };
+        assert_eq!(found("SELECT * FROM '@/i"), ["io/", "iocs.PARQUET'", "iocs.csv'"]);
+        assert_eq!(found("SELECT * FROM files f JOIN '@/iocs"), ["iocs.PARQUET'", "iocs.csv'"]);
+        assert_eq!(found("SELECT * FROM users, '@/.h"), [".hidden.json'"]);
+        assert_eq!(found("SELECT * FROM '@/n"), [] as [&str; 0]);
+        assert_eq!(complete("SELECT * FROM files WHERE path = '/et", 37).1, [] as [&str; 0]);
+        assert_eq!(complete("SELECT * FROM '/does/not/exist/x", 32).1, [] as [&str; 0]);
     }
 
     #[test]

@@ -6,6 +6,7 @@
 mod desk;
 mod house;
 mod journey;
+mod local_files;
 mod manual;
 mod readme;
 mod stories;

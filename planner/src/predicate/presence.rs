@@ -6,12 +6,13 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
+use datafusion::arrow::datatypes::FieldRef;
 use datafusion::common::{Column, DFSchema, ExprSchema as _, Result, TableReference};
 use datafusion::logical_expr::utils::{conjunction, split_conjunction};
 use datafusion::logical_expr::{BinaryExpr, Expr, Filter, Operator};
 
 use super::is_comparison;
-use crate::catalog::HOST;
+use crate::catalog::{ENDPOINT, HOST};
 use crate::functions;
 
 /// Adds `t.host IS NOT NULL` to a filter that no row without a `t` can pass.
@@ -32,9 +33,12 @@ pub fn require(filter: Filter) -> Result<Filter> {
     Filter::try_new(predicate, Arc::clone(&filter.input))
 }
 
-/// Whether a column that is never unknown in its table can be so here.
+/// Whether the `host` of an endpoint table, which is never unknown in it, can be so here.
 fn may_be_missing(column: &Column, schema: &DFSchema) -> bool {
-    schema.has_column(column) && schema.nullable(column).unwrap_or(false)
+    let endpoints = |field: &FieldRef| field.metadata().get(ENDPOINT.0).is_some_and(|mark| mark == ENDPOINT.1);
+    schema.has_column(column)
+        && schema.nullable(column).unwrap_or(false)
+        && schema.field_from_column(column).is_ok_and(endpoints)
 }
 
 /// The tables without whose row a predicate built on our functions is not true.
