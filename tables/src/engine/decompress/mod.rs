@@ -93,6 +93,16 @@ pub(crate) fn open<'a>(
     compressed_bytes: u64,
     memory_max: u64,
 ) -> io::Result<Box<dyn Read + 'a>> {
+    bounded(format, source, PLAIN_BYTES.max(compressed_bytes.saturating_mul(EXPANSION_MAX)), memory_max)
+}
+
+/// Like [`open`], by the number of plain bytes that there may be.
+fn bounded<'a>(
+    format: Format,
+    source: impl Read + 'a,
+    plain_bytes: u64,
+    memory_max: u64,
+) -> io::Result<Box<dyn Read + 'a>> {
     let memory = format.memory();
     if memory > memory_max {
         return Err(explain(format, &needs(Some(memory))));
@@ -100,15 +110,14 @@ pub(crate) fn open<'a>(
     let memory_max = memory_max - memory;
     let (source, fate) = Source::new(source);
     let input = BufReader::with_capacity(INPUT_BYTES, source);
-    let left = PLAIN_BYTES.max(compressed_bytes.saturating_mul(EXPANSION_MAX));
     Ok(match format {
-        Format::Gzip => Box::new(Plain::new(format, Members::<_, GzDecoder<_>>::new(input), fate, left)),
-        Format::Bzip2 => Box::new(Plain::new(format, Members::<_, BzDecoder<_>>::new(input), fate, left)),
+        Format::Gzip => Box::new(Plain::new(format, Members::<_, GzDecoder<_>>::new(input), fate, plain_bytes)),
+        Format::Bzip2 => Box::new(Plain::new(format, Members::<_, BzDecoder<_>>::new(input), fate, plain_bytes)),
         Format::Zstd => {
             let frames = Members::<_, zstd::Frame<_>>::new(zstd::Input { bytes: input, memory_max });
-            Box::new(Plain::new(format, frames, fate, left))
+            Box::new(Plain::new(format, frames, fate, plain_bytes))
         }
-        Format::Xz => Box::new(Plain::new(format, xz::Streams::new(input, memory_max), fate, left)),
+        Format::Xz => Box::new(Plain::new(format, xz::Streams::new(input, memory_max), fate, plain_bytes)),
     })
 }
 
