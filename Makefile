@@ -1,6 +1,6 @@
 # What a newcomer types. Everything else is plain cargo.
 
-.PHONY: test lint tools
+.PHONY: test lint tools bench-files bench-tools
 
 # All tests of the house. Installs the few programs of the distribution that tests compare with, if they are missing.
 test: tools
@@ -15,4 +15,15 @@ lint:
 	cargo clippy --workspace --all-targets -- -D warnings
 
 tools:
-	@examples/install-test-tools
+	@examples/install-tools test
+
+# How fast the files table is, beside the best tools in the same run (docs/performance.md). Variables: RUNS=7 of each side;
+# FILES=200000 of the generated tree; TREE=/tmp, where it is made; ONLY=P1,P3; CANVASS=another program than the one built;
+# PROFILE=dev for a quick look.
+PROFILE ?= release
+bench-files: bench-tools
+	cargo build --workspace --profile $(PROFILE)
+	@"$$(cargo metadata --no-deps --format-version 1 | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')/$(PROFILE:dev=debug)/bench-files"
+
+bench-tools:
+	@examples/install-tools bench

@@ -45,6 +45,39 @@ pub(crate) fn places_with(filter: Option<&Filter>, column: &str, sets: &Sets) ->
     Some(roots)
 }
 
+/// The filter without those parts of its outermost AND that hold for every row in its own roots, which are the only
+/// rows that a table with a bound gives.
+pub(crate) fn within_roots(filter: &Filter, column: &str, sets: &Sets) -> Filter {
+    let Some(roots) = places(filter, column, sets) else { return filter.clone() };
+    let needed = |part: &&Filter| !holds_in(part, &roots, column, sets);
+    match filter {
+        Filter::All(parts) => Filter::All(parts.iter().filter(needed).cloned().collect()),
+        other if needed(&other) => other.clone(),
+        _ => Filter::All(Vec::new()),
+    }
+}
+
+/// Whether a part of a filter holds for whatever lies in `roots`.
+fn holds_in(part: &Filter, roots: &[Root], column: &str, sets: &Sets) -> bool {
+    if !is_exact(part, column) {
+        return false;
+    }
+    let Some(places) = places(part, column, sets) else { return false };
+    places.len().saturating_mul(roots.len()) <= PAIRS_MAX
+        && roots.iter().all(|root| places.iter().any(|place| place.holds(root)))
+}
+
+/// Whether the places of a part are what it says, no more.
+fn is_exact(part: &Filter, column: &str) -> bool {
+    match part {
+        Filter::Any(parts) => parts.iter().all(|part| is_exact(part, column)),
+        Filter::Test(test) if test.column == column => {
+            matches!(test.is, Is::Equal(_) | Is::In(_) | Is::InSet(_) | Is::Under(_))
+        }
+        Filter::All(_) | Filter::Not(_) | Filter::Test(_) => false,
+    }
+}
+
 impl Root {
     pub fn path(&self) -> &str {
         match self {

@@ -5,7 +5,6 @@ mod common;
 
 use std::cell::{Cell as Count, RefCell};
 use std::cmp::Ordering;
-use std::num::NonZeroUsize;
 use std::ops::ControlFlow;
 use std::sync::atomic::AtomicBool;
 
@@ -17,7 +16,7 @@ use canvass_tables::column::{Cell, Column, Kind};
 use canvass_tables::engine::{Collector, Request, ScanError};
 use canvass_tables::host::Host;
 use canvass_tables::table::{Declared, Table as _, TableInfo};
-use common::{all, ask, ask_with, machine, matches, not, pattern, scan, text, under};
+use common::{all, ask, ask_with, machine, matches, not, pattern, request, scan, text, under};
 use proptest::prelude::*;
 
 #[derive(Debug, Clone, Default)]
@@ -80,15 +79,7 @@ fn run(
     PROBES.set(0);
     let stop = AtomicBool::new(stop);
     HOST.with(|host| {
-        let request = Request {
-            host,
-            scan: question,
-            limits: Limits::default(),
-            withheld,
-            forbidden: &[],
-            threads: NonZeroUsize::MIN,
-            stop: &stop,
-        };
+        let request = Request { withheld, ..request(host, question, 1, &stop) };
         SAMPLE.scan(&request, &mut |_, _| Ok(()))
     })
 }
@@ -266,16 +257,7 @@ fn long_answers_come_in_bounded_frames() {
     let host = machine();
     let question = scan("sample", &["text"], all(vec![]));
     let stop = AtomicBool::new(false);
-    let limits = Limits::default();
-    let request = Request {
-        host: &host,
-        scan: &question,
-        limits,
-        withheld: &[],
-        forbidden: &[],
-        threads: NonZeroUsize::MIN,
-        stop: &stop,
-    };
+    let request = request(&host, &question, 1, &stop);
     let mut frames = Vec::new();
     let record = SAMPLE
         .scan(&request, &mut |rows, bytes| {
@@ -295,16 +277,7 @@ fn a_sink_that_fails_ends_the_scan() {
     let host = machine();
     let question = scan("sample", &["text"], all(vec![]));
     let stop = AtomicBool::new(false);
-    let limits = Limits::default();
-    let request = Request {
-        host: &host,
-        scan: &question,
-        limits,
-        withheld: &[],
-        forbidden: &[],
-        threads: NonZeroUsize::MIN,
-        stop: &stop,
-    };
+    let request = request(&host, &question, 1, &stop);
     let error = SAMPLE.scan(&request, &mut |_, _| Err(std::io::Error::other("gone"))).unwrap_err();
     assert!(matches!(error, ScanError::Sink(_)));
 }
@@ -316,16 +289,7 @@ fn live_tables_have_no_answer_in_a_fixture() {
     let host = Host::open(&canvass_tables::host::HostSpec::Fixture(folder.path().to_owned())).unwrap();
     let question = scan("live", &[], all(vec![]));
     let stop = AtomicBool::new(false);
-    let limits = Limits::default();
-    let request = Request {
-        host: &host,
-        scan: &question,
-        limits,
-        withheld: &[],
-        forbidden: &[],
-        threads: NonZeroUsize::MIN,
-        stop: &stop,
-    };
+    let request = request(&host, &question, 1, &stop);
     let record = LIVE.scan(&request, &mut |_, _| Ok(())).unwrap();
     assert_eq!((record.rows, record.troubles_count), (0, 1));
 }

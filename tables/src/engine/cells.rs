@@ -19,6 +19,8 @@ pub(crate) struct Cells<'a, R: 'static> {
     reader: Reader,
     /// By column; only what does not come from the row itself is kept.
     kept: Vec<Option<Cell<'static>>>,
+    /// Some cell is kept.
+    keeps: bool,
     /// What reading the row's content has told so far.
     told: Told,
 }
@@ -33,7 +35,7 @@ impl<'a, R> Cells<'a, R> {
     ) -> Self {
         let record = ScanRecord { asked: true, ..ScanRecord::default() };
         let kept = columns.iter().map(|_| None).collect();
-        Cells { columns, host, watch, withheld, record, reader, kept, told: Told::default() }
+        Cells { columns, host, watch, withheld, record, reader, kept, keeps: false, told: Told::default() }
     }
 
     /// The same for another worker, which begins with an empty record.
@@ -43,7 +45,9 @@ impl<'a, R> Cells<'a, R> {
 
     /// Forgets the last row.
     pub fn next_row(&mut self) {
-        self.kept.iter_mut().for_each(|cell| *cell = None);
+        if std::mem::take(&mut self.keeps) {
+            self.kept.iter_mut().for_each(|cell| *cell = None);
+        }
         self.told.forget();
     }
 
@@ -85,6 +89,7 @@ impl<'a, R> Cells<'a, R> {
                 Cell::Null
             });
             self.kept[column] = Some(cell);
+            self.keeps = true;
         }
         self.kept[column].as_ref().unwrap_or(&Cell::Null)
     }

@@ -126,15 +126,16 @@ fn plan<R>(table: &'static Declared<R>, request: &Request<'_>) -> Result<Plan, S
     if let Some(&content) = projection.iter().find(|&&column| table.columns[column].info.class == Class::Content) {
         return Err(ScanError::ContentReturned(table.columns[content].info.name.to_owned()));
     }
-    let filter = match &scan.filter {
-        Some(filter) => Some(Program::compile(filter, table, scan)?),
-        None => None,
-    };
     if let Some(bound) = table.info.bound
         && bound::roots_with(scan.filter.as_ref(), bound.column, &scan.sets).is_none()
     {
         return Err(ScanError::Unbounded { table: scan.table.clone(), column: bound.column.to_owned() });
     }
+    let filter = match (&scan.filter, table.info.bound) {
+        (Some(filter), Some(bound)) => Some(bound::within_roots(filter, bound.column, &scan.sets)),
+        (filter, _) => filter.clone(),
+    };
+    let filter = filter.map(|filter| Program::compile(&filter, table, scan)).transpose()?;
     let mut wanted = vec![false; table.columns.len()];
     projection.iter().for_each(|&column| wanted[column] = true);
     if let Some(program) = &filter {

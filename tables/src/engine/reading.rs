@@ -91,8 +91,8 @@ impl Reader {
                 match reading.whole(content, Some(DECOMPRESS_BYTES.min(decompress.memory_max)), judge) {
                     Err(error) if error.kind() == io::ErrorKind::OutOfMemory => {
                         let _much = decompress.much.lock().unwrap_or_else(PoisonError::into_inner);
-                        reading.begin_anew();
-                        reading.whole(content, Some(decompress.memory_max), judge)
+                        let begun = reading.begin_anew(content);
+                        begun.and_then(|()| reading.whole(content, Some(decompress.memory_max), judge))
                     }
                     result => result,
                 }
@@ -163,7 +163,8 @@ impl Reading<'_> {
         Ok(true)
     }
 
-    fn begin_anew(&mut self) {
+    fn begin_anew(&mut self, content: &Content) -> io::Result<()> {
+        (&content.file).rewind()?;
         self.filled = 0;
         self.read = 0;
         self.decided.iter_mut().for_each(|truth| *truth = None);
@@ -171,11 +172,12 @@ impl Reading<'_> {
         self.met = false;
         self.digesting = Digesting::Undecided;
         self.trouble = None;
+        Ok(())
     }
 
     /// Reads once. `None` where the scan was over first, `Some(true)` where digests are needed that were not taken.
     fn pass(&mut self, content: &Content, memory_max: Option<u64>, judge: &mut Judge<'_>) -> io::Result<Option<bool>> {
-        let (mut source, size) = Source::open(content, memory_max)?;
+        let (mut source, size) = Source::open(content, memory_max, self.watch)?;
         if self.buffer.len() < BLOCK_BYTES {
             self.buffer.resize(BLOCK_BYTES, 0);
         }
@@ -223,6 +225,7 @@ impl Reading<'_> {
             }
             match source.read(&mut self.buffer[self.filled..]) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(_) if self.watch.is_over() => return Ok(None),
                 Err(error) => return Err(error),
                 Ok(count) => {
                     let read = self.filled..self.filled + count;
@@ -347,7 +350,7 @@ enum Source<'a> {
 
 impl<'a> Source<'a> {
     /// Opens a content, with the number of bytes at which it ends, where that is known.
-    fn open(content: &'a Content, memory_max: Option<u64>) -> io::Result<(Source<'a>, u64)> {
+    fn open(content: &'a Content, memory_max: Option<u64>, watch: &'a Watch<'a>) -> io::Result<(Source<'a>, u64)> {
         let Content { file, size } = content;
         let plain = (Source::File(file), *size);
         let Some(memory_max) = memory_max else { return Ok(plain) };
@@ -364,7 +367,8 @@ impl<'a> Source<'a> {
         }
         reader.rewind()?;
         let Some(format) = Format::of(&head[..filled]) else { return Ok(plain) };
-        Ok((Source::Plain(decompress::open(format, reader, *size, memory_max)?), 0))
+        let source = Watched { file, watch };
+        Ok((Source::Plain(decompress::open(format, source, *size, memory_max)?), 0))
     }
 
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
@@ -372,6 +376,21 @@ impl<'a> Source<'a> {
             Source::File(file) => file.read(buffer),
             Source::Plain(reader) => reader.read(buffer),
         }
+    }
+}
+
+/// A compressed file, which fails once the scan is over: a decoder may read for long before it has anything to say.
+struct Watched<'a> {
+    file: &'a File,
+    watch: &'a Watch<'a>,
+}
+
+impl Read for Watched<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.watch.is_over() {
+            return Err(io::Error::other("the scan is over"));
+        }
+        self.file.read(buffer)
     }
 }
 

@@ -6,6 +6,7 @@ pub mod files;
 mod crew;
 mod guard;
 mod mounts;
+mod names;
 mod roots;
 mod row;
 mod walk;

@@ -1,7 +1,6 @@
 //! The walk: which roots are walked in which order, what is entered behind links, and what all workers see.
 
 use std::collections::HashSet;
-use std::ffi::CString;
 use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -10,6 +9,7 @@ use rustix::process::{Resource, getrlimit};
 use super::crew::Crew;
 use super::guard::Guard;
 use super::mounts::Mounts;
+use super::names::Names;
 use super::roots::{self, Met, Start, Starts};
 use super::row::{FileRow, Folder, Search};
 use super::worker::Worker;
@@ -91,7 +91,7 @@ pub(super) enum Task {
     /// Folders to be entered.
     Below {
         parent: Arc<Folder>,
-        names: Vec<CString>,
+        names: Names,
     },
     /// Rows to be read.
     Unread(Vec<FileRow>),

@@ -14,6 +14,7 @@ use rustix::fs::{AtFlags, Mode, OFlags};
 use super::crew::Crew;
 use super::guard::FORBIDDEN;
 use super::mounts;
+use super::names::Names;
 use super::roots::Start;
 use super::row::{FileRow, Folder, Search, join};
 use super::walk::{Link, Task, Walk};
@@ -49,7 +50,7 @@ struct Level {
     id: Id,
     path_length: usize,
     /// Folders in it that are still to be entered.
-    below: Vec<CString>,
+    below: Names,
 }
 
 impl<'x, 's, 'w, 'c: 'w> Worker<'x, 's, 'w, 'c> {
@@ -228,15 +229,16 @@ impl<'x, 's, 'w, 'c: 'w> Worker<'x, 's, 'w, 'c> {
 
     /// Walks all that lies below an open folder, however deep, with a bounded number of descriptors.
     fn descend(&mut self, top: Level) -> ControlFlow<()> {
-        let mut levels = vec![top];
+        let (mut levels, mut name) = (vec![top], Vec::new());
         while let Some(level) = levels.last_mut() {
-            let Some(name) = level.below.pop() else {
+            if !level.below.pop_into(&mut name) {
                 let left = levels.pop().and_then(|level| level.folder);
                 self.reopen(left, &mut levels);
                 continue;
-            };
+            }
             let Some(parent) = level.folder.clone() else { continue };
-            match self.enter(&parent, &name) {
+            let name = CStr::from_bytes_until_nul(&name).unwrap_or_default();
+            match self.enter(&parent, name) {
                 Ok(None) => {}
                 Ok(Some(folder)) => {
                     let level = self.list(Arc::new(folder))?;
@@ -245,7 +247,7 @@ impl<'x, 's, 'w, 'c: 'w> Worker<'x, 's, 'w, 'c> {
                         levels[far].folder = None;
                     }
                 }
-                Err(error) => self.trouble(&join(&parent.path, &name), &error),
+                Err(error) => self.trouble(&join(&parent.path, name), &error),
             }
             if self.crew.is_hungry() {
                 self.share(&mut levels);
@@ -261,7 +263,7 @@ impl<'x, 's, 'w, 'c: 'w> Worker<'x, 's, 'w, 'c> {
             return;
         };
         let Some(parent) = level.folder.clone().filter(|_| waiting > 1) else { return };
-        let names = level.below.drain(..level.below.len().div_ceil(2)).collect();
+        let names = level.below.split();
         self.give(Task::Below { parent, names });
     }
 
@@ -318,13 +320,13 @@ impl<'x, 's, 'w, 'c: 'w> Worker<'x, 's, 'w, 'c> {
     fn list(&mut self, folder: Arc<Folder>) -> ControlFlow<(), Level> {
         let walk = self.walk;
         let (id, path_length, enters) = (folder.id, folder.path.len(), folder.depth + 1 < walk.depth_max);
-        let mut below = Vec::new();
+        let mut below = Names::default();
         let mut row = FileRow::new(Arc::clone(&folder), c".", FileKind::Directory);
         let mut listing = std::mem::take(&mut self.listing);
         let listed = walk.host.for_each_entry(&folder.fd, &mut listing, &mut |name, kind| {
             row.fill(name, kind);
             if enters && kind == FileKind::Directory {
-                below.push(name.to_owned());
+                below.push(name);
             }
             if !walk.met.is_empty() {
                 walk.met.see(&row.path_bytes());

@@ -1,0 +1,1 @@
+//! What the decoders answer to streams, good and bad.
