@@ -102,7 +102,7 @@ impl EndpointTable {
 /// How files are read, for tables that look into files.
 fn options_of(table: &dyn Table, options: Options) -> Options {
     let reads_files = table.columns().iter().any(|column| column.class == Class::Content);
-    if reads_files { options } else { Options::default() }
+    Options { decompress: options.decompress && reads_files, follow: options.follow && table.info().follows }
 }
 
 /// The sets that a filter names.

@@ -23,7 +23,15 @@ use ed25519_dalek::{Signer as _, SigningKey};
 use futures::TryStreamExt as _;
 
 static NUMBERS: Declared<i64> = Declared {
-    info: TableInfo { name: "numbers", module: "numbers", about: "", bound: None, live: false, example: "" },
+    info: TableInfo {
+        name: "numbers",
+        module: "numbers",
+        about: "",
+        bound: None,
+        live: false,
+        follows: false,
+        example: "",
+    },
     columns: &[
         Column::field("n", Kind::Integer, "", |n: &i64| (*n).into()),
         Column::field("word", Kind::Text, "", |n: &i64| {

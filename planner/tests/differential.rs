@@ -38,7 +38,15 @@ struct Sample {
 static ROWS: Mutex<Vec<Sample>> = Mutex::new(Vec::new());
 
 static SAMPLES: Declared<Sample> = Declared {
-    info: TableInfo { name: "samples", module: "samples", about: "", bound: None, live: false, example: "" },
+    info: TableInfo {
+        name: "samples",
+        module: "samples",
+        about: "",
+        bound: None,
+        live: false,
+        follows: false,
+        example: "",
+    },
     columns: &[
         Column::field("id", Kind::Integer, "", |row: &Sample| row.id.into()),
         Column::field("t", Kind::Text, "", |row: &Sample| row.t.as_deref().into()),

@@ -8,11 +8,15 @@ use std::sync::Arc;
 
 use canvass_planner::desk::Desk;
 use canvass_planner::error::Error;
+use canvass_planner::fleet::{Delivery, Endpoint, Fleet};
 use canvass_planner::settings::Settings;
+use canvass_protocol::envelope::Envelope;
+use canvass_protocol::target::Status;
 use common::{Mute, desk, plan_error};
 use datafusion::arrow::util::pretty::pretty_format_batches;
 use futures::TryStreamExt as _;
 use insta::assert_snapshot;
+use tokio::sync::mpsc;
 
 /// What a statement that asks nobody answers.
 async fn answer(statement: &str) -> Result<String, Error> {
@@ -165,6 +169,48 @@ async fn sets_that_are_too_long_stay_at_the_desk() {
     assert!(planned.action.unwrap().scans[0].sets.is_empty());
     let error = desk().plan(&format!("SELECT f.path FROM files f JOIN '{file}' USING (path)")).await.err().unwrap();
     assert!(error.message.contains("60000 values") && error.message.contains("has no bound"), "{error:?}");
+}
+
+/// Three agents that claim one name; the desk tells them apart.
+struct Claimants;
+
+impl Fleet for Claimants {
+    fn name(&self) -> &str {
+        "test"
+    }
+
+    fn endpoints(&self) -> Result<Vec<Endpoint>, Error> {
+        let named = |host: &str, id: &str| {
+            let mut endpoint = common::endpoint("web-1", "linux", "web", Status::Online);
+            (endpoint.host, endpoint.facts.id) = (host.to_owned(), id.repeat(64));
+            endpoint
+        };
+        Ok(vec![named("web-1", "a"), named("web-1#bbbbbbbb", "b"), named("web-1#cccccccc", "c")])
+    }
+
+    fn ask(&self, _: Envelope, _: Vec<String>) -> Result<mpsc::UnboundedReceiver<Delivery>, Error> {
+        Err(Error::unreachable("this fleet is mute"))
+    }
+
+    fn outlives_us(&self) -> bool {
+        true
+    }
+
+    fn stop(&self) {}
+}
+
+#[tokio::test]
+async fn hosts_of_one_name_are_told_apart() {
+    let mut desk = Desk::new(Arc::new(Claimants), Settings::default());
+    for (condition, expected) in [
+        ("IN (SELECT h FROM (VALUES ('web-1#bbbbbbbb')) AS v(h))", vec!["web-1#bbbbbbbb"]),
+        ("IN (SELECT h FROM (VALUES ('web-1'), ('db-1')) AS v(h))", vec!["web-1"]),
+        ("NOT IN (SELECT h FROM (VALUES ('web-1')) AS v(h))", vec!["web-1#bbbbbbbb", "web-1#cccccccc"]),
+    ] {
+        let planned = desk.plan(&format!("SELECT name FROM users WHERE host {condition}")).await.unwrap();
+        let asked: Vec<&str> = planned.asked.iter().map(|endpoint| endpoint.host.as_str()).collect();
+        assert_eq!(asked, expected, "{condition}\n{}", planned.explanation);
+    }
 }
 
 #[tokio::test]

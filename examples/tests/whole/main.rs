@@ -8,5 +8,6 @@ mod house;
 mod journey;
 mod local_files;
 mod manual;
+mod reading;
 mod readme;
 mod stories;

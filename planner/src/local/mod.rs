@@ -1,4 +1,4 @@
-//! Local files that stand after FROM: the desk alone reads them, while it plans, and no endpoint hears of them.
+//! Local files that stand after FROM: the desk alone reads them, and it does so while it plans.
 //!
 //! Whatever is wrong with a file is therefore found before anything is signed, and what an endpoint is told of a file's
 //! values is what its rows are joined with.

@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use datafusion::arrow::array::{Array as _, ArrayRef, RecordBatch, RecordBatchOptions};
+use datafusion::arrow::array::{Array, ArrayRef, RecordBatch, RecordBatchOptions};
 use datafusion::arrow::compute::cast;
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::parquet::arrow::ProjectionMask;
@@ -69,7 +69,7 @@ impl Parquet {
                 converted(batch.column(at), field.data_type())
             });
             let wanted = wanted.collect::<Result<Vec<ArrayRef>, Malformed>>()?;
-            bytes += wanted.iter().map(|array| array.get_array_memory_size()).sum::<usize>();
+            bytes += wanted.iter().map(Array::get_array_memory_size).sum::<usize>();
             if bytes > MEMORY_BYTES_MAX {
                 return Err(Malformed("the columns asked of it take more than 2 GiB; name fewer".to_owned()));
             }

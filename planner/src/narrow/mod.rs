@@ -7,7 +7,7 @@
 mod find;
 mod values;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use canvass_protocol::limits::ACTION_BYTES_MAX;
@@ -27,7 +27,10 @@ use crate::functions;
 use find::Candidate;
 
 /// Bytes of an action that are left to everything but sets.
-const ACTION_BYTES_KEPT: usize = 256 << 10;
+const ACTION_BYTES_KEPT: usize = 512 << 10;
+
+/// Hosts that a target names: every agent reads the target, and the desk compares it with every agent.
+const HOSTS_MAX: usize = 2000;
 
 /// What a statement's scans are told of values that the desk knows; travels as an extension of the session's
 /// configuration.
@@ -77,7 +80,7 @@ pub async fn narrow(
         let batches = &known[&candidate.known];
         let Some(values) = values::of(&candidate.key, &candidate.known, batches, state)? else { continue };
         let filter = if candidate.column.name == HOST {
-            Some(on_host(candidate, &values, endpoints))
+            sets.hosts(candidate, &values, endpoints)
         } else {
             sets.test(candidate, values, &mut room)
         };
@@ -95,8 +98,7 @@ impl Sets {
         let bytes = serde_json::to_vec(&values).map_or(usize::MAX, |json| json.len());
         // An envelope escapes the quotes of what it carries, but it is the action's own bytes that are limited.
         let Some(left) = room.checked_sub(bytes) else {
-            let (table, column) = (candidate.table.info().name.to_owned(), candidate.column.name.clone());
-            self.too_long.push(TooLong { table, column, values: values.len(), source });
+            self.leave(candidate, values.len());
             return None;
         };
         *room = left;
@@ -112,14 +114,39 @@ impl Sets {
         };
         Some(functions::in_set(Expr::Column(candidate.column.clone()), &name))
     }
+
+    /// Chooses hosts by the inventory, those that the values name and that exist; none where they are too many to name.
+    ///
+    /// A second claimant of a name goes by a name of the desk's making, so then agents are named by their ids.
+    fn hosts(&mut self, candidate: &Candidate, values: &[Value], endpoints: &[Endpoint]) -> Option<Expr> {
+        let values: HashSet<&str> = values.iter().filter_map(text).collect();
+        let meant: Vec<&Endpoint> =
+            endpoints.iter().filter(|endpoint| values.contains(endpoint.host.as_str())).collect();
+        if meant.len() > HOSTS_MAX {
+            if candidate.anti || meant.len() < endpoints.len() {
+                self.leave(candidate, meant.len());
+            }
+            return None;
+        }
+        Some(among(candidate, &meant, endpoints))
+    }
+
+    fn leave(&mut self, candidate: &Candidate, values: usize) {
+        let (table, column) = (candidate.table.info().name.to_owned(), candidate.column.name.clone());
+        self.too_long.push(TooLong { table, column, values, source: candidate.source() });
+    }
 }
 
-/// Hosts are chosen by the inventory: those that the values name and that exist.
-///
-/// A second claimant of a name goes by a name of the desk's making, so then agents are named by their ids.
-fn on_host(candidate: &Candidate, values: &[Value], endpoints: &[Endpoint]) -> Expr {
-    let named = |host: &str| values.iter().any(|value| matches!(value, Value::Text(text) if text == host));
-    let meant = endpoints.iter().filter(|endpoint| named(&endpoint.host));
+fn text(value: &Value) -> Option<&str> {
+    match value {
+        Value::Text(text) => Some(text),
+        _ => None,
+    }
+}
+
+/// The test that chooses these endpoints among all.
+fn among(candidate: &Candidate, meant: &[&Endpoint], endpoints: &[Endpoint]) -> Expr {
+    let meant = meant.iter();
     let literal = |text: &str| datafusion::prelude::lit(text.to_owned());
     let host = Expr::Column(candidate.column.clone());
     if endpoints.iter().all(|endpoint| endpoint.host == endpoint.facts.name) {

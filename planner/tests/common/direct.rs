@@ -48,8 +48,15 @@ impl Direct {
         for (index, scan) in action.scans.iter().enumerate() {
             let table = self.tables.iter().find(|table| table.info().name == scan.table).unwrap();
             let stop = AtomicBool::new(false);
-            let request =
-                Request { host: &host, scan, limits: action.limits, withheld: &[], forbidden: &[], stop: &stop };
+            let request = Request {
+                host: &host,
+                scan,
+                limits: action.limits,
+                withheld: &[],
+                forbidden: &[],
+                threads: std::num::NonZeroUsize::MIN,
+                stop: &stop,
+            };
             let mut sink = |rows: u64, body: Vec<u8>| {
                 parts.push(writer.frame(u32::try_from(index).unwrap(), rows, body));
                 Ok(())

@@ -91,8 +91,8 @@ impl Reader {
                 match reading.whole(content, Some(DECOMPRESS_BYTES.min(decompress.memory_max)), judge) {
                     Err(error) if error.kind() == io::ErrorKind::OutOfMemory => {
                         let _much = decompress.much.lock().unwrap_or_else(PoisonError::into_inner);
-                        reading.begin_anew();
-                        reading.whole(content, Some(decompress.memory_max), judge)
+                        let begun = reading.begin_anew(content);
+                        begun.and_then(|()| reading.whole(content, Some(decompress.memory_max), judge))
                     }
                     result => result,
                 }
@@ -163,7 +163,8 @@ impl Reading<'_> {
         Ok(true)
     }
 
-    fn begin_anew(&mut self) {
+    fn begin_anew(&mut self, content: &Content) -> io::Result<()> {
+        (&content.file).rewind()?;
         self.filled = 0;
         self.read = 0;
         self.decided.iter_mut().for_each(|truth| *truth = None);
@@ -171,6 +172,7 @@ impl Reading<'_> {
         self.met = false;
         self.digesting = Digesting::Undecided;
         self.trouble = None;
+        Ok(())
     }
 
     /// Reads once. `None` where the scan was over first, `Some(true)` where digests are needed that were not taken.

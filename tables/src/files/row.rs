@@ -170,8 +170,7 @@ impl FileRow {
 
     /// What a link leads to, if anything.
     pub(super) fn leads_to(&self, host: &Host) -> Option<FileKind> {
-        let path = self.path_bytes();
-        let target = host.open_path(Path::new(OsStr::from_bytes(&path)), OFlags::PATH).ok()?;
+        let target = self.open_through(host, OFlags::PATH).ok()?;
         host.metadata_of(&target).ok().map(|stat| stat.kind)
     }
 
@@ -193,10 +192,13 @@ impl FileRow {
         self.checked(host, file, Reached::InFolder)
     }
 
-    fn open_target(&self, host: &Host) -> io::Result<Option<Content>> {
+    fn open_through(&self, host: &Host, flags: OFlags) -> io::Result<OwnedFd> {
         let path = self.path_bytes();
-        let path = Path::new(OsStr::from_bytes(&path));
-        let seen = match host.open_path(path, OFlags::PATH) {
+        host.open_through(&self.folder.fd, self.c_name(), Path::new(OsStr::from_bytes(&path)), flags)
+    }
+
+    fn open_target(&self, host: &Host) -> io::Result<Option<Content>> {
+        let seen = match self.open_through(host, OFlags::PATH) {
             Ok(seen) => seen,
             // It leads nowhere, or in circles.
             Err(error) if matches!(error.raw_os_error(), Some(ENOENT | ENOTDIR | ELOOP)) => return Ok(None),
@@ -208,7 +210,7 @@ impl FileRow {
         if stat.kind != FileKind::File || !inside {
             return Ok(None);
         }
-        let file = host.open_path(path, READ_FLAGS)?;
+        let file = self.open_through(host, READ_FLAGS)?;
         if host.metadata_of(&file)?.id() != stat.id() {
             return Err(io::Error::other("the link was changed while it was followed"));
         }

@@ -89,6 +89,20 @@ impl Host {
         Ok(file)
     }
 
+    /// Opens what a name in an open folder leads to, `path` being its path: the folder's own is never too long.
+    pub(crate) fn open_through(
+        &self,
+        folder: impl AsFd,
+        name: &CStr,
+        path: &Path,
+        flags: OFlags,
+    ) -> io::Result<OwnedFd> {
+        if self.is_live() {
+            return Ok(rustix::fs::openat(folder, name, flags | OFlags::CLOEXEC, Mode::empty())?);
+        }
+        self.open_path(path, flags)
+    }
+
     /// The fixture's `host.toml` is not a file of the host, under whatever name it is reached.
     fn refuse_hidden(&self, file: &OwnedFd) -> io::Result<()> {
         let Some(fixture) = &self.fixture else { return Ok(()) };
