@@ -81,6 +81,12 @@ const COLUMNS: &[Column<FileRow>] = &[
         stat(row, host, |stat| stat.links.into())
     }),
     Column::read("target", Kind::Text, "Where a link points, as written in it", |row, _| row.target().map(Cell::from)),
+    Column::probe(
+        "immutable",
+        Kind::Boolean,
+        "Whether it is marked as one that nobody changes or removes",
+        |row, host| stat(row, host, |stat| stat.immutable.into()),
+    ),
     Column::digest("md5", "MD5 of its content in lower-case hexadecimal", Algorithm::Md5),
     Column::digest("sha1", "SHA-1 of its content in lower-case hexadecimal", Algorithm::Sha1),
     Column::digest("sha256", "SHA-256 of its content in lower-case hexadecimal", Algorithm::Sha256),
