@@ -4,6 +4,7 @@ use std::ops::ControlFlow;
 
 use canvass_protocol::answer::Trouble;
 
+use super::probes;
 use super::row::FileRow;
 use super::walk;
 use crate::column::{Cell, Column, Kind};

@@ -59,6 +59,11 @@ pub(super) fn join(folder: &[u8], name: &CStr) -> Vec<u8> {
     path
 }
 
+/// Bytes as text; nearly all are, and to see that costs less than to look for what is not.
+fn text(bytes: &[u8]) -> Cow<'_, str> {
+    std::str::from_utf8(bytes).map_or_else(|_| String::from_utf8_lossy(bytes), Cow::Borrowed)
+}
+
 /// What cannot be read, and why.
 pub(super) fn trouble(path: &str, error: &io::Error) -> Trouble {
     Trouble { subject: Some(path.to_owned()), reason: reason(error) }
@@ -90,6 +95,10 @@ impl FileRow {
         copy
     }
 
+    fn name_bytes(&self) -> &[u8] {
+        self.name.split_last().map_or(&[], |(_, name)| name)
+    }
+
     pub(super) fn c_name(&self) -> &CStr {
         CStr::from_bytes_until_nul(&self.name).unwrap_or_default()
     }
@@ -110,15 +119,14 @@ impl FileRow {
         self.path.get_or_init(|| {
             let mut path = self.spare.take();
             path.clear();
-            let name = self.c_name();
-            match (std::str::from_utf8(&self.folder.path), name.to_str()) {
+            match (std::str::from_utf8(&self.folder.path), std::str::from_utf8(self.name_bytes())) {
                 (Ok(""), Ok(".")) => path.push('/'),
                 (Ok(folder), Ok(name)) => {
                     path.push_str(folder.strip_suffix('/').unwrap_or(folder));
                     path.push('/');
                     path.push_str(name);
                 }
-                _ => path.push_str(&String::from_utf8_lossy(&join(&self.folder.path, name))),
+                _ => path.push_str(&text(&self.path_bytes())),
             }
             path
         })
@@ -126,24 +134,24 @@ impl FileRow {
 
     pub(super) fn path_hex(&self) -> Option<String> {
         let valid = |bytes: &[u8]| std::str::from_utf8(bytes).is_ok();
-        if valid(self.c_name().to_bytes()) && valid(&self.folder.path) {
+        if valid(self.name_bytes()) && valid(&self.folder.path) {
             return None;
         }
         Some(crate::engine::hex(&self.path_bytes()))
     }
 
     pub(super) fn name(&self) -> Cow<'_, str> {
-        if self.c_name() == c"." {
-            return "/".into();
+        match self.name_bytes() {
+            b"." => "/".into(),
+            name => text(name),
         }
-        String::from_utf8_lossy(self.c_name().to_bytes())
     }
 
     pub(super) fn directory(&self) -> Cow<'_, str> {
         if self.folder.path.is_empty() {
             return "/".into();
         }
-        String::from_utf8_lossy(&self.folder.path)
+        text(&self.folder.path)
     }
 
     /// What lstat says, asked once; an error is reported once and unknown from then on.
@@ -158,6 +166,15 @@ impl FileRow {
                 Err(trouble(self.path(), &error))
             }
         }
+    }
+
+    /// Asks what lies beside the file.
+    pub(super) fn ask<T: Into<crate::column::Cell<'static>>>(
+        &self,
+        question: fn(&OwnedFd, &CStr) -> io::Result<T>,
+    ) -> Result<crate::column::Cell<'static>, Trouble> {
+        let answer = question(&self.folder.fd, self.c_name());
+        answer.map(Into::into).map_err(|error| trouble(self.path(), &error))
     }
 
     pub(super) fn target(&self) -> Result<Option<String>, Trouble> {
