@@ -7,6 +7,7 @@ mod crew;
 mod guard;
 mod mounts;
 mod names;
+mod probes;
 mod roots;
 mod row;
 mod walk;

@@ -140,10 +140,8 @@ impl<D: Read> Plain<D> {
         if let Some(error) = self.fate.take_error() {
             return error;
         }
-        // A corrupt length makes a decoder ask for more than there is, too; either way it is not whole.
-        let ended = error.kind() == io::ErrorKind::UnexpectedEof
-            || (self.format == Format::Zstd && self.fate.has_ended() && !is_verdict(error));
-        if ended {
+        // A wrong length makes a decoder ask for more than there is, too; either way the stream is not whole.
+        if error.kind() == io::ErrorKind::UnexpectedEof {
             return io::Error::new(
                 io::ErrorKind::UnexpectedEof,
                 format!("the {} stream ends early", self.format.name()),

@@ -8,18 +8,12 @@ use std::rc::Rc;
 #[derive(Default)]
 pub(super) struct Fate {
     error: Cell<Option<io::Error>>,
-    ended: Cell<bool>,
 }
 
 impl Fate {
     /// The error of the source itself, once.
     pub fn take_error(&self) -> Option<io::Error> {
         self.error.take()
-    }
-
-    /// Whether more was asked for than there was.
-    pub fn has_ended(&self) -> bool {
-        self.ended.get()
     }
 }
 
@@ -45,10 +39,6 @@ impl<R: Read> Read for Source<R> {
                     // The decoder is told as little as it needs: no kind that it would take for its own.
                     self.fate.error.set(Some(error));
                     return Err(io::ErrorKind::Other.into());
-                }
-                Ok(0) => {
-                    self.fate.ended.set(!buffer.is_empty());
-                    return Ok(0);
                 }
                 Ok(count) => return Ok(count),
             }

@@ -131,7 +131,7 @@ fn plain_within(format: Format, stream: &[u8], plain_max: u64, memory_max: u64) 
 }
 
 fn plain(format: Format, stream: &[u8]) -> Result<Vec<u8>, String> {
-    plain_within(format, stream, 1 << 30, 64 << 20).map_err(|(_, error)| error)
+    plain_within(format, stream, 1 << 30, 256 << 20).map_err(|(_, error)| error)
 }
 
 #[test]
@@ -156,7 +156,7 @@ fn formats_are_told_by_their_first_bytes() {
         // LZ4 has the same frames to be skipped.
         (&skip(2, b"..\x04\x22\x4d\x18"), None),
         (&skip(1000, b".."), Some(Format::Zstd)),
-        (&skip(1, &skip(0, b"\x28\xb5\x2f\xfd")), Some(Format::Zstd)),
+        (&skip(1, &[b".", skip(0, b"\x28\xb5\x2f\xfd").as_slice()].concat()), Some(Format::Zstd)),
         (b"\x5a\x2a\x4d\x18\0", None),
     ] {
         assert_eq!(Format::of(head), format, "{head:x?}");
@@ -304,32 +304,62 @@ fn a_stream_may_expand_only_so_far() {
 fn a_stream_gets_no_more_memory_than_its_share() {
     for format in FORMATS {
         let (_, error) = plain_within(format, &short(format), 1 << 30, 1000).unwrap_err();
-        let name = format.name();
-        let megabytes = format.memory() >> 20;
-        let share = "more than its share of limit_memory";
-        assert_eq!(error, format!("the {name} stream needs {megabytes} MB to be decompressed, {share}"));
+        assert_eq!(error, too_much(format.name(), format.memory() >> 20));
     }
 }
 
 #[test]
-fn what_a_dictionary_or_window_claims_counts_only_where_it_is_used() {
+fn a_dictionary_that_does_not_fit_counts_only_where_more_is_decoded_than_fits() {
     let plain = noise(2_000_000);
-    let needs = |name, megabytes| {
-        let rest = "MB to be decompressed, more than its share of limit_memory";
-        Some(format!("the {name} stream needs {megabytes} {rest}"))
-    };
-    let claims = [(0, None), (18, None), (24, needs("xz", 27)), (40, needs("xz", 6827))];
-    for (size, error) in claims {
-        // 1 MB beside what decoding takes: a dictionary of 0.6 MB.
-        for (length, error) in [(300_000, None), (2_000_000, error)] {
-            let stream = stored_xz(&plain[..length], size);
+    // 1 MB beside what decoding takes anyway: a dictionary of 0.6 MB fits.
+    for (code, megabytes) in [(0, None), (14, None), (15, Some(2)), (24, Some(27)), (40, Some(6827))] {
+        for length in [0, 1, 300_000, 2_000_000] {
+            let stream = stored_xz(&plain[..length], code);
             let answer = plain_within(Format::Xz, &stream, 1 << 30, 2 << 20);
-            match error {
-                None if size < 18 || length < 1_000_000 => assert_eq!(answer.unwrap(), plain[..length], "{size}"),
-                _ => drop(answer),
+            match megabytes.filter(|_| length > (1 << 20) / 3) {
+                None => assert!(answer.as_ref() == Ok(&plain[..length].to_vec()), "{code} {length}"),
+                Some(megabytes) => {
+                    let (so_far, error) = answer.unwrap_err();
+                    assert!(so_far.len() <= (1 << 20) / 3 && plain.starts_with(&so_far));
+                    assert_eq!(error, too_much("xz", megabytes));
+                }
             }
         }
     }
+    // Which dictionary a later block has is found out when it comes.
+    let stream = [stored_xz(b"one", 0), stored_xz(b"two", 40)].concat();
+    let (so_far, error) = plain_within(Format::Xz, &stream, 1 << 30, 2 << 20).unwrap_err();
+    assert_eq!(so_far, b"one");
+    assert_eq!(error, "the xz stream needs more to be decompressed than its share of limit_memory");
+}
+
+#[test]
+fn a_window_that_does_not_fit_counts_only_where_something_reaches_too_far_back() {
+    let half = noise(400_000);
+    let twice = [half.as_slice(), &half].concat();
+    let claiming = |plain: &[u8], window: u8| {
+        let mut stream = compress_to_vec(plain, CompressionLevel::Fastest);
+        let single = stream[4] & 0x20 != 0;
+        assert!(!single, "the window has a byte of its own");
+        stream[5] = window;
+        stream
+    };
+    for (plain, window, memory_max, expected) in [
+        (&half, 0x58, 16 << 20, None),
+        (&twice, 0x58, 16 << 20, None),
+        (&half, 0xff, 16 << 20, None),
+        (&half, 0xff, 5 << 20, None),
+    ] {
+        let answer = plain_within(Format::Zstd, &claiming(plain, window), 1 << 30, memory_max);
+        match expected {
+            None => assert!(answer.as_ref() == Ok(plain), "{window:x}: {:?}", answer.err().map(|error| error.1)),
+            Some(megabytes) => assert_eq!(answer.unwrap_err().1, too_much("zstd", megabytes)),
+        }
+    }
+}
+
+fn too_much(name: &str, megabytes: u64) -> String {
+    format!("the {name} stream needs {megabytes} MB to be decompressed, more than its share of limit_memory")
 }
 
 /// `plain` as an xz stream that holds it as it is, with a dictionary of that size's code.

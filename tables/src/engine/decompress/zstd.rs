@@ -1,5 +1,6 @@
 //! Frames of zstd (RFC 8878), those to be skipped among them.
 
+use std::error::Error;
 use std::io::{self, BufRead, Read};
 
 use ruzstd::decoding::{BlockDecodingStrategy, FrameDecoder};
@@ -109,6 +110,14 @@ fn number(bytes: &[u8]) -> u64 {
     bytes.iter().rev().fold(0, |number, &byte| number << 8 | u64::from(byte))
 }
 
+/// Whether what went wrong is that there was no more to read.
+fn ends_early(error: &(dyn Error + 'static)) -> bool {
+    match error.downcast_ref::<io::Error>() {
+        Some(error) => error.kind() == io::ErrorKind::UnexpectedEof,
+        None => error.source().is_some_and(ends_early),
+    }
+}
+
 /// The bytes of window that fit: the decoder's buffer grows by doubling, and while it does the old one is still there.
 fn window_max(memory_max: u64) -> u64 {
     memory_max / 3
@@ -167,11 +176,15 @@ impl<R: BufRead> Read for Frame<R> {
         let Frame::Data { input, decoder, header, plain_bytes } = self else { return Ok(0) };
         while decoder.can_collect() == 0 && !decoder.is_finished() {
             let decoded = decoder.decode_blocks(&mut input.bytes, BlockDecodingStrategy::UptoBlocks(1));
-            if decoded.is_err() {
-                let cut = header.window > window_max(input.memory_max);
-                let memory = header.window.saturating_mul(3);
-                return Err(if cut { needs(Some(memory)) } else { corrupt("a block cannot be decoded") });
-            }
+            decoded.map_err(|error| {
+                if ends_early(&error) {
+                    io::ErrorKind::UnexpectedEof.into()
+                } else if header.window > window_max(input.memory_max) {
+                    needs(Some(header.window.saturating_mul(3)))
+                } else {
+                    corrupt("a block cannot be decoded")
+                }
+            })?;
         }
         let count = decoder.read(buffer)?;
         *plain_bytes += count as u64;
