@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
 use canvass_protocol::filter::{Filter, Is};
+use canvass_protocol::limits::TROUBLES_MAX;
 use canvass_protocol::scan::{Options, Scan};
 use canvass_protocol::value::Value;
 use canvass_tables::host::Host;
@@ -40,6 +41,11 @@ impl Tree {
 
     pub fn decompressing(mut self) -> Tree {
         self.options.decompress = true;
+        self
+    }
+
+    pub fn without_options(mut self) -> Tree {
+        self.options = Options::default();
         self
     }
 
@@ -119,14 +125,17 @@ pub fn alike(host: &Host, question: &Scan) -> Asked {
     for threads in [2, 8] {
         let together = answer(&request(host, question, threads, &stop)).unwrap();
         assert_eq!(together.rows(), alone.rows(), "rows of {threads} workers to {question:?}");
-        let sorted = |asked: &Asked| {
-            let mut troubles = asked.troubles();
-            troubles.sort();
-            troubles
-        };
-        assert_eq!(sorted(&together), sorted(&alone), "troubles of {threads} workers to {question:?}");
-        assert_eq!(together.record.examined, alone.record.examined, "{threads} workers to {question:?}");
-        assert_eq!(together.record.cut, alone.record.cut);
+        let account = |asked: &Asked| (asked.record.examined, asked.record.cut, asked.record.troubles_count);
+        assert_eq!(account(&together), account(&alone), "{threads} workers to {question:?}");
+        // Which troubles come first is left to chance, so they are compared where all are listed.
+        if alone.record.troubles_count <= TROUBLES_MAX as u64 {
+            let sorted = |asked: &Asked| {
+                let mut troubles = asked.troubles();
+                troubles.sort();
+                troubles
+            };
+            assert_eq!(sorted(&together), sorted(&alone), "troubles of {threads} workers to {question:?}");
+        }
     }
     alone
 }

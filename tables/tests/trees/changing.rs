@@ -79,7 +79,7 @@ fn files_that_grow_are_read_to_an_end() {
     let block = "more and more\n".repeat(2000);
     let grow = |step: usize| {
         let name = ["a", "b", "c"][step % 3];
-        if fs::metadata(tree.at(name)).unwrap().len() < 64 << 20 {
+        if fs::metadata(tree.at(name)).unwrap().len() < 8 << 20 {
             OpenOptions::new().append(true).open(tree.at(name)).unwrap().write_all(block.as_bytes()).unwrap();
         }
     };

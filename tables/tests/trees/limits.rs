@@ -89,22 +89,22 @@ fn enough_rows_are_no_cut() {
 
 #[test]
 fn bytes_are_those_of_the_frames() {
-    let tree = many(3000);
+    let tree = many(1500);
     for threads in WORKERS {
         let whole = limited(&files(&tree), Limits::default(), threads).record;
-        assert_eq!((whole.rows, whole.cut), (3000, None));
+        assert_eq!((whole.rows, whole.cut), (1500, None));
         for bytes in [0, 1, 700, 4096, 50_000, whole.bytes / 2] {
             let record = limited(&files(&tree), Limits { bytes, ..Limits::default() }, threads).record;
             assert_eq!(record.cut, Some(Cut::Bytes), "{bytes} bytes, {threads} workers");
-            assert!(record.bytes <= bytes && record.rows < 3000, "{bytes}: {record:?}");
+            assert!(record.bytes <= bytes && record.rows < 1500, "{bytes}: {record:?}");
             assert!(bytes < 4096 || record.rows > 0, "{bytes}: {record:?}");
         }
         let record = limited(&files(&tree), Limits { bytes: whole.bytes * 2, ..Limits::default() }, threads).record;
-        assert_eq!((record.rows, record.cut), (3000, None));
+        assert_eq!((record.rows, record.cut), (1500, None));
         let mut counted = files(&tree);
         counted.columns.clear();
         let counted = limited(&counted, Limits { bytes: 4096, ..Limits::default() }, threads).record;
-        assert_eq!((counted.rows, counted.cut), (3000, None), "rows without columns weigh next to nothing");
+        assert_eq!((counted.rows, counted.cut), (1500, None), "rows without columns weigh next to nothing");
     }
 }
 
@@ -220,7 +220,7 @@ fn a_sink_that_fails_ends_the_scan_whatever_its_workers_do() {
 
 #[test]
 fn frames_are_bounded_and_sum_up_to_the_account() {
-    let tree = many(20_000);
+    let tree = many(9000);
     let mut question = files(&tree);
     question.columns = ["path", "name", "directory", "path", "mode"].map(str::to_owned).to_vec();
     for threads in WORKERS {
@@ -231,8 +231,8 @@ fn frames_are_bounded_and_sum_up_to_the_account() {
             Ok(())
         })
         .unwrap();
-        assert_eq!((record.rows, record.cut), (20_000, None));
-        assert_eq!(frames.iter().map(|(rows, _)| rows).sum::<u64>(), 20_000);
+        assert_eq!((record.rows, record.cut), (9000, None));
+        assert_eq!(frames.iter().map(|(rows, _)| rows).sum::<u64>(), 9000);
         assert_eq!(frames.iter().map(|(_, bytes)| bytes).sum::<u64>(), record.bytes);
         assert!(frames.iter().all(|(rows, bytes)| *rows > 0 && *rows <= 8192 && *bytes <= 4 << 20), "{frames:?}");
     }

@@ -10,6 +10,7 @@ mod common;
 mod borders;
 mod changing;
 mod decompress;
+mod follow;
 mod hashes;
 mod limits;
 mod lines;

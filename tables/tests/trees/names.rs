@@ -194,12 +194,12 @@ fn links_deeper_than_a_path_can_say_lead_where_they_lead() {
 fn a_folder_of_many_names_is_listed_whole() {
     let tree = Tree::new();
     let folder: OwnedFd = File::open(tree.root()).unwrap().into();
-    for number in 0..20_000 {
-        write(&folder, &format!("{number:0200}"), b"");
+    for number in 0..5000 {
+        write(&folder, &format!("{number:0250}"), b"");
     }
     let answer = tree.asked(&["name"], all(vec![]));
-    assert_eq!((answer.record.rows, answer.record.examined), (20_001, 20_001));
+    assert_eq!((answer.record.rows, answer.record.examined), (5001, 5001));
     let rows = answer.rows();
     assert!(rows.windows(2).all(|pair| pair[0] != pair[1]));
-    assert_eq!(tree.asked(&["name"], matches("name", "7777$")).record.rows, 2);
+    assert_eq!(tree.asked(&["name"], matches("name", "777$")).record.rows, 5);
 }
