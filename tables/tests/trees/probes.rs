@@ -28,6 +28,15 @@ fn files(tree: &Tree, filter: Filter) -> Vec<String> {
     tree.found(all(vec![equal("type", "file"), filter]))
 }
 
+/// Takes the flag back, whatever becomes of the test: a file that stays immutable could not be removed with its tree.
+struct Fixed(File, IFlags);
+
+impl Drop for Fixed {
+    fn drop(&mut self) {
+        let _ = ioctl_setflags(&self.0, self.1);
+    }
+}
+
 #[test]
 fn the_immutable_flag_is_told() {
     let tree = Tree::of(&[("fixed", "1"), ("free", "2")]);
@@ -38,6 +47,7 @@ fn the_immutable_flag_is_told() {
     if !can("set a file immutable", set.map(drop)) {
         return;
     }
+    let _fixed = Fixed(file, set.unwrap());
     let rows = tree.asked(&["path", "immutable"], all(vec![]));
     let told = files(&tree, is("immutable", Is::Equal(Value::Boolean(true))));
     let free = files(&tree, not(is("immutable", Is::Equal(Value::Boolean(true)))));
@@ -48,8 +58,6 @@ fn the_immutable_flag_is_told() {
             is("type", Is::In(vec![crate::common::text("fifo"), crate::common::text("link")])),
         ]),
     );
-    // A file that stays immutable could not be removed with its tree.
-    ioctl_setflags(&file, set.unwrap()).unwrap();
     assert_eq!(told, ["fixed"]);
     assert_eq!(free, ["free"]);
     let rows = tree.relative(&rows);
