@@ -61,11 +61,12 @@ fn hashes_are_of_what_a_stream_holds() {
 
 #[test]
 fn without_the_option_the_packed_bytes_count() {
-    let tree = packed(TEXT);
-    assert_eq!(tree.found(matches("content", "secret|first|last")), [""; 0]);
+    let text = b"first secret last ".repeat(100);
+    let tree = packed(&text);
+    assert_eq!(tree.found(matches("content", "(first secret last ){3}")), [""; 0]);
     assert_eq!(tree.found(matches("content", "^(?-u:BZh9|\\x1f\\x8b|\\xfd7zXZ|\\x28\\xb5\\x2f\\xfd)")), PACKED);
     for packer in &PACKERS {
-        let bytes = packer.pack(TEXT);
+        let bytes = packer.pack(&text);
         let row = format!("{} {} {}", md5(&bytes), sha256(&bytes), bytes.len());
         assert_eq!(tree.rows(&["md5", "sha256", "size"], equal("name", packer.name)), [row]);
     }
@@ -149,7 +150,7 @@ fn streams_one_after_another_are_read_as_one() {
 fn every_way_of_writing_a_stream_is_understood() {
     let (gzip, xz, zstd, bzip2) = (packer("gzip"), packer("xz"), packer("zstd"), packer("bzip2"));
     let mut text = TEXT.to_vec();
-    (0..90_000u32)
+    (0..20_000u32)
         .for_each(|number| text.extend_from_slice(format!("{}\n", number.wrapping_mul(2_654_435_761)).as_bytes()));
     let ways: Vec<(&str, &Packer, Vec<&str>)> = vec![
         ("gzip-1", gzip, vec!["-1"]),
@@ -231,10 +232,9 @@ fn a_corrupt_stream_is_a_trouble_and_never_another_content() {
             bytes[place] ^= 0x41;
             let plain = sha256(&bytes);
             let told = damaged(bytes);
-            // A header's spare fields mean nothing, and what has another beginning is no stream.
-            let harmless = told == (sha256(TEXT), 0) || told == (plain, 0);
+            // Spare fields and padding mean nothing, and what has another beginning is no stream.
+            let harmless = told == (sha256(TEXT), 0) || (told == (plain, 0) && place < 10);
             assert!(harmless || told == ("-".to_owned(), 1), "{} at {place}: {told:?}", packer.name);
-            assert!(!harmless || place < 14, "{} at {place}: {told:?}", packer.name);
         }
     }
 }
@@ -253,17 +253,17 @@ fn garbage_behind_a_stream_is_passed_over_or_a_trouble() {
 #[test]
 fn a_stream_in_a_stream_is_not_opened() {
     for packer in &PACKERS {
-        let inner = packer.pack(TEXT);
+        let inner = packer.pack(&b"secret ".repeat(2000));
         let tree = Tree::of(&[("twice", packer.pack(&inner))]).decompressing();
-        assert_eq!(tree.found(matches("content", "secret")), [""; 0]);
+        assert_eq!(tree.found(not(matches("content", "secret secret"))), ["twice"]);
         assert_eq!(tree.rows(&["md5"], equal("name", "twice")), [md5(&inner)]);
     }
 }
 
 #[test]
 fn long_streams_are_read_across_all_borders() {
-    let mut text = "a line of filler text\n".repeat(400_000);
-    for (number, place) in [65_530usize, 131_070, 1_048_570, 5_000_000, 8_700_000].into_iter().enumerate() {
+    let mut text = "a line of filler text\n".repeat(180_000);
+    for (number, place) in [65_530usize, 131_070, 1_048_570, 2_500_000, 3_900_000].into_iter().enumerate() {
         let word = format!("needle{number}");
         text.replace_range(place..place + word.len(), &word);
     }
@@ -280,6 +280,17 @@ fn long_streams_are_read_across_all_borders() {
     assert_eq!(tree.found(matches("content", "^end$")), PACKED);
     assert_eq!(tree.found(matches("content", "needle5")), [""; 0]);
     assert_eq!(tree.found(equal("sha256", &sha256(text.as_bytes()))), PACKED);
+}
+
+/// The dictionary of xz as it comes, 8 MiB, is filled and wraps round.
+#[test]
+fn dictionaries_are_filled_and_wrap_round() {
+    for lines in [500_000, 1_300_000] {
+        let mut bytes = b"a line\n".repeat(lines);
+        bytes.extend_from_slice(b"end");
+        let tree = Tree::of(&[("xz", packer("xz").pack(&bytes))]).decompressing();
+        assert_eq!(tree.rows(&["sha256"], matches("content", "^end$")), [sha256(&bytes)], "{lines}");
+    }
 }
 
 /// A little file that unpacks to gigabytes is read to its end, or is a trouble, or is cut by a limit; nothing else.

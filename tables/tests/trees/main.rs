@@ -19,4 +19,5 @@ mod names;
 mod nulls;
 mod packed;
 mod places;
+mod probes;
 mod published;
