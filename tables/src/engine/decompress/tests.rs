@@ -335,27 +335,49 @@ fn a_dictionary_that_does_not_fit_counts_only_where_more_is_decoded_than_fits() 
 
 #[test]
 fn a_window_that_does_not_fit_counts_only_where_something_reaches_too_far_back() {
-    let half = noise(400_000);
-    let twice = [half.as_slice(), &half].concat();
-    let claiming = |plain: &[u8], window: u8| {
-        let mut stream = compress_to_vec(plain, CompressionLevel::Fastest);
-        let single = stream[4] & 0x20 != 0;
-        assert!(!single, "the window has a byte of its own");
-        stream[5] = window;
-        stream
-    };
-    for (plain, window, memory_max, expected) in [
-        (&half, 0x58, 16 << 20, None),
-        (&twice, 0x58, 16 << 20, None),
-        (&half, 0xff, 16 << 20, None),
-        (&half, 0xff, 5 << 20, None),
+    let plain = noise(400_000);
+    let repeated = [plain.as_slice(), &plain[..3]].concat();
+    // 1 MB beside what decoding takes anyway: a window of 0.3 MB fits.
+    for (window, memory_max, megabytes) in [
+        (0x48, 16 << 20, None),
+        (0x58, 16 << 20, None),
+        (0x48, 5 << 20, Some(2)),
+        (0x58, 5 << 20, Some(6)),
+        (0xff, 5 << 20, Some(3 * (15 << 18))),
     ] {
-        let answer = plain_within(Format::Zstd, &claiming(plain, window), 1 << 30, memory_max);
-        match expected {
-            None => assert!(answer.as_ref() == Ok(plain), "{window:x}: {:?}", answer.err().map(|error| error.1)),
-            Some(megabytes) => assert_eq!(answer.unwrap_err().1, too_much("zstd", megabytes)),
+        let answer = plain_within(Format::Zstd, &stored_zstd(&plain, window, None), 1 << 30, memory_max);
+        assert!(answer.as_ref() == Ok(&plain), "{window:x}: {:?}", answer.err().map(|error| error.1));
+        let answer = plain_within(Format::Zstd, &stored_zstd(&plain, window, Some(400_000)), 1 << 30, memory_max);
+        match megabytes {
+            None => assert!(answer.as_ref() == Ok(&repeated), "{window:x}: {:?}", answer.err().map(|error| error.1)),
+            Some(megabytes) => {
+                let (so_far, error) = answer.expect_err("a match reaches too far back");
+                assert!(plain.starts_with(&so_far));
+                assert_eq!(error, too_much("zstd", megabytes));
+            }
         }
     }
+}
+
+/// `plain` as a zstd frame that holds it as it is; then three bytes again, from that far back.
+fn stored_zstd(plain: &[u8], window: u8, offset: Option<u32>) -> Vec<u8> {
+    let block = |kind: u32, last: bool, bytes: &[u8]| {
+        let header = u32::from(last) | kind << 1 | (bytes.len() as u32) << 3;
+        [&header.to_le_bytes()[..3], bytes].concat()
+    };
+    let mut frame = vec![0x28, 0xb5, 0x2f, 0xfd, 0, window];
+    plain.chunks(1 << 17).for_each(|chunk| frame.extend(block(0, false, chunk)));
+    frame.extend(match offset {
+        None => block(0, true, b""),
+        Some(offset) => {
+            // No literals; one sequence, each of whose three codes is given once for all: no literals before it, the
+            // offset's number of bits, the shortest match; then the offset's bits below the one that ends the stream.
+            let bits = offset + 3;
+            let sequence = [0, 1, 0b0101_0100, 0, bits.ilog2() as u8, 0];
+            block(2, true, &[&sequence[..], &bits.to_le_bytes()[..3]].concat())
+        }
+    });
+    frame
 }
 
 fn too_much(name: &str, megabytes: u64) -> String {
