@@ -83,6 +83,15 @@ const COLUMNS: &[Column<FileRow>] = &[
     }),
     Column::read("target", Kind::Text, "Where a link points, as written in it", |row, _| row.target().map(Cell::from)),
     Column::probe(
+        "capabilities",
+        Kind::Text,
+        "Capabilities that it gives who runs it, as getcap prints them",
+        |row, _| row.ask(|folder, name| probes::capabilities(folder, name)),
+    ),
+    Column::probe("xattrs", Kind::Text, "Names of its extended attributes, separated by commas", |row, _| {
+        row.ask(|folder, name| probes::xattrs(folder, name))
+    }),
+    Column::probe(
         "immutable",
         Kind::Boolean,
         "Whether it is marked as one that nobody changes or removes",
