@@ -14,7 +14,7 @@ use canvass_protocol::filter::{Filter, Is};
 use canvass_protocol::limits::{Cut, Limits};
 use canvass_protocol::scan::Options;
 use canvass_tables::engine::Request;
-use common::tree::{Tree, equal, is};
+use common::tree::{Tree, is};
 use common::{Asked, all, answer, machine, matches, not, pattern, request, scan};
 use packed::{packer, xz_with_huge_dictionary, zstd_frame};
 
@@ -74,7 +74,9 @@ fn bombs_take_no_memory() {
             _ => packer(name).pack(&zeros).repeat(64),
         };
         let tree = Tree::new().decompressing();
-        ["a", "b", "c", "d"].iter().for_each(|name| drop(tree.file(name, &bomb)));
+        for name in ["a", "b", "c", "d"] {
+            tree.file(name, &bomb);
+        }
         let limits = Limits { time_ms: 1000, ..Limits::default() };
         let asked = lean(&tree, &["path", "md5"], matches("content", "never"), limits);
         assert_eq!(asked.record.rows, 0, "{name}");

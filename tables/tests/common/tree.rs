@@ -1,4 +1,5 @@
 //! A tree of files made for one case, and questions about it.
+#![allow(clippy::needless_pass_by_value, reason = "filters are written where they are used")]
 
 use std::fs;
 use std::os::unix::fs::symlink;

@@ -1,4 +1,5 @@
 //! Compressed streams as the usual programs write them, and as nobody should.
+#![allow(dead_code, reason = "each test program uses a part of it")]
 
 use std::io::Write as _;
 use std::process::{Command, Stdio};
