@@ -4,8 +4,10 @@ use std::fs;
 
 use crate::desk::{Home, stderr, stdout, transcript};
 
+/// How many actions were signed here.
 fn signed(home: &Home) -> usize {
-    fs::read_dir(home.path().join(".local/share/canvass/actions")).map_or(0, Iterator::count)
+    let Ok(entries) = fs::read_dir(home.path().join(".local/share/canvass/actions")) else { return 0 };
+    entries.filter(|entry| entry.as_ref().unwrap().path().extension().is_some_and(|ending| ending == "json")).count()
 }
 
 #[test]
@@ -31,7 +33,7 @@ fn a_wrong_file_is_pointed_at_before_anything_is_signed() {
     ] {
         let output = home.canvass(&["-c", &format!("SELECT f.path FROM files f JOIN '{name}' i ON f.path = i.path")]);
         assert_eq!(output.status.code(), Some(2), "{}", transcript(&output));
-        let caret = format!("{}{}", " ".repeat(36), "^".repeat(name.len()));
+        let caret = format!("  | {}{}\n", " ".repeat(33), "^".repeat(name.len()));
         assert!(stderr(&output).contains(said) && stderr(&output).contains(&caret), "{}", transcript(&output));
         assert!(stdout(&output).is_empty());
     }
