@@ -83,9 +83,9 @@ impl<'a> Records<'a> {
             self.line += piece.matches('\n').count();
             // The first piece is lent, and only a value with quotes in it is put together.
             if value.is_empty() {
-                value = Cow::Borrowed(piece)
+                value = Cow::Borrowed(piece);
             } else {
-                value.to_mut().push_str(piece)
+                value.to_mut().push_str(piece);
             }
             match after.strip_prefix('"') {
                 Some(after) => {

@@ -284,8 +284,11 @@ impl TableProvider for LocalFile {
     ) -> PlanResult<Arc<dyn ExecutionPlan>> {
         match &self.source {
             Source::Read(batches) => {
-                let exec =
-                    MemorySourceConfig::try_new_exec(&[batches.clone()], self.schema.clone(), projection.cloned())?;
+                let exec = MemorySourceConfig::try_new_exec(
+                    std::slice::from_ref(batches),
+                    self.schema.clone(),
+                    projection.cloned(),
+                )?;
                 Ok(exec)
             }
             Source::Parquet(parquet) => {

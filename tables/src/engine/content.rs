@@ -14,7 +14,8 @@ use super::lines::{LinePattern, search_together};
 #[derive(Clone, Default)]
 pub(crate) struct ContentTests {
     tests: Vec<ContentTest>,
-    /// Finds whatever line could satisfy any test that asks for some line; `None` where looking for each is as good.
+    /// Finds whatever line could satisfy any test of those that have no quick search of their own; `None` where there are
+    /// not two of them.
     together: Option<meta::Regex>,
 }
 
@@ -39,11 +40,12 @@ impl ContentTests {
         Ok(self.tests.len() - 1)
     }
 
-    /// All tests are known: those that ask for some line are looked for together.
+    /// All tests are known: those that have no literal to look for go over a block together, while twenty literals one
+    /// after the other are found sooner than all at once.
     pub fn combined(mut self) -> ContentTests {
-        let some = || self.tests.iter().filter(|test| !test.every);
-        if some().nth(1).is_some() {
-            self.together = search_together(some().map(|test| &test.pattern));
+        let slow = || self.tests.iter().filter(|test| test.is_slow());
+        if slow().nth(1).is_some() {
+            self.together = search_together(slow().map(|test| &test.pattern));
         }
         self
     }
@@ -58,10 +60,10 @@ impl ContentTests {
         let nowhere = !*met && self.together.as_ref().is_some_and(|together| !together.is_match(block));
         let mut changed = false;
         for (decided, test) in decided.iter_mut().zip(&self.tests) {
-            if decided.is_none() && (test.every || !nowhere) {
+            if decided.is_none() && !(nowhere && test.is_slow()) {
                 *decided = test.block(block);
                 changed |= decided.is_some();
-                *met |= decided.is_some() && !test.every;
+                *met |= decided.is_some() && test.is_slow();
             }
         }
         changed
@@ -74,6 +76,10 @@ impl ContentTests {
 }
 
 impl ContentTest {
+    fn is_slow(&self) -> bool {
+        !self.every && !self.pattern.is_accelerated()
+    }
+
     /// What a block of whole lines decides, if anything.
     fn block(&self, block: &[u8]) -> Option<Truth> {
         if self.every {

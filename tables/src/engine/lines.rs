@@ -59,6 +59,11 @@ impl LinePattern {
         self.exact.is_match(line)
     }
 
+    /// Whether the search in a block leaps from literal to literal.
+    pub fn is_accelerated(&self) -> bool {
+        self.coarse.as_ref().is_some_and(|coarse| coarse.regex.is_accelerated())
+    }
+
     /// Whether some line of a block of whole lines matches.
     pub fn matches_some(&self, block: &[u8]) -> bool {
         let Some(coarse) = &self.coarse else {
