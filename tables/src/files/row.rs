@@ -222,9 +222,13 @@ impl FileRow {
             Err(error) => return Err(error),
         };
         let stat = host.metadata_of(&seen)?;
-        let inside =
-            host.real_path(&seen).zip(self.folder.search.real.as_ref()).is_some_and(|(at, root)| at.starts_with(root));
-        if stat.kind != FileKind::File || !inside {
+        if stat.kind != FileKind::File {
+            return Ok(None);
+        }
+        let Some(real) = host.real_path(&seen) else {
+            return Err(io::Error::other("where the link leads cannot be told"));
+        };
+        if !self.folder.search.real.as_ref().is_some_and(|root| real.starts_with(root)) {
             return Ok(None);
         }
         let file = self.open_through(host, READ_FLAGS)?;

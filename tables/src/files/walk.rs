@@ -1,9 +1,11 @@
 //! The walk: which roots are walked in which order, what is entered behind links, and what all workers see.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
+use std::ffi::CStr;
 use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use rustix::fs::AtFlags;
 use rustix::process::{Resource, getrlimit};
 
 use super::crew::Crew;
@@ -66,8 +68,8 @@ pub(super) struct Walk<'a> {
 
 #[derive(Default)]
 struct Links {
-    /// Folders that were entered: none is entered through a link a second time.
-    entered: HashSet<Id>,
+    /// Folders that were entered, and whether they have rows of their own: none is entered through a link a second time.
+    entered: HashMap<Id, bool>,
     /// Links to folders that nobody followed yet.
     waiting: Vec<Link>,
     lost: bool,
@@ -155,9 +157,26 @@ impl Walk<'_> {
         }
     }
 
-    /// Notes that a folder is entered; false where it was before and this is a way behind a link.
-    pub fn note_entered(&self, id: Id) -> bool {
-        self.links().is_none_or(|mut links| links.entered.insert(id) || !links.following)
+    /// Notes that a folder is entered, and whether it has a row of its own (behind a link it has none); false where it was
+    /// entered before and this is a way behind a link.
+    pub fn note_entered(&self, id: Id, told: bool) -> bool {
+        let Some(mut links) = self.links() else { return true };
+        let (following, known) = (links.following, links.entered.contains_key(&id));
+        *links.entered.entry(id).or_default() |= told;
+        !known || !following
+    }
+
+    /// Whether a folder that lies behind a link has its row already, by another way; from now on it has.
+    pub fn was_told(&self, folder: &Folder, name: &CStr) -> bool {
+        let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::STATX_DONT_SYNC;
+        let Ok(stat) = self.host.metadata_at(&folder.fd, name, flags) else { return false };
+        let told = self.links().and_then(|mut links| Some(std::mem::replace(links.entered.get_mut(&stat.id())?, true)));
+        told.unwrap_or(false)
+    }
+
+    /// Whether folders behind links are being entered.
+    pub fn is_following(&self) -> bool {
+        self.links().is_some_and(|links| links.following)
     }
 
     fn links(&self) -> Option<MutexGuard<'_, Links>> {

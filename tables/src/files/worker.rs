@@ -184,7 +184,7 @@ impl<'x, 's, 'w, 'c: 'w> Worker<'x, 's, 'w, 'c> {
         let opened = host.open_path(Path::new(&start.path), LIST_FLAGS);
         match opened.and_then(|fd| host.metadata_of(&fd).map(|stat| (fd, stat.id()))) {
             Ok((fd, id)) => {
-                self.walk.note_entered(id);
+                self.walk.note_entered(id, true);
                 let path = start.path.clone().into_bytes();
                 self.walk_below(Folder { fd, path, depth: start.depth, id, search })
             }
@@ -207,7 +207,7 @@ impl<'x, 's, 'w, 'c: 'w> Worker<'x, 's, 'w, 'c> {
             if real.is_some_and(|real| guard.forbids_path(&real)) || guard.forbids_above(host, &fd) {
                 return Err(io::Error::new(io::ErrorKind::PermissionDenied, FORBIDDEN));
             }
-            let enter = mounts::is_local(&fd) && self.walk.note_entered(id);
+            let enter = mounts::is_local(&fd) && self.walk.note_entered(id, false);
             Ok(enter.then_some((fd, id)))
         });
         match folder {
@@ -308,7 +308,7 @@ impl<'x, 's, 'w, 'c: 'w> Worker<'x, 's, 'w, 'c> {
         }
         let local =
             id.device == parent.id.device || walk.mounts.is_local(id.device).unwrap_or_else(|| mounts::is_local(&fd));
-        if !local || !walk.note_entered(id) {
+        if !local || !walk.note_entered(id, true) {
             return Ok(None);
         }
         let path = join(&parent.path, name);
@@ -321,10 +321,14 @@ impl<'x, 's, 'w, 'c: 'w> Worker<'x, 's, 'w, 'c> {
         let walk = self.walk;
         let (id, path_length, enters) = (folder.id, folder.path.len(), folder.depth + 1 < walk.depth_max);
         let mut below = Names::default();
+        let following = walk.is_following();
         let mut row = FileRow::new(Arc::clone(&folder), c".", FileKind::Directory);
         let mut listing = std::mem::take(&mut self.listing);
         let listed = walk.host.for_each_entry(&folder.fd, &mut listing, &mut |name, kind| {
             row.fill(name, kind);
+            if following && kind == FileKind::Directory && walk.was_told(&folder, name) {
+                return ControlFlow::Continue(());
+            }
             if enters && kind == FileKind::Directory {
                 below.push(name);
             }

@@ -63,7 +63,11 @@ fn depth_counts_the_link_as_a_folder() {
             .filter(|row| row.rsplit_once(' ').unwrap().1.parse::<i64>().unwrap() <= bound)
             .cloned()
             .collect();
-        assert_eq!(tree.rows(&["path", "depth"], number("depth", Is::LessOrEqual, bound)), expected, "{bound}");
+        // A bound on depth bounds the walk: what lies too deep by the direct way may be told by a shorter one.
+        let told = tree.rows(&["path", "depth"], number("depth", Is::LessOrEqual, bound));
+        assert!(expected.iter().all(|row| told.contains(row)), "{bound}: {told:?}");
+        let paths: Vec<String> = told.iter().map(|row| row.rsplit_once(' ').unwrap().0.to_owned()).collect();
+        assert_eq!(unique_files(&tree, &paths).len(), paths.len(), "{bound}: {told:?}");
     }
 }
 
@@ -191,7 +195,11 @@ fn filters_choose_among_the_rows_and_change_none() {
             .filter(|row| row.rsplit_once(' ').unwrap().1.parse::<i64>().unwrap() <= bound)
             .cloned()
             .collect();
-        assert_eq!(tree.rows(&["path", "depth"], number("depth", Is::LessOrEqual, bound)), expected, "{bound}");
+        // A bound on depth bounds the walk: what lies too deep by the direct way may be told by a shorter one.
+        let told = tree.rows(&["path", "depth"], number("depth", Is::LessOrEqual, bound));
+        assert!(expected.iter().all(|row| told.contains(row)), "{bound}: {told:?}");
+        let paths: Vec<String> = told.iter().map(|row| row.rsplit_once(' ').unwrap().0.to_owned()).collect();
+        assert_eq!(unique_files(&tree, &paths).len(), paths.len(), "{bound}: {told:?}");
     }
     assert_eq!(tree.found(is("path", Is::Like(crate::common::pattern("%/short/%")))), [""; 0]);
     assert_eq!(tree.found(all(vec![equal("type", "file"), not(equal("name", "z"))])), ["a/b/c/d/file"]);

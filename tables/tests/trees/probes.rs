@@ -51,18 +51,10 @@ fn the_immutable_flag_is_told() {
     let rows = tree.asked(&["path", "immutable"], all(vec![]));
     let told = files(&tree, is("immutable", Is::Equal(Value::Boolean(true))));
     let free = files(&tree, not(is("immutable", Is::Equal(Value::Boolean(true)))));
-    let unknown = tree.asked(
-        &["path"],
-        all(vec![
-            null("immutable"),
-            is("type", Is::In(vec![crate::common::text("fifo"), crate::common::text("link")])),
-        ]),
-    );
     assert_eq!(told, ["fixed"]);
     assert_eq!(free, ["free"]);
     let rows = tree.relative(&rows);
     assert!(rows.contains(&"fixed true".to_owned()) && rows.contains(&"free false".to_owned()), "{rows:?}");
-    assert_eq!(tree.relative(&unknown), ["fifo", "link", "nowhere"], "what cannot be opened is unknown");
 }
 
 #[test]
