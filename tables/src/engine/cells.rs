@@ -102,6 +102,11 @@ impl<'a, R> Cells<'a, R> {
         self.told.truth(test)
     }
 
+    /// Whether reading a row's content takes hashes of it.
+    pub fn hashes(&self) -> bool {
+        self.reader.hashes()
+    }
+
     /// Reads the row's content, once for all its tests and digests, and only as far as the filter needs it.
     pub fn read(&mut self, row: &R, program: Option<&Program>, shows_digests: bool) {
         let content = self.columns.iter().enumerate().find_map(|(index, column)| match column.source {

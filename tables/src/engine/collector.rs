@@ -62,7 +62,7 @@ impl<'a, R> Collector<'a, R> {
         let wanted = |index: &usize| plan.wanted[*index];
         let algorithms = (0..table.columns.len()).filter(wanted).filter_map(digest).collect();
         let decompress = request.scan.options.decompress.then_some(request.limits.memory_bytes / 4 * 3);
-        let reader = Reader::new(algorithms, decompress);
+        let reader = Reader::new(algorithms, decompress, request.threads);
         let shows_digests = plan.projection.iter().any(|&column| digest(column).is_some());
         let watch = Watch::new(&request.limits, request.stop);
         let kinds = plan.projection.iter().map(|&column| table.columns[column].info.kind);
@@ -136,6 +136,11 @@ impl<'a, R> Collector<'a, R> {
             Some(Truth::True) | None => ControlFlow::Continue(true),
             Some(_) => ControlFlow::Continue(false),
         }
+    }
+
+    /// Whether reading a row's content takes hashes of it.
+    pub fn hashes(&self) -> bool {
+        self.cells.hashes()
     }
 
     /// Reads the content of a row that was sifted before, by this worker or another, and hands the row on if it passes.

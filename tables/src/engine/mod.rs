@@ -6,6 +6,8 @@ mod collector;
 mod content;
 mod decompress;
 mod digest;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod lines;
 mod reading;
 mod shared;

@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, Read, Seek as _};
+use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use canvass_protocol::value::Truth;
@@ -14,11 +15,12 @@ use crate::column::Content;
 use crate::host::reason;
 
 /// Bytes of one read.
-const BLOCK_BYTES: usize = 128 << 10;
+const BLOCK_BYTES: usize = if cfg!(fuzzing) { 64 } else { 128 << 10 };
 /// The longest line held in memory; a longer one is taken byte by byte.
-const LINE_BYTES_MAX: usize = 1 << 20;
-/// What every worker may use for decompressing at any time; more than that is used by one worker at a time.
-const DECOMPRESS_BYTES: u64 = 8 << 20;
+const LINE_BYTES_MAX: usize = if cfg!(fuzzing) { 256 } else { 1 << 20 };
+/// What every worker may use for decompressing at any time, where there is as much: more than enough for what gzip, bzip2,
+/// `zstd -3` and `xz -6` write. More than that is used by one worker at a time.
+const DECOMPRESS_BYTES: u64 = 16 << 20;
 
 /// Reads one content after another.
 #[derive(Default)]
@@ -31,6 +33,8 @@ pub(crate) struct Reader {
 #[derive(Clone)]
 struct Decompress {
     memory_max: u64,
+    /// Of it, what this worker may use at any time.
+    share: u64,
     /// Held by the one worker that decompresses what needs much memory.
     much: Arc<Mutex<()>>,
 }
@@ -47,15 +51,25 @@ pub(crate) struct Outcome {
 pub(crate) type Judge<'j> = dyn FnMut(&mut Vec<Option<Truth>>) -> Option<Truth> + 'j;
 
 impl Reader {
-    /// A reader that takes these digests, and sees inside compressed files where `decompress` gives it memory in bytes.
-    pub fn new(algorithms: Vec<Algorithm>, decompress: Option<u64>) -> Reader {
-        let decompress = decompress.map(|memory_max| Decompress { memory_max, much: Arc::default() });
+    /// A reader that takes these digests, and sees inside compressed files where `decompress` gives it memory in bytes,
+    /// which it has together with so many other workers.
+    pub fn new(algorithms: Vec<Algorithm>, decompress: Option<u64>, workers: NonZeroUsize) -> Reader {
+        let decompress = decompress.map(|memory_max| {
+            // A quarter is for all of them, the rest for the one that needs much.
+            let share = DECOMPRESS_BYTES.min(memory_max / 4 / workers.get() as u64);
+            Decompress { memory_max: memory_max / 4 * 3, share, much: Arc::default() }
+        });
         Reader { algorithms, decompress, buffer: Vec::new() }
     }
 
     /// The same for another worker.
     pub fn fork(&self) -> Reader {
         Reader { algorithms: self.algorithms.clone(), decompress: self.decompress.clone(), buffer: Vec::new() }
+    }
+
+    /// Whether it takes any digest.
+    pub fn hashes(&self) -> bool {
+        !self.algorithms.is_empty()
     }
 
     /// Reads until the filter is decided and, if the row passes and shows digests, to the end. What an error left
@@ -87,16 +101,14 @@ impl Reader {
         };
         let result = match decompress {
             None => reading.whole(content, None, judge),
-            Some(decompress) => {
-                match reading.whole(content, Some(DECOMPRESS_BYTES.min(decompress.memory_max)), judge) {
-                    Err(error) if error.kind() == io::ErrorKind::OutOfMemory => {
-                        let _much = decompress.much.lock().unwrap_or_else(PoisonError::into_inner);
-                        let begun = reading.begin_anew(content);
-                        begun.and_then(|()| reading.whole(content, Some(decompress.memory_max), judge))
-                    }
-                    result => result,
+            Some(decompress) => match reading.whole(content, Some(decompress.share), judge) {
+                Err(error) if error.kind() == io::ErrorKind::OutOfMemory => {
+                    let _much = decompress.much.lock().unwrap_or_else(PoisonError::into_inner);
+                    let begun = reading.begin_anew(content);
+                    begun.and_then(|()| reading.whole(content, Some(decompress.memory_max), judge))
                 }
-            }
+                result => result,
+            },
         };
         let mut outcome = Outcome { truths: reading.decided, digests: Vec::new(), trouble: reading.trouble };
         match (result, reading.digesting) {

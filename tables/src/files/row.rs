@@ -95,6 +95,20 @@ impl FileRow {
         copy
     }
 
+    /// Its size, for guessing how long it takes to read; 0 where that cannot be told.
+    pub(super) fn size_hint(&self, host: &Host) -> u64 {
+        let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::STATX_DONT_SYNC;
+        let stat = || host.metadata_at(&self.folder.fd, self.c_name(), flags).ok();
+        match self.stat.get() {
+            Some(known) => known.as_ref().map_or(0, |stat| stat.size),
+            None => stat().map_or(0, |stat| {
+                let size = stat.size;
+                let _ = self.stat.set(Some(stat));
+                size
+            }),
+        }
+    }
+
     fn name_bytes(&self) -> &[u8] {
         self.name.split_last().map_or(&[], |(_, name)| name)
     }

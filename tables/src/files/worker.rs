@@ -23,6 +23,9 @@ use crate::host::{FileKind, Id, Listing, READ_FLAGS, reason};
 
 /// Rows whose content is still to be read, gathered so that workers can share them.
 const UNREAD_MAX: usize = 64;
+/// The same where hashes are taken, which costs as much as a file is large: of many the largest are read first, so that no
+/// worker is left with one when the others have ended.
+const UNREAD_HASHED_MAX: usize = 1024;
 /// Bytes of a worker's stack.
 const STACK_BYTES: usize = 1 << 20;
 
@@ -320,6 +323,7 @@ impl<'x, 's, 'w, 'c: 'w> Worker<'x, 's, 'w, 'c> {
     fn list(&mut self, folder: Arc<Folder>) -> ControlFlow<(), Level> {
         let walk = self.walk;
         let (id, path_length, enters) = (folder.id, folder.path.len(), folder.depth + 1 < walk.depth_max);
+        let unread_max = if self.collector.hashes() { UNREAD_HASHED_MAX } else { UNREAD_MAX };
         let mut below = Names::default();
         let following = walk.is_following();
         let mut row = FileRow::new(Arc::clone(&folder), c".", FileKind::Directory);
@@ -337,7 +341,7 @@ impl<'x, 's, 'w, 'c: 'w> Worker<'x, 's, 'w, 'c> {
             }
             if self.collector.sift(&row)? {
                 self.unread.push(row.part());
-                if self.unread.len() >= UNREAD_MAX {
+                if self.unread.len() >= unread_max {
                     self.read()?;
                 }
             }
@@ -357,10 +361,14 @@ impl<'x, 's, 'w, 'c: 'w> Worker<'x, 's, 'w, 'c> {
 
     /// Reads what was gathered, as far as nobody else takes it.
     fn read(&mut self) -> ControlFlow<()> {
+        if self.collector.hashes() {
+            let host = self.walk.host;
+            self.unread.sort_by_cached_key(|row| row.size_hint(host));
+        }
         while let Some(row) = self.unread.pop() {
             self.collector.read(&row)?;
             if self.unread.len() > 1 && self.crew.is_hungry() {
-                let half = self.unread.split_off(self.unread.len() / 2);
+                let half = every_second(&mut self.unread);
                 self.give(Task::Unread(half));
             }
         }
@@ -370,4 +378,11 @@ impl<'x, 's, 'w, 'c: 'w> Worker<'x, 's, 'w, 'c> {
     fn trouble(&mut self, path: &[u8], error: &io::Error) {
         self.collector.trouble(Some(&String::from_utf8_lossy(path)), reason(error));
     }
+}
+
+/// Takes every second row, so that small and large ones stay mixed on both sides and in their order.
+fn every_second(rows: &mut Vec<FileRow>) -> Vec<FileRow> {
+    let (kept, taken): (Vec<_>, Vec<_>) = rows.drain(..).enumerate().partition(|(index, _)| index % 2 == 0);
+    *rows = kept.into_iter().map(|(_, row)| row).collect();
+    taken.into_iter().map(|(_, row)| row).collect()
 }

@@ -63,7 +63,7 @@ fn depth_counts_the_link_as_a_folder() {
             .filter(|row| row.rsplit_once(' ').unwrap().1.parse::<i64>().unwrap() <= bound)
             .cloned()
             .collect();
-        // A bound on depth bounds the walk: what lies too deep by the direct way may be told by a shorter one.
+        // As docs/files.md says: what lies too deep by its own way may be told by a link's shorter one.
         let told = tree.rows(&["path", "depth"], number("depth", Is::LessOrEqual, bound));
         assert!(expected.iter().all(|row| told.contains(row)), "{bound}: {told:?}");
         let paths: Vec<String> = told.iter().map(|row| row.rsplit_once(' ').unwrap().0.to_owned()).collect();
@@ -195,7 +195,7 @@ fn filters_choose_among_the_rows_and_change_none() {
             .filter(|row| row.rsplit_once(' ').unwrap().1.parse::<i64>().unwrap() <= bound)
             .cloned()
             .collect();
-        // A bound on depth bounds the walk: what lies too deep by the direct way may be told by a shorter one.
+        // As docs/files.md says: what lies too deep by its own way may be told by a link's shorter one.
         let told = tree.rows(&["path", "depth"], number("depth", Is::LessOrEqual, bound));
         assert!(expected.iter().all(|row| told.contains(row)), "{bound}: {told:?}");
         let paths: Vec<String> = told.iter().map(|row| row.rsplit_once(' ').unwrap().0.to_owned()).collect();

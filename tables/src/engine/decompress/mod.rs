@@ -97,7 +97,7 @@ pub(crate) fn open<'a>(
 }
 
 /// Like [`open`], by the number of plain bytes that there may be.
-fn bounded<'a>(
+pub(super) fn bounded<'a>(
     format: Format,
     source: impl Read + 'a,
     plain_bytes: u64,
