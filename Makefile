@@ -1,6 +1,6 @@
 # What a newcomer types. Everything else is plain cargo.
 
-.PHONY: test lint tools bench-files bench-tools
+.PHONY: test lint fleet tools bench-files bench-tools
 
 # All tests of the house. Installs the few programs of the distribution that tests compare with, if they are missing.
 test: tools
@@ -9,6 +9,11 @@ test: tools
 	else \
 		cargo test --workspace --no-fail-fast; \
 	fi
+
+# A server, a dozen agents over the fixture hosts, and the prompt connected to it; ARGS="-c 'SELECT …'" asks and leaves.
+fleet:
+	@cargo build --workspace --quiet
+	@"$$(cargo metadata --no-deps --format-version 1 | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')/debug/play" $(ARGS)
 
 lint:
 	cargo fmt --all --check

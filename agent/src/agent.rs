@@ -3,14 +3,18 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{PoisonError, RwLock};
 
 use canvass_protocol::action::ActionHash;
 use canvass_protocol::answer::{Outcome, Part, ScanRecord, Writer};
 use canvass_protocol::envelope::Envelope;
-use canvass_protocol::heartbeat::{Heartbeat, SignedHeartbeat};
+use canvass_protocol::heartbeat::Heartbeat;
 use canvass_protocol::limits::{self, Limits};
+use canvass_protocol::login::Withdrawal;
+use canvass_protocol::signed::Signed;
 use canvass_protocol::target::{Facts, Mode};
 use canvass_tables::host::{Host, HostError, HostSpec};
+use ed25519_dalek::SigningKey;
 use jiff::Timestamp;
 use sha2::{Digest, Sha256};
 
@@ -19,7 +23,7 @@ use crate::folder::{Folder, FolderError};
 use crate::guard::{Accepted, Guard, Refusal};
 use crate::identity::{Identity, IdentityError, Origin};
 use crate::journal::{self, FileJournal, Journal, JournalRefusal, MemoryJournal};
-use crate::policy::{Policy, PolicyError, PolicyInForce};
+use crate::policy::{PolicyError, PolicyInForce};
 
 /// Holds whatever tells one machine from its clones.
 const MACHINE_ID: &str = "/etc/machine-id";
@@ -36,6 +40,8 @@ pub struct Config {
     /// The agent's name; the host's where `None`.
     pub name: Option<String>,
     pub mode: Mode,
+    /// Tags beside those that a fixture host has of its own.
+    pub tags: BTreeMap<String, String>,
     pub storage: Storage,
     /// The policy file; where it does not exist every certificate of the keyring has weight 1.
     pub policy: PathBuf,
@@ -75,7 +81,7 @@ pub struct Agent {
     journal: Box<dyn Journal>,
     policy: PolicyInForce,
     host: HostSpec,
-    facts: Facts,
+    facts: RwLock<Facts>,
     fleet: String,
     program: PathBuf,
     /// Paths of the agent's own.
@@ -102,7 +108,7 @@ impl Agent {
         let named = config.fleet.or(named);
         let memory = open_memory(&config.storage, &host, named.is_none())?;
         let fleet = named.unwrap_or_else(|| format!("local:{}", memory.identity.id()));
-        let facts = facts(&Host::open(&host)?, &memory.identity, config.name, config.mode);
+        let facts = facts(&Host::open(&host)?, &memory.identity, config.name, config.mode, config.tags);
         let mut seed = [0; 32];
         getrandom::fill(&mut seed).map_err(|error| IdentityError::Random(error.to_string()))?;
         Ok(Agent {
@@ -110,7 +116,7 @@ impl Agent {
             journal: memory.journal,
             policy,
             host,
-            facts,
+            facts: RwLock::new(facts),
             fleet,
             program: config.program,
             forbidden: memory.forbidden.into_iter().chain(keyrings).collect(),
@@ -140,12 +146,47 @@ impl Agent {
     }
 
     /// What the agent states about itself, signed.
-    pub fn heartbeat(&self, now: Timestamp) -> SignedHeartbeat {
+    pub fn heartbeat(&self, now: Timestamp) -> Signed {
         let digest = match &*self.policy.get() {
             Ok(policy) => policy.sha256,
             Err(error) => Sha256::digest(error.to_string()).into(),
         };
-        Heartbeat::sign(self.identity.key(), self.fleet.clone(), self.facts.clone(), hex::encode(digest), now)
+        Heartbeat::sign(self.identity.key(), self.fleet.clone(), self.facts(), hex::encode(digest), now)
+    }
+
+    /// The agent's key, for proofs to a server.
+    pub fn key(&self) -> &SigningKey {
+        self.identity.key()
+    }
+
+    /// Looks again at what may have changed on the host since it was last looked at: its addresses, its kernel.
+    pub fn look_again(&self) {
+        // What cannot be looked at is as it was.
+        let Ok(host) = Host::open(&self.host) else { return };
+        let about = host.about();
+        let mut facts = self.facts.write().unwrap_or_else(PoisonError::into_inner);
+        facts.os_version.clone_from(&about.os_version);
+        facts.kernel.clone_from(&about.kernel);
+        facts.addresses.clone_from(&about.addresses);
+    }
+
+    fn facts(&self) -> Facts {
+        self.facts.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Which action a withdrawal withdraws, where anybody of the keyring signed it; else why it is not heeded.
+    pub fn check_withdrawal(&self, envelope: &Envelope, now: Timestamp) -> Result<ActionHash, String> {
+        let policy = self.policy.get();
+        let policy = policy.as_ref().as_ref().map_err(ToString::to_string)?;
+        let verdict = policy.keyring.verify(envelope.payload.as_bytes(), &envelope.signatures, now);
+        if verdict.signers.is_empty() {
+            return Err(format!("no signature counts: {}", verdict.rejected.join("; ")));
+        }
+        let withdrawal = Withdrawal::parse(envelope.payload.as_bytes()).map_err(|error| error.to_string())?;
+        if withdrawal.fleet != self.fleet {
+            return Err(format!("it is of fleet `{}`", withdrawal.fleet));
+        }
+        Ok(withdrawal.action)
     }
 
     /// Guards, scans and answers: hands each signed part to `out`, the final record last. An error of `out` stops the scans.
@@ -172,24 +213,22 @@ impl Agent {
             (Err((error, _)), _) => Err(Refusal::Size(error)),
             (Ok(_), Err(error)) => Err(self.unreadable(error)),
             (Ok(envelope), Ok(policy)) => {
-                self.guard(policy, now).admit(&envelope).map(|accepted| (accepted, policy.forbidden_paths.clone()))
+                let facts = self.facts();
+                let guard = Guard { policy, fleet: &self.fleet, facts: &facts, journal: self.journal.as_ref(), now };
+                guard.admit(&envelope).map(|accepted| (accepted, policy.forbidden_paths.clone()))
             }
         };
         match admitted {
             Ok((accepted, forbidden)) => self.run(accepted, forbidden, writer, stop, out),
             Err(refusal) => {
                 let (outcome, facts) = match &refusal {
-                    Refusal::Journal(JournalRefusal::Interrupted) => (Outcome::Interrupted, Some(self.facts.clone())),
+                    Refusal::Journal(JournalRefusal::Interrupted) => (Outcome::Interrupted, Some(self.facts())),
                     refusal => (Outcome::Refused(bounded(self.words(refusal))), None),
                 };
                 // Whoever does not take it has nothing more to be told.
                 let _ = out(writer.finish(outcome, Vec::new(), Limits::default(), facts, now));
             }
         }
-    }
-
-    fn guard<'a>(&'a self, policy: &'a Policy, now: Timestamp) -> Guard<'a> {
-        Guard { policy, fleet: &self.fleet, facts: &self.facts, journal: self.journal.as_ref(), now }
     }
 
     /// Whether whoever hears the answer is on this machine; nobody else is told where its files lie.
@@ -237,7 +276,7 @@ impl Agent {
         // Where this fails the action counts as interrupted from now on, which only refuses.
         let _ = self.journal.end(begun, now);
         if taken {
-            let _ = out(writer.finish(outcome, scans, limits, Some(self.facts.clone()), now));
+            let _ = out(writer.finish(outcome, scans, limits, Some(self.facts()), now));
         }
     }
 
@@ -311,8 +350,9 @@ fn absolute(host: HostSpec) -> Result<HostSpec, AgentError> {
     }
 }
 
-fn facts(host: &Host, identity: &Identity, name: Option<String>, mode: Mode) -> Facts {
-    let about = host.about().clone();
+fn facts(host: &Host, identity: &Identity, name: Option<String>, mode: Mode, tags: BTreeMap<String, String>) -> Facts {
+    let mut about = host.about().clone();
+    about.tags.extend(tags);
     Facts {
         id: identity.id().to_owned(),
         name: name.unwrap_or(about.name),

@@ -3,6 +3,13 @@
 //! **Invariant:** this crate knows no DataFusion, no SQL and no server's storage. Nothing that it does depends on trusting
 //! whoever delivered the envelope.
 
+pub mod config;
+pub mod daemon;
+
+pub mod courier;
+pub mod relay;
+pub mod spool;
+
 pub mod agent;
 
 pub mod guard;

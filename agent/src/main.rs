@@ -4,18 +4,19 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context;
-use canvass_agent::{agent, cage};
+use canvass_agent::config::{Config, Flags};
+use canvass_agent::{agent, cage, daemon};
 use clap::{Parser, Subcommand};
+use tracing_subscriber::EnvFilter;
 
-/// The agent of an endpoint.
-///
-/// This version answers on its own machine only, as a part of `canvass`. It does not yet connect to a server: there is
-/// no daemon in it.
+/// Answers investigators' questions about this endpoint, as far as its policy allows.
 #[derive(Parser)]
-#[command(name = "canvass-agent", version, arg_required_else_help = true)]
+#[command(name = "canvass-agent", version, args_conflicts_with_subcommands = true)]
 struct Arguments {
+    #[command(flatten)]
+    flags: Flags,
     #[command(subcommand)]
-    command: Command,
+    command: Option<Command>,
 }
 
 #[derive(Subcommand)]
@@ -32,14 +33,26 @@ fn main() -> ExitCode {
     if std::env::args_os().nth(1).is_some_and(|first| first == cage::ARGUMENT) {
         return cage::child_main();
     }
-    let Command::Identity { data } = Arguments::parse().command;
-    match identity(&data) {
+    let Arguments { flags, command } = Arguments::parse();
+    let done = match command {
+        Some(Command::Identity { data }) => identity(&data),
+        None => flags.read().and_then(serve),
+    };
+    match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("canvass-agent: {error:#}");
             ExitCode::FAILURE
         }
     }
+}
+
+/// Answers until a signal comes.
+fn serve(config: Config) -> anyhow::Result<()> {
+    let filter = EnvFilter::try_from_env("CANVASS_LOG").unwrap_or_else(|_| EnvFilter::new("warn,canvass_agent=info"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).json().init();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(daemon::run(config))
 }
 
 fn identity(data: &Path) -> anyhow::Result<()> {

@@ -1,6 +1,7 @@
 //! From an envelope to a verified answer, through identity, policy, guard, journal and cage.
 #![expect(clippy::unwrap_used, reason = "a test that cannot be set up stops")]
 
+use std::collections::BTreeMap;
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -57,6 +58,7 @@ impl Home {
             host: HostSpec::Machine,
             name: None,
             mode: Mode::Daemon,
+            tags: BTreeMap::new(),
             storage: Storage::Folder(self.path("data")),
             policy: self.path("agent.toml"),
             keyrings: vec![self.path("keyring")],

@@ -2,6 +2,8 @@
 //!
 //! **Invariant:** no other crate depends on this one.
 
+pub mod yard;
+
 use std::path::{Path, PathBuf};
 
 /// The folder of this package.

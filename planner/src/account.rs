@@ -52,6 +52,13 @@ impl Account {
         self.lock().clone()
     }
 
+    /// Waits for one more endpoint; returns its place.
+    pub(crate) fn add(&self, endpoint: Endpoint) -> usize {
+        let mut entries = self.lock();
+        entries.push(Entry { endpoint, state: State::Waiting, scans: Vec::new(), rows: 0, troubles: Vec::new() });
+        entries.len() - 1
+    }
+
     /// Changes one entry, by its place among those asked.
     pub(crate) fn update(&self, index: usize, change: impl FnOnce(&mut Entry)) {
         if let Some(entry) = self.lock().get_mut(index) {

@@ -5,7 +5,10 @@ use std::sync::Arc;
 
 use canvass_protocol::action::{Action, ActionHash};
 use canvass_protocol::answer::{Final, Frame, Outcome, Part, Reader, Says};
+use canvass_protocol::api::Ending;
 use canvass_protocol::limits::Limits;
+use canvass_protocol::target::{self, Target};
+use canvass_protocol::value::Truth;
 use canvass_tables::frame;
 use datafusion::arrow::array::{RecordBatch, StructArray};
 use datafusion::arrow::datatypes::{Schema, SchemaRef};
@@ -25,6 +28,7 @@ pub struct Scan {
     /// What the plan reads.
     pub planned: SchemaRef,
     pub feed: mpsc::UnboundedSender<RecordBatch>,
+    pub target: Target,
     /// For each endpoint asked, whether the desk finds this scan meant for it.
     pub meant_for: Vec<bool>,
 }
@@ -33,6 +37,8 @@ pub struct Scan {
 pub struct Follower {
     account: Arc<Account>,
     agents: HashMap<String, Agent>,
+    fleet: String,
+    hash: ActionHash,
     scans: Vec<Scan>,
     limits: Limits,
 }
@@ -64,23 +70,61 @@ impl Follower {
         account: Arc<Account>,
         scans: Vec<Scan>,
     ) -> Result<Follower, Error> {
-        let mut agents = HashMap::new();
-        for (index, endpoint) in asked.iter().enumerate() {
-            let id = endpoint.facts.id.clone();
-            let facts = catalog::agent_structs(std::slice::from_ref(endpoint))
-                .map_err(|error| Error::internal(error.to_string()))?;
-            let reader = Reader::new(action.fleet.clone(), hash, id.clone());
-            let (host, taken) = (endpoint.host.clone(), vec![Taken::default(); scans.len()]);
-            agents.insert(id, Agent { index, host, facts, reader, taken, broken: false });
+        let mut follower = Follower {
+            account,
+            agents: HashMap::with_capacity(asked.len()),
+            fleet: action.fleet.clone(),
+            hash,
+            scans,
+            limits: action.limits,
+        };
+        asked.iter().enumerate().try_for_each(|(index, endpoint)| follower.expect(index, endpoint))?;
+        Ok(follower)
+    }
+
+    /// Expects an answer of this endpoint, which has this place in the account.
+    fn expect(&mut self, index: usize, endpoint: &Endpoint) -> Result<(), Error> {
+        let id = endpoint.facts.id.clone();
+        let facts = catalog::agent_structs(std::slice::from_ref(endpoint))
+            .map_err(|error| Error::internal(error.to_string()))?;
+        let reader = Reader::new(self.fleet.clone(), self.hash, id.clone());
+        let (host, taken) = (endpoint.host.clone(), vec![Taken::default(); self.scans.len()]);
+        self.agents.insert(id, Agent { index, host, facts, reader, taken, broken: false });
+        Ok(())
+    }
+
+    /// Expects an endpoint's answer that was not asked at first. Which scans are meant for it the desk finds itself.
+    fn join(&mut self, endpoint: Endpoint) {
+        if self.agents.contains_key(&endpoint.facts.id) {
+            return;
         }
-        Ok(Follower { account, agents, scans, limits: action.limits })
+        for scan in &mut self.scans {
+            scan.meant_for.push(is_meant_for(&scan.target, &endpoint));
+        }
+        let index = self.account.add(endpoint.clone());
+        if let Err(error) = self.expect(index, &endpoint) {
+            self.account.update(index, |entry| entry.troubles.push(error.to_string()));
+        }
+    }
+
+    /// The server gave an agent up; a signed answer that comes all the same counts more.
+    fn end(&mut self, id: &str, ending: Ending) {
+        let Some(agent) = self.agents.get(id) else { return };
+        self.account.update(agent.index, |entry| {
+            if entry.state == State::Waiting {
+                entry.state = match ending {
+                    Ending::Expired => State::Expired,
+                    Ending::Cancelled => State::Cancelled,
+                };
+            }
+        });
     }
 
     /// Takes deliveries until all have answered, the wait is over, or nobody reads the rows any more.
     pub async fn follow(
         mut self,
         fleet: Arc<dyn Fleet>,
-        mut deliveries: mpsc::UnboundedReceiver<Delivery>,
+        mut deliveries: mpsc::Receiver<Delivery>,
         until: Option<Instant>,
     ) {
         let feeds: Vec<_> = self.scans.iter().map(|scan| scan.feed.clone()).collect();
@@ -103,10 +147,12 @@ impl Follower {
                 delivery = deliveries.recv() => match delivery {
                     Some(Delivery::Part { agent, part }) => self.part(&agent, &part),
                     Some(Delivery::Silence { agent, reason }) => self.silence(&agent, reason),
+                    Some(Delivery::Joined(endpoint)) => self.join(*endpoint),
+                    Some(Delivery::Ended { agent, ending }) => self.end(&agent, ending),
                     None => break,
                 },
                 () = &mut needless => {
-                    fleet.stop();
+                    fleet.stop().await;
                     self.account.settle(&State::Cancelled);
                     break;
                 }
@@ -115,7 +161,7 @@ impl Follower {
                         break;
                     }
                     // Agents that end with this program are stopped instead, and hand over what they found.
-                    fleet.stop();
+                    fleet.stop().await;
                     stopped = true;
                 }
             }
@@ -151,6 +197,11 @@ impl Follower {
             self.account.update(agent.index, |entry| entry.troubles.push(reason));
         }
     }
+}
+
+/// Whether an endpoint is among those a target means, as far as the desk knows.
+pub fn is_meant_for(target: &Target, endpoint: &Endpoint) -> bool {
+    target.as_ref().is_none_or(|filter| target::evaluate(filter, &endpoint.facts, Some(&endpoint.words)) == Truth::True)
 }
 
 /// Counts a frame before it is opened: what the action does not allow is not held in memory for long.

@@ -8,8 +8,8 @@ use canvass_protocol::action::{Action, ActionHash, Window};
 use canvass_protocol::envelope::Envelope;
 use canvass_protocol::filter::{Filter, Is};
 use canvass_protocol::scan::Scan;
-use canvass_protocol::target::{self, Target};
-use canvass_protocol::value::{Truth, Value};
+use canvass_protocol::target::Target;
+use canvass_protocol::value::Value;
 use canvass_tables::Table;
 use datafusion::arrow::array::{RecordBatch, StringArray};
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
@@ -27,7 +27,7 @@ use jiff::{SignedDuration, Timestamp};
 use uuid::Uuid;
 
 pub use crate::account::{Account, Entry, State};
-use crate::answers::{self, Follower};
+use crate::answers::{self, Follower, is_meant_for};
 use crate::error::Error;
 use crate::fleet::{Endpoint, Fleet};
 use crate::local::{self, LocalFile};
@@ -104,8 +104,8 @@ impl Desk {
     }
 
     /// The fleet's agents, as the table `agents` shows them.
-    pub fn endpoints(&self) -> Result<Vec<Endpoint>, Error> {
-        self.fleet.endpoints()
+    pub async fn endpoints(&self) -> Result<Vec<Endpoint>, Error> {
+        self.fleet.endpoints().await
     }
 
     /// Parses and plans one statement (no final `;` needed). Nothing is sent.
@@ -127,7 +127,7 @@ impl Desk {
         if let Statement::Explain(explain) = parsed {
             parsed = *explain.statement;
         }
-        let endpoints = self.fleet.endpoints()?;
+        let endpoints = self.fleet.endpoints().await?;
         let scanning = Scanning { statement: statement.to_owned(), options: self.settings.options, online_only };
         let (state, physical) = self
             .physical(parsed, &endpoints, scanning, &files)
@@ -163,7 +163,7 @@ impl Desk {
                 None
             }
             (Some(action), Some(envelope)) if envelope.payload.as_bytes() == action.to_bytes() => {
-                Some(self.ask(&action, envelope, &planned.asked, &plan, &account)?)
+                Some(self.ask(&action, envelope, &planned.asked, &plan, &account).await?)
             }
             (Some(_), _) => return Err(Error::internal("the action was not signed, or another one was")),
         };
@@ -290,7 +290,7 @@ impl Desk {
         Ok((Some(action), asked))
     }
 
-    fn ask(
+    async fn ask(
         &self,
         action: &Action,
         envelope: Envelope,
@@ -303,12 +303,13 @@ impl Desk {
             answer: leaf.answer_schema(),
             planned: leaf.schema(),
             feed: leaf.open(),
+            target: scan.target.clone(),
             meant_for: asked.iter().map(|endpoint| is_meant_for(&scan.target, endpoint)).collect(),
         });
         let hash = envelope.hash();
         let follower = Follower::new(action, hash, asked, account.clone(), scans.collect())?;
         let ids = asked.iter().map(|endpoint| endpoint.facts.id.clone()).collect();
-        let deliveries = self.fleet.ask(envelope, ids)?;
+        let deliveries = self.fleet.ask(envelope, ids).await?;
         let until = self.settings.wait_s.map(|wait| tokio::time::Instant::now() + Duration::from_secs(wait));
         Ok(tokio::spawn(follower.follow(self.fleet.clone(), deliveries, until)))
     }
@@ -332,11 +333,6 @@ fn settled(rows: Rows, following: Option<Following>) -> Rows {
         }
         None
     }))
-}
-
-/// Whether an endpoint is among those a target means, as far as the desk knows.
-fn is_meant_for(target: &Target, endpoint: &Endpoint) -> bool {
-    target.as_ref().is_none_or(|filter| target::evaluate(filter, &endpoint.facts, Some(&endpoint.words)) == Truth::True)
 }
 
 /// A target on the server's word about addresses becomes a list of agents: no agent can check what it does not know.

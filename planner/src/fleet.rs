@@ -1,6 +1,8 @@
 //! The seam to whatever can be asked: this machine, a folder of fixtures, a server.
 
+use async_trait::async_trait;
 use canvass_protocol::answer::Part;
+use canvass_protocol::api::Ending;
 use canvass_protocol::envelope::Envelope;
 use canvass_protocol::target::{Facts, ServerWords};
 use tokio::sync::mpsc;
@@ -23,22 +25,30 @@ pub enum Delivery {
     Part { agent: String, part: Part },
     /// The agent will not answer; without its signature that is silence.
     Silence { agent: String, reason: String },
+    /// By the server's word the agent is asked beside the others: it came or woke since.
+    Joined(Box<Endpoint>),
+    /// By the server's word nobody waits for the agent any more.
+    Ended { agent: String, ending: Ending },
 }
 
+/// Deliveries that wait for the desk; who brings more waits.
+pub const DELIVERIES_MAX: usize = 256;
+
 /// Whatever can be asked.
+#[async_trait]
 pub trait Fleet: Send + Sync {
     /// The name that actions for this fleet carry.
     fn name(&self) -> &str;
 
     /// All agents known, in order of name.
-    fn endpoints(&self) -> Result<Vec<Endpoint>, Error>;
+    async fn endpoints(&self) -> Result<Vec<Endpoint>, Error>;
 
     /// Carries an envelope to these agents (ids) and hands over what comes back; the channel closes after the last.
-    fn ask(&self, envelope: Envelope, agents: Vec<String>) -> Result<mpsc::UnboundedReceiver<Delivery>, Error>;
+    async fn ask(&self, envelope: Envelope, agents: Vec<String>) -> Result<mpsc::Receiver<Delivery>, Error>;
 
     /// Whether agents go on with an action after the prompt has stopped following it.
     fn outlives_us(&self) -> bool;
 
     /// Withdraws what no agent has started and stops what runs here; answers so far are kept.
-    fn stop(&self);
+    async fn stop(&self);
 }

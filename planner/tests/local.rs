@@ -6,6 +6,7 @@ mod common;
 
 use std::sync::Arc;
 
+use async_trait::async_trait;
 use canvass_planner::desk::Desk;
 use canvass_planner::error::Error;
 use canvass_planner::fleet::{Delivery, Endpoint, Fleet};
@@ -174,12 +175,13 @@ async fn sets_that_are_too_long_stay_at_the_desk() {
 /// Three agents that claim one name; the desk tells them apart.
 struct Claimants;
 
+#[async_trait]
 impl Fleet for Claimants {
     fn name(&self) -> &str {
         "test"
     }
 
-    fn endpoints(&self) -> Result<Vec<Endpoint>, Error> {
+    async fn endpoints(&self) -> Result<Vec<Endpoint>, Error> {
         let named = |host: &str, id: &str| {
             let mut endpoint = common::endpoint("web-1", "linux", "web", Status::Online);
             (endpoint.host, endpoint.facts.id) = (host.to_owned(), id.repeat(64));
@@ -188,7 +190,7 @@ impl Fleet for Claimants {
         Ok(vec![named("web-1", "a"), named("web-1#bbbbbbbb", "b"), named("web-1#cccccccc", "c")])
     }
 
-    fn ask(&self, _: Envelope, _: Vec<String>) -> Result<mpsc::UnboundedReceiver<Delivery>, Error> {
+    async fn ask(&self, _: Envelope, _: Vec<String>) -> Result<mpsc::Receiver<Delivery>, Error> {
         Err(Error::unreachable("this fleet is mute"))
     }
 
@@ -196,7 +198,7 @@ impl Fleet for Claimants {
         true
     }
 
-    fn stop(&self) {}
+    async fn stop(&self) {}
 }
 
 #[tokio::test]

@@ -13,7 +13,7 @@ use sha2::{Digest, Sha256};
 
 use crate::action::ActionHash;
 use crate::limits::{self, Cut, Limits};
-use crate::strict::Kind;
+use crate::strict::{self, Kind, StrictError};
 use crate::target::Facts;
 
 pub use reader::{AnswerError, Reader};
@@ -42,6 +42,13 @@ pub struct Statement {
     /// Drawn anew for each run, 32 hexadecimal digits.
     pub run: String,
     pub says: Says,
+}
+
+impl Statement {
+    /// Reads a statement without believing it: [`Reader`] verifies.
+    pub fn parse(bytes: &[u8]) -> Result<Statement, StrictError> {
+        strict::from_bytes(Kind::Answer, bytes)
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -1,12 +1,13 @@
 //! An agent's signed word that it lives, and what it is.
 
-use ed25519_dalek::{Signer as _, SigningKey};
+use ed25519_dalek::SigningKey;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::answer::{agent_id, verify};
+use crate::answer::agent_id;
 use crate::limits;
-use crate::strict::{self, Kind, StrictError};
+use crate::signed::{Keyed, Signed, SignedError, public};
+use crate::strict::Kind;
 use crate::target::Facts;
 
 /// What an agent says of itself, from time to time.
@@ -23,60 +24,35 @@ pub struct Heartbeat {
     pub policy_sha256: String,
 }
 
-/// A heartbeat as it travels.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct SignedHeartbeat {
-    /// The signed bytes: strict JSON of a [`Heartbeat`].
-    pub statement: String,
-    /// Ed25519 signature over them, hexadecimal.
-    pub signature: String,
-}
+impl Keyed for Heartbeat {
+    const KIND: Kind = Kind::Heartbeat;
+    const BYTES_MAX: usize = limits::HEARTBEAT_BYTES_MAX;
 
-/// Why a heartbeat is not believed.
-#[derive(Debug, thiserror::Error)]
-pub enum HeartbeatError {
-    #[error(transparent)]
-    Format(#[from] StrictError),
-    #[error("the heartbeat has {bytes} bytes; at most {max} are allowed", max = limits::HEARTBEAT_BYTES_MAX)]
-    TooLong { bytes: usize },
-    #[error("the heartbeat's signature does not verify")]
-    Signature,
-    #[error("the heartbeat's id is not the hash of its key")]
-    Id,
-    #[error("the heartbeat is of fleet `{0}`")]
-    Fleet(String),
-}
+    fn key(&self) -> &str {
+        &self.key
+    }
 
-impl Heartbeat {
-    pub fn sign(
-        key: &SigningKey,
-        fleet: String,
-        facts: Facts,
-        policy_sha256: String,
-        at: Timestamp,
-    ) -> SignedHeartbeat {
-        let public = hex::encode(key.verifying_key().as_bytes());
-        let heartbeat = Heartbeat { canvass: Kind::Heartbeat, fleet, key: public, at, facts, policy_sha256 };
-        let bytes = strict::to_bytes(&heartbeat);
-        let signature = hex::encode(key.sign(&bytes).to_bytes());
-        SignedHeartbeat { statement: String::from_utf8(bytes).expect("JSON is UTF-8"), signature }
+    fn fleet(&self) -> &str {
+        &self.fleet
     }
 }
 
-impl SignedHeartbeat {
+impl Heartbeat {
+    pub fn sign(key: &SigningKey, fleet: String, facts: Facts, policy_sha256: String, at: Timestamp) -> Signed {
+        let heartbeat = Heartbeat { canvass: Kind::Heartbeat, fleet, key: public(key), at, facts, policy_sha256 };
+        Signed::sign(&heartbeat, key)
+    }
+
+    /// Reads what was verified before.
+    pub fn read(signed: &Signed) -> Result<Heartbeat, SignedError> {
+        signed.read()
+    }
+
     /// Verifies signature, fleet and identity.
-    pub fn verify(&self, fleet: &str) -> Result<Heartbeat, HeartbeatError> {
-        if self.statement.len() > limits::HEARTBEAT_BYTES_MAX {
-            return Err(HeartbeatError::TooLong { bytes: self.statement.len() });
-        }
-        let heartbeat: Heartbeat = strict::from_bytes(Kind::Heartbeat, self.statement.as_bytes())?;
-        verify(&heartbeat.key, self.statement.as_bytes(), &self.signature).ok_or(HeartbeatError::Signature)?;
-        if heartbeat.fleet != fleet {
-            return Err(HeartbeatError::Fleet(heartbeat.fleet));
-        }
+    pub fn open(signed: &Signed, fleet: &str) -> Result<Heartbeat, SignedError> {
+        let heartbeat: Heartbeat = signed.open(fleet)?;
         if agent_id(&heartbeat.key).as_deref() != Some(heartbeat.facts.id.as_str()) {
-            return Err(HeartbeatError::Id);
+            return Err(SignedError::Id);
         }
         Ok(heartbeat)
     }

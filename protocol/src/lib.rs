@@ -18,6 +18,12 @@ pub mod openpgp;
 
 pub mod answer;
 pub mod heartbeat;
+pub mod login;
+pub mod proof;
+pub mod signed;
+
+pub mod api;
+pub mod relay;
 
 pub mod acl;
 pub mod limits;

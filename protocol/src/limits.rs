@@ -29,6 +29,11 @@ pub const FRAME_BYTES_MAX: usize = 4 << 20;
 pub const STATEMENT_BYTES_MAX: usize = 4 << 20;
 /// One heartbeat: facts with many tags and addresses fit.
 pub const HEARTBEAT_BYTES_MAX: usize = 64 << 10;
+/// One proof of an agent: a few names and numbers.
+pub const PROOF_BYTES_MAX: usize = 4 << 10;
+/// One message between a server and an agent: a part of an answer in JSON, where each byte of its statement may become
+/// two, and its body; an envelope is no longer.
+pub const MESSAGE_BYTES_MAX: usize = 2 * STATEMENT_BYTES_MAX + FRAME_BYTES_MAX + 4096;
 /// Troubles listed in one scan's record; the rest is a count.
 pub const TROUBLES_MAX: usize = 100;
 /// Bytes of one trouble's path or reason, and of an outcome's reason.

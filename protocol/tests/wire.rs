@@ -8,10 +8,11 @@ use canvass_protocol::action::{Action, ActionError, ActionHash};
 use canvass_protocol::answer::{Outcome, Part, Reader, Says, ScanRecord, Trouble, Writer};
 use canvass_protocol::envelope::{Envelope, EnvelopeError};
 use canvass_protocol::filter::{Filter, Is, Pattern, Place};
-use canvass_protocol::heartbeat::{Heartbeat, HeartbeatError, SignedHeartbeat};
+use canvass_protocol::heartbeat::Heartbeat;
 use canvass_protocol::limits::{self, Cut, Limits};
 use canvass_protocol::openpgp::{Fingerprint, Keyring};
 use canvass_protocol::scan::Scan;
+use canvass_protocol::signed::{Signed, SignedError};
 use canvass_protocol::value::Value;
 use common::{NOW, action, agent_key, at, facts, golden_action, id_of, scan};
 
@@ -44,20 +45,20 @@ fn golden_envelope_opens_verifies_and_is_written_as_it_was() {
 
 #[test]
 fn golden_heartbeat_opens_verifies_and_is_written_as_it_was() {
-    let signed: SignedHeartbeat = serde_json::from_str(HEARTBEAT).unwrap();
-    let heartbeat = signed.verify("acme").unwrap();
+    let signed: Signed = serde_json::from_str(HEARTBEAT).unwrap();
+    let heartbeat = Heartbeat::open(&signed, "acme").unwrap();
     assert_eq!(heartbeat.facts, facts());
     let again = Heartbeat::sign(&agent_key(), "acme".into(), facts(), "00".repeat(32), at(NOW));
     assert_eq!(serde_json::to_string(&again).unwrap(), HEARTBEAT);
-    assert!(matches!(signed.verify("other"), Err(HeartbeatError::Fleet(_))));
-    let altered = SignedHeartbeat { statement: signed.statement.replace("web-1", "web-2"), ..signed.clone() };
-    assert!(matches!(altered.verify("acme"), Err(HeartbeatError::Signature)));
+    assert!(matches!(Heartbeat::open(&signed, "other"), Err(SignedError::Fleet(_))));
+    let altered = Signed { statement: signed.statement.replace("web-1", "web-2"), ..signed.clone() };
+    assert!(matches!(Heartbeat::open(&altered, "acme"), Err(SignedError::Signature)));
     let mut other = facts();
     other.id = "00".repeat(32);
     let lying = Heartbeat::sign(&agent_key(), "acme".into(), other, String::new(), at(NOW));
-    assert!(matches!(lying.verify("acme"), Err(HeartbeatError::Id)));
-    let long = SignedHeartbeat { statement: " ".repeat(limits::HEARTBEAT_BYTES_MAX + 1), signature: String::new() };
-    assert!(matches!(long.verify("acme"), Err(HeartbeatError::TooLong { .. })));
+    assert!(matches!(Heartbeat::open(&lying, "acme"), Err(SignedError::Id)));
+    let long = Signed { statement: " ".repeat(limits::HEARTBEAT_BYTES_MAX + 1), signature: String::new() };
+    assert!(matches!(Heartbeat::open(&long, "acme"), Err(SignedError::TooLong { .. })));
 }
 
 /// The statements and signatures of a golden answer's parts, one line each.

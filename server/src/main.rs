@@ -1,20 +1,38 @@
-//! `canvass-server`: the place of the API, the scheduler, the stores and the relays.
+//! Brings investigators' signed actions to agents and their signed answers back, and has no key that an agent obeys.
 //!
-//! **Invariant:** the server links neither DataFusion nor the tables: it carries what it cannot read or forge.
+//! **Invariant:** this crate knows no DataFusion and no tables. It stores and forwards; what an answer says is for the
+//! desk to verify and to read.
+
+mod config;
+
+mod api;
+mod investigators;
+mod random;
+mod server;
+
+mod scheduler;
+
+mod pump;
+mod relay;
+mod store;
 
 use std::process::ExitCode;
 
-use clap::Parser;
+use tracing_subscriber::EnvFilter;
 
-/// Carries actions to agents and answers back. Not in this version: it asks this machine or a folder of fixtures only.
-#[derive(Parser)]
-#[command(name = "canvass-server", version)]
-struct Args {}
-
-fn main() -> ExitCode {
-    let Args {} = Args::parse();
-    eprintln!(
-        "error: there is no server in this version; `canvass` asks this machine, `canvass --fleet DIR` a folder of hosts"
-    );
-    ExitCode::from(3)
+#[tokio::main]
+async fn main() -> ExitCode {
+    let filter = EnvFilter::try_from_env("CANVASS_LOG").unwrap_or_else(|_| EnvFilter::new("warn,canvass_server=info"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).json().init();
+    let ran = match config::Config::from_arguments() {
+        Ok(config) => server::run(config).await,
+        Err(error) => Err(error),
+    };
+    match ran {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("canvass-server: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
 }

@@ -22,7 +22,7 @@ pub struct Args {
     #[arg(short = 'f', value_name = "FILE")]
     pub files: Vec<PathBuf>,
 
-    /// Ask a server's fleet (not in this version)
+    /// Ask a server's fleet
     #[arg(long, global = true, value_name = "URL", help_heading = "Whom to ask")]
     pub server: Option<String>,
     /// Ask this machine (the default)

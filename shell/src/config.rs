@@ -65,6 +65,11 @@ impl Places {
         self.data.join("actions")
     }
 
+    /// Which fleets and agents were seen before.
+    pub fn pins(&self) -> PathBuf {
+        self.data.join("pins.json")
+    }
+
     pub fn history(&self) -> PathBuf {
         self.data.join("history")
     }

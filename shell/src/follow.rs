@@ -67,7 +67,7 @@ impl Follow<'_> {
                         break;
                     }
                     followed.interrupted = true;
-                    self.fleet.stop();
+                    self.fleet.stop().await;
                     patience.as_mut().reset(tokio::time::Instant::now() + GRACE);
                 }
                 () = &mut patience, if followed.interrupted => break,

@@ -70,7 +70,7 @@ fn greet(session: &Session) {
     if session.settings.quiet {
         return;
     }
-    let agents = session.desk.endpoints().map_or(0, |endpoints| endpoints.len());
+    let agents = session.endpoints().map_or(0, |endpoints| endpoints.len());
     let plural = if agents == 1 { "" } else { "s" };
     eprintln!("canvass {} · {agents} agent{plural} · .help lists the commands", env!("CARGO_PKG_VERSION"));
 }

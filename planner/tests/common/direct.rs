@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::atomic::AtomicBool;
 
+use async_trait::async_trait;
 use canvass_planner::error::Error;
 use canvass_planner::fleet::{Delivery, Endpoint, Fleet};
 use canvass_protocol::action::Action;
@@ -68,21 +69,22 @@ impl Direct {
     }
 }
 
+#[async_trait]
 impl Fleet for Direct {
     fn name(&self) -> &str {
         "direct"
     }
 
-    fn endpoints(&self) -> Result<Vec<Endpoint>, Error> {
+    async fn endpoints(&self) -> Result<Vec<Endpoint>, Error> {
         Ok(self.endpoints.clone())
     }
 
-    fn ask(&self, envelope: Envelope, agents: Vec<String>) -> Result<mpsc::UnboundedReceiver<Delivery>, Error> {
-        let (sender, receiver) = mpsc::unbounded_channel();
+    async fn ask(&self, envelope: Envelope, agents: Vec<String>) -> Result<mpsc::Receiver<Delivery>, Error> {
+        let (sender, receiver) = mpsc::channel(100_000);
         let action = Action::parse(envelope.payload.as_bytes()).unwrap();
         for agent in agents {
             for part in self.answer(&action, &envelope, &agent) {
-                sender.send(Delivery::Part { agent: agent.clone(), part }).unwrap();
+                sender.try_send(Delivery::Part { agent: agent.clone(), part }).unwrap();
             }
         }
         Ok(receiver)
@@ -92,5 +94,5 @@ impl Fleet for Direct {
         true
     }
 
-    fn stop(&self) {}
+    async fn stop(&self) {}
 }

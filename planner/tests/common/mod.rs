@@ -7,6 +7,7 @@ pub mod direct;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use async_trait::async_trait;
 use canvass_planner::desk::Desk;
 use canvass_planner::error::{Error, Span};
 use canvass_planner::fleet::{Delivery, Endpoint, Fleet};
@@ -19,12 +20,13 @@ use tokio::sync::mpsc;
 /// A fleet that can be planned for and never answers.
 pub struct Mute;
 
+#[async_trait]
 impl Fleet for Mute {
     fn name(&self) -> &str {
         "test"
     }
 
-    fn endpoints(&self) -> Result<Vec<Endpoint>, Error> {
+    async fn endpoints(&self) -> Result<Vec<Endpoint>, Error> {
         Ok(vec![
             endpoint("db-1", "linux", "db", Status::Online),
             endpoint("laptop-7", "macos", "office", Status::Idle),
@@ -32,7 +34,7 @@ impl Fleet for Mute {
         ])
     }
 
-    fn ask(&self, _: Envelope, _: Vec<String>) -> Result<mpsc::UnboundedReceiver<Delivery>, Error> {
+    async fn ask(&self, _: Envelope, _: Vec<String>) -> Result<mpsc::Receiver<Delivery>, Error> {
         Err(Error::unreachable("this fleet is mute"))
     }
 
@@ -40,7 +42,7 @@ impl Fleet for Mute {
         true
     }
 
-    fn stop(&self) {}
+    async fn stop(&self) {}
 }
 
 pub fn endpoint(name: &str, os: &str, team: &str, status: Status) -> Endpoint {

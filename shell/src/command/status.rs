@@ -11,7 +11,7 @@ pub static COMMAND: Command =
     Command { name: "status", aliases: &[], takes: "", about: "fleet, agents and format of this session", run };
 
 fn run(session: &mut Session, _argument: &str) -> Result<Next, Error> {
-    let endpoints = session.desk.endpoints()?;
+    let endpoints = session.endpoints()?;
     let count = |status: Status| endpoints.iter().filter(|endpoint| endpoint.words.status == status).count();
     let states: Vec<String> =
         Status::ALL.iter().map(|status| format!("{} {}", count(*status), status.as_str())).collect();

@@ -1,5 +1,6 @@
 //! A folder of fixture hosts as a fleet: each sub-folder is the root of a host.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use canvass_agent::agent::{Agent, Config, Storage};
@@ -34,6 +35,7 @@ fn open(name: &str, path: &Path, fleet: &str, places: &Places) -> Result<Hosted,
         host: spec,
         name: Some(name.to_owned()),
         mode: Mode::Daemon,
+        tags: BTreeMap::new(),
         storage: Storage::Memory,
         policy: path.join("agent.toml"),
         keyrings: vec![places.keys(), places.keyring()],

@@ -4,10 +4,12 @@ use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use async_trait::async_trait;
 use canvass_agent::agent::Agent;
 use canvass_planner::error::Error;
-use canvass_planner::fleet::{Delivery, Endpoint, Fleet};
+use canvass_planner::fleet::{DELIVERIES_MAX, Delivery, Endpoint, Fleet};
 use canvass_protocol::envelope::Envelope;
+use canvass_protocol::heartbeat::Heartbeat;
 use canvass_protocol::target::{ServerWords, Status};
 use jiff::Timestamp;
 use std::net::IpAddr;
@@ -41,15 +43,16 @@ impl Here {
     }
 }
 
+#[async_trait]
 impl Fleet for Here {
     fn name(&self) -> &str {
         &self.name
     }
 
-    fn endpoints(&self) -> Result<Vec<Endpoint>, Error> {
+    async fn endpoints(&self) -> Result<Vec<Endpoint>, Error> {
         let now = Timestamp::now();
         let endpoint = |hosted: &Hosted| {
-            let heartbeat = hosted.agent.heartbeat(now).verify(&self.name);
+            let heartbeat = Heartbeat::open(&hosted.agent.heartbeat(now), &self.name);
             let facts = heartbeat.map_err(|error| Error::internal(error.to_string()))?.facts;
             let words = ServerWords { status: Status::Online, heartbeat_at: now, public_ip: hosted.public_ip };
             Ok(Endpoint { host: facts.name.clone(), facts, words })
@@ -59,10 +62,10 @@ impl Fleet for Here {
         Ok(endpoints)
     }
 
-    fn ask(&self, envelope: Envelope, agents: Vec<String>) -> Result<mpsc::UnboundedReceiver<Delivery>, Error> {
+    async fn ask(&self, envelope: Envelope, agents: Vec<String>) -> Result<mpsc::Receiver<Delivery>, Error> {
         let stop = Arc::new(AtomicBool::new(false));
         *self.stop.lock().unwrap_or_else(PoisonError::into_inner) = stop.clone();
-        let (deliveries, receiver) = mpsc::unbounded_channel();
+        let (deliveries, receiver) = mpsc::channel(DELIVERIES_MAX);
         let work = Arc::new(Work {
             envelope: envelope.to_bytes(),
             agents,
@@ -83,7 +86,7 @@ impl Fleet for Here {
         false
     }
 
-    fn stop(&self) {
+    async fn stop(&self) {
         self.stop.lock().unwrap_or_else(PoisonError::into_inner).store(true, Ordering::Relaxed);
     }
 }
@@ -95,7 +98,7 @@ struct Work {
     next: AtomicUsize,
     hosts: Arc<Vec<Hosted>>,
     stop: Arc<AtomicBool>,
-    deliveries: mpsc::UnboundedSender<Delivery>,
+    deliveries: mpsc::Sender<Delivery>,
 }
 
 impl Work {
@@ -113,12 +116,12 @@ impl Work {
         let Some(hosted) = self.hosts.iter().find(|hosted| hosted.agent.id() == id) else {
             let reason = "it is not an agent of this fleet".to_owned();
             // Where nobody listens any more nobody needs to know.
-            let _ = self.deliveries.send(Delivery::Silence { agent: id.to_owned(), reason });
+            let _ = self.deliveries.blocking_send(Delivery::Silence { agent: id.to_owned(), reason });
             return;
         };
         hosted.agent.handle(&self.envelope, &self.stop, &mut |part| {
             let delivery = Delivery::Part { agent: id.to_owned(), part };
-            self.deliveries.send(delivery).map_err(|_| std::io::ErrorKind::BrokenPipe.into())
+            self.deliveries.blocking_send(delivery).map_err(|_| std::io::ErrorKind::BrokenPipe.into())
         });
     }
 }

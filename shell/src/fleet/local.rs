@@ -1,5 +1,7 @@
 //! This machine as a fleet of one.
 
+use std::collections::BTreeMap;
+
 use canvass_agent::agent::{Agent, Config, Storage};
 use canvass_planner::error::Error;
 use canvass_protocol::target::Mode;
@@ -19,6 +21,7 @@ pub fn local(places: &Places) -> Result<Here, Error> {
         host: HostSpec::Machine,
         name: None,
         mode: Mode::Daemon,
+        tags: BTreeMap::new(),
         storage: Storage::Folder(folder),
         policy: places.policy(),
         keyrings: vec![places.keys(), places.keyring()],

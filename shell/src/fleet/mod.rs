@@ -1,12 +1,16 @@
-//! The fleets this version can ask: this machine, and a folder of fixture hosts. Both run in this program.
+//! The fleets that can be asked: a server's, this machine, and a folder of fixture hosts. The last two run in this program.
 
 mod fixtures;
 mod here;
 mod local;
+mod pins;
+mod remote;
+mod wire;
 
 pub use fixtures::fixtures;
 pub use here::Here;
 pub use local::local;
+pub use remote::Remote;
 
 use canvass_agent::agent::AgentError;
 use canvass_planner::error::Error;

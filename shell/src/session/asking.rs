@@ -123,10 +123,7 @@ impl Session {
 
     /// Signs the exact bytes of an action and keeps them.
     fn sign(&mut self, action: &Action) -> Result<Envelope, Error> {
-        let payload = String::from_utf8(action.to_bytes()).map_err(|error| Error::internal(error.to_string()))?;
-        let signature = self.signing.sign(payload.as_bytes())?;
-        let envelope = Envelope { payload, signatures: vec![signature] };
-        envelope.check_sizes().map_err(|error| Error::usage(error.to_string()))?;
+        let envelope = self.signing.envelope(action.to_bytes())?;
         self.archive.keep(&action.id.to_string(), &envelope)?;
         self.last.payload = Some(envelope.payload.clone());
         Ok(envelope)

@@ -10,13 +10,13 @@ use std::sync::Arc;
 
 use canvass_planner::desk::{Desk, Entry, Planned};
 use canvass_planner::error::Error;
-use canvass_planner::fleet::Fleet;
+use canvass_planner::fleet::{Endpoint, Fleet};
 use futures::FutureExt as _;
 use tokio::runtime::Runtime;
 use tokio::signal::unix::Signal;
 
 pub use opening::read_script;
-use signing::Signing;
+pub use signing::Signing;
 
 use crate::archive::Archive;
 use crate::config::Places;
@@ -43,7 +43,7 @@ pub struct Session {
     interrupts: Signal,
     output: Output,
     variables: BTreeMap<String, String>,
-    signing: Signing,
+    signing: Arc<Signing>,
     archive: Archive,
     depth: usize,
     /// Results written so far.
@@ -120,6 +120,11 @@ impl Session {
             Ok(exit) => exit,
             Err(error) => report(&error, Some(&statement), &self.terminal),
         }
+    }
+
+    /// The fleet's agents.
+    pub fn endpoints(&self) -> Result<Vec<Endpoint>, Error> {
+        self.runtime.block_on(self.desk.endpoints())
     }
 
     /// Forgets a Ctrl-C that came when nothing ran any more, so that it does not stop what is typed next.

@@ -34,24 +34,23 @@ impl Session {
             let _inside = runtime.enter();
             signal(SignalKind::interrupt()).map_err(|error| Error::internal(format!("cannot heed Ctrl-C: {error}")))?
         };
-        if let Some(server) = &args.server {
-            return Err(Error::unreachable(format!(
-                "cannot ask `{server}`: servers are not built yet in this version"
-            ))
-            .hint("`--local` asks this machine, `--fleet DIR` a folder of fixture hosts"));
-        }
         let settings = settings(args)?;
         let output = open_output(args)?;
         let passphrases = Passphrases::from_environment(terminal.can_ask());
         let store = Store::new(&places);
-        if args.key.is_none()
+        if args.server.is_none()
+            && args.key.is_none()
             && let Some(fingerprint) = key::local(&store)?
         {
             eprintln!(
                 "made the key `{LOCAL}` for this machine ({fingerprint}); it has no passphrase and signs for this machine alone"
             );
         }
-        let fleet = open_fleet(args, &places)?;
+        let signing = Arc::new(Signing::new(args.key.clone(), store, passphrases, args.server.is_none()));
+        let fleet: Arc<dyn Fleet> = match &args.server {
+            Some(server) => Arc::new(runtime.block_on(fleet::Remote::open(server, signing.clone(), &places))?),
+            None => open_fleet(args, &places)?,
+        };
         let on_terminal = terminal.stdout && output.is_stdout();
         let view = View {
             format: args.format.unwrap_or(if on_terminal { Format::Table } else { Format::Tsv }),
@@ -71,7 +70,7 @@ impl Session {
             interrupts,
             output,
             variables: args.variables.iter().cloned().collect(),
-            signing: Signing::new(args.key.clone(), store, passphrases),
+            signing,
             archive: Archive::new(&places),
             places,
             depth: 0,
@@ -81,9 +80,12 @@ impl Session {
 }
 
 fn settings(args: &Args) -> Result<Settings, Error> {
-    // An agent in this program answers to nobody else: there is no server to leave an action with, so by default it is
-    // followed to its end, which its own time limit bounds.
-    let mut settings = Settings { wait_s: None, ..Settings::default() };
+    let mut settings = Settings::default();
+    if args.server.is_none() {
+        // An agent in this program answers to nobody else: there is no server to leave an action with, so by default it is
+        // followed to its end, which its own time limit bounds.
+        settings.wait_s = None;
+    }
     for (name, value) in [("wait", &args.wait), ("expire", &args.expire)] {
         if let Some(value) = value {
             settings.set(name, value)?;

@@ -1,6 +1,9 @@
-//! The key that signs, opened when the first statement needs it.
+//! The key that signs, opened when something is first signed.
+
+use std::sync::{Mutex, PoisonError};
 
 use canvass_planner::error::Error;
+use canvass_protocol::envelope::Envelope;
 use canvass_protocol::openpgp::{KeyFile, Signer as _};
 use jiff::Timestamp;
 
@@ -11,23 +14,51 @@ pub struct Signing {
     wanted: Option<String>,
     store: Store,
     passphrases: Passphrases,
-    open: Option<KeyFile>,
+    /// Whether this machine's own key serves where none is named: for agents of this machine alone.
+    locally: bool,
+    open: Mutex<Option<KeyFile>>,
 }
 
 impl Signing {
-    /// Signs with the key that is wanted, by default this machine's own.
-    pub fn new(wanted: Option<String>, store: Store, passphrases: Passphrases) -> Signing {
-        Signing { wanted, store, passphrases, open: None }
+    /// Signs with the key that is wanted: by default this machine's own, or for a server the only other one.
+    pub fn new(wanted: Option<String>, store: Store, passphrases: Passphrases, locally: bool) -> Signing {
+        Signing { wanted, store, passphrases, locally, open: Mutex::new(None) }
     }
 
     /// Signs exact bytes, asking for a passphrase the first time.
-    pub fn sign(&mut self, payload: &[u8]) -> Result<String, Error> {
-        let key = match self.open.take() {
+    pub fn sign(&self, payload: &[u8]) -> Result<String, Error> {
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let key = match open.take() {
             Some(key) => key,
-            None => key::choose(self.wanted.as_deref().unwrap_or(LOCAL), &self.store, &self.passphrases)?,
+            None => key::choose(&self.wanted()?, &self.store, &self.passphrases)?,
         };
         let signature = key.sign(payload, Timestamp::now());
-        self.open = Some(key);
-        signature.map_err(|error| Error::usage(format!("the action cannot be signed: {error}")))
+        *open = Some(key);
+        signature.map_err(|error| Error::usage(format!("this cannot be signed: {error}")))
+    }
+
+    /// Signs a payload and puts both together.
+    pub fn envelope(&self, payload: Vec<u8>) -> Result<Envelope, Error> {
+        let payload = String::from_utf8(payload).map_err(|error| Error::internal(error.to_string()))?;
+        let signature = self.sign(payload.as_bytes())?;
+        let envelope = Envelope { payload, signatures: vec![signature] };
+        envelope.check_sizes().map_err(|error| Error::usage(error.to_string()))?;
+        Ok(envelope)
+    }
+
+    fn wanted(&self) -> Result<String, Error> {
+        if let Some(wanted) = &self.wanted {
+            return Ok(wanted.clone());
+        }
+        if self.locally {
+            return Ok(LOCAL.to_owned());
+        }
+        let mut own = self.store.list().0.into_iter().filter(|key| key.secret && key.name != LOCAL);
+        match (own.next(), own.next()) {
+            (Some(only), None) => Ok(only.name),
+            (None, _) => Err(Error::usage("a server's agents do not know this machine's own key")
+                .hint("make one with `canvass key new NAME`, and have its certificate put into their keyrings")),
+            (Some(_), Some(_)) => Err(Error::usage("there are several keys").hint("say which one signs: `--key NAME`")),
+        }
     }
 }

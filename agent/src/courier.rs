@@ -1,0 +1,196 @@
+//! The agent's part of the fleet: takes commands from the relay, has the guard decide, and sees answers to the server.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use canvass_protocol::action::ActionHash;
+use canvass_protocol::envelope::Envelope;
+use canvass_protocol::relay::{FromAgent, ToAgent};
+use jiff::Timestamp;
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use crate::agent::Agent;
+use crate::relay::{Line, RelayError};
+use crate::spool::{Spool, is_last};
+
+/// Actions that run at once; others wait for their turn.
+const RUNNING_MAX: usize = 4;
+/// Actions that wait; more are left to the server, which offers them again.
+const WAITING_MAX: usize = 1000;
+/// Time between two heartbeats.
+pub const HEARTBEAT: Duration = Duration::from_secs(60);
+/// With `--once`: how long nothing has to come before nothing more is expected.
+const QUIET: Duration = Duration::from_secs(2);
+
+/// Carries commands in and answers out, over one line after another.
+pub struct Courier {
+    agent: Arc<Agent>,
+    spool: Arc<Spool>,
+    work: Arc<Work>,
+}
+
+/// What runs and what waits.
+#[derive(Default)]
+struct Work {
+    state: Mutex<State>,
+    /// Something was added to the spool, or ended.
+    changed: Notify,
+}
+
+#[derive(Default)]
+struct State {
+    running: HashMap<ActionHash, Arc<AtomicBool>>,
+    waiting: VecDeque<(ActionHash, Envelope)>,
+    /// Actions that are not begun, because they were withdrawn.
+    withdrawn: HashSet<ActionHash>,
+}
+
+impl Work {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn is_idle(&self) -> bool {
+        let state = self.lock();
+        state.running.is_empty() && state.waiting.is_empty()
+    }
+}
+
+impl Courier {
+    pub fn new(agent: Arc<Agent>, spool: Arc<Spool>) -> Courier {
+        Courier { agent, spool, work: Arc::default() }
+    }
+
+    /// Speaks on a line until it breaks. With `once` it returns when nothing more is to be done.
+    pub async fn speak(&self, line: &mut impl Line, once: bool) -> Result<(), RelayError> {
+        self.beat(line).await?;
+        let mut due = Instant::now() + HEARTBEAT;
+        let mut quiet_since = Instant::now();
+        // How much of each answer went over this line.
+        let mut sent: HashMap<ActionHash, u64> = HashMap::new();
+        loop {
+            let changed = self.work.changed.notified();
+            self.send(line, &mut sent).await?;
+            if once && self.work.is_idle() && self.spool.answers().is_empty() && quiet_since.elapsed() >= QUIET {
+                return Ok(());
+            }
+            let wake = if once { due.min(Instant::now() + QUIET / 4) } else { due };
+            tokio::select! {
+                message = line.hear() => {
+                    quiet_since = Instant::now();
+                    self.take(message?, &mut sent);
+                }
+                () = changed => quiet_since = Instant::now(),
+                () = tokio::time::sleep_until(wake) => {
+                    if Instant::now() >= due {
+                        self.agent.look_again();
+                        self.beat(line).await?;
+                        due = Instant::now() + HEARTBEAT;
+                    }
+                }
+            }
+        }
+    }
+
+    async fn beat(&self, line: &mut impl Line) -> Result<(), RelayError> {
+        line.say(FromAgent::Heartbeat(self.agent.heartbeat(Timestamp::now())).to_bytes()).await
+    }
+
+    /// Sends what the spool has and this line has not seen.
+    async fn send(&self, line: &mut impl Line, sent: &mut HashMap<ActionHash, u64>) -> Result<(), RelayError> {
+        for (hash, _) in self.spool.answers() {
+            let offset = sent.entry(hash).or_default();
+            loop {
+                match self.spool.read(hash, *offset) {
+                    Ok(Some((message, next))) => {
+                        line.say(message).await?;
+                        *offset = next;
+                    }
+                    Ok(None) => break,
+                    Err(error) => {
+                        tracing::error!(action = %hash, %error, "an answer cannot be read and is given up");
+                        self.spool.forget(hash);
+                        break;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn take(&self, message: ToAgent, sent: &mut HashMap<ActionHash, u64>) {
+        match message {
+            ToAgent::Command(envelope) => self.command(envelope),
+            ToAgent::Withdraw(envelope) => self.withdraw(&envelope),
+            ToAgent::Taken(hash) => {
+                sent.remove(&hash);
+                self.spool.forget(hash);
+            }
+            ToAgent::Challenge { .. } | ToAgent::Welcome => {}
+        }
+    }
+
+    /// Runs an action, now or when there is room. What runs, waits or is answered already is not begun again.
+    fn command(&self, envelope: Envelope) {
+        let hash = envelope.hash();
+        if self.spool.contains(hash) {
+            return;
+        }
+        let mut state = self.work.lock();
+        let known = state.running.contains_key(&hash) || state.waiting.iter().any(|(waiting, _)| *waiting == hash);
+        if known || state.waiting.len() >= WAITING_MAX {
+            return;
+        }
+        state.waiting.push_back((hash, envelope));
+        drop(state);
+        self.begin();
+    }
+
+    fn begin(&self) {
+        let (agent, spool, work) = (self.agent.clone(), self.spool.clone(), self.work.clone());
+        begin(&agent, &spool, &work);
+    }
+
+    /// Heeds a withdrawal that somebody of the keyring signed: the action is not begun, and ends where it runs.
+    fn withdraw(&self, envelope: &Envelope) {
+        match self.agent.check_withdrawal(envelope, Timestamp::now()) {
+            Ok(hash) => {
+                let mut state = self.work.lock();
+                state.withdrawn.insert(hash);
+                if let Some(stop) = state.running.get(&hash) {
+                    stop.store(true, Ordering::Relaxed);
+                }
+            }
+            Err(reason) => tracing::warn!(reason, "a withdrawal is not heeded"),
+        }
+    }
+}
+
+/// Begins what waits, as far as there is room.
+fn begin(agent: &Arc<Agent>, spool: &Arc<Spool>, work: &Arc<Work>) {
+    loop {
+        let mut state = work.lock();
+        if state.running.len() >= RUNNING_MAX {
+            return;
+        }
+        let Some((hash, envelope)) = state.waiting.pop_front() else { return };
+        let stop = Arc::new(AtomicBool::new(state.withdrawn.contains(&hash)));
+        state.running.insert(hash, stop.clone());
+        drop(state);
+        let (agent, spool, work) = (agent.clone(), spool.clone(), work.clone());
+        tokio::task::spawn_blocking(move || {
+            agent.handle(&envelope.to_bytes(), &stop, &mut |part| {
+                let last = is_last(&part);
+                spool.add(hash, part, last)?;
+                work.changed.notify_one();
+                Ok(())
+            });
+            work.lock().running.remove(&hash);
+            work.changed.notify_one();
+            begin(&agent, &spool, &work);
+        });
+    }
+}

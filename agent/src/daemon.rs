@@ -1,0 +1,171 @@
+//! The agent as a program of its own: enrols, connects, and comes again when the server was away.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use canvass_protocol::api::{Admission, Enrol, RelayAddress};
+use canvass_protocol::limits;
+use canvass_protocol::target::Mode;
+use jiff::{SignedDuration, Timestamp};
+
+use crate::agent::{self, Agent, Storage};
+use crate::config::Config;
+use crate::courier::Courier;
+use crate::folder::Folder;
+use crate::policy::Policy;
+use crate::relay::RelayError;
+use crate::relay::http::Http;
+use crate::spool::Spool;
+
+/// The name of the file that holds the fleet that this agent belongs to.
+const FLEET: &str = "fleet";
+const FLEET_BYTES_MAX: u64 = 256;
+/// The first pause before the server is tried again, and the longest; the pause is drawn from below each.
+const PAUSE_MIN: Duration = Duration::from_millis(200);
+const PAUSE_MAX: Duration = Duration::from_secs(60);
+/// How long an agent waits that has to be approved, or was refused.
+const REFUSED_PAUSE: Duration = Duration::from_secs(60);
+
+/// Runs until it is ended; with `once` until what waits is answered.
+pub async fn run(config: Config) -> Result<()> {
+    let once = config.once;
+    let http = Http::new(config.server.clone())?;
+    let mut pause = Pause::default();
+    let (agent, spool) = loop {
+        match open(&config, &http).await {
+            Ok(opened) => break opened,
+            Err(error) => match error.downcast::<RelayError>() {
+                Ok(RelayError::Away(reason)) if !once => pause.wait(&reason).await,
+                Ok(error) => return Err(error.into()),
+                Err(error) => return Err(error),
+            },
+        }
+    };
+    for trouble in agent.troubles() {
+        tracing::warn!("{trouble}");
+    }
+    let courier = Courier::new(agent.clone(), spool);
+    let mut pause = Pause::default();
+    loop {
+        let session = async {
+            let path = enrol(&config, &http, &agent).await?;
+            let mut line = http.connect(&path, agent.fleet(), agent.key()).await?;
+            tracing::info!(server = %config.server, fleet = agent.fleet(), "connected");
+            let since = tokio::time::Instant::now();
+            let spoken = courier.speak(&mut line, once).await;
+            Ok::<_, RelayError>((since.elapsed(), spoken))
+        };
+        let (held, ended) = match session.await {
+            Ok((held, Ok(()))) => {
+                tracing::info!(held_s = held.as_secs(), "nothing more to do");
+                return Ok(());
+            }
+            Ok((held, Err(error))) => (held, error),
+            Err(error) => (Duration::ZERO, error),
+        };
+        if once {
+            return Err(ended.into());
+        }
+        if held > PAUSE_MAX {
+            pause = Pause::default();
+        }
+        match ended {
+            RelayError::Away(reason) => pause.wait(&reason).await,
+            RelayError::Refused(reason) => {
+                tracing::error!("{reason}; trying again in {} s", REFUSED_PAUSE.as_secs());
+                tokio::time::sleep(REFUSED_PAUSE).await;
+            }
+        }
+    }
+}
+
+/// Opens the agent for the fleet that its policy names, else the one it was pinned to, else the server's, which is
+/// pinned then.
+async fn open(config: &Config, http: &Http) -> Result<(Arc<Agent>, Arc<Spool>)> {
+    let folder = Folder::open(&config.data)?;
+    let named = Policy::read(&config.policy, &[]).ok().and_then(|policy| policy.fleet);
+    let pinned = folder.read_private(FLEET, FLEET_BYTES_MAX)?;
+    let pinned = pinned.map(|bytes| String::from_utf8_lossy(&bytes).trim().to_owned());
+    let fleet = match (named, pinned) {
+        (Some(named), _) => named,
+        (None, Some(pinned)) => pinned,
+        (None, None) => {
+            let fleet = http.about().await?.fleet;
+            folder.write_private(FLEET, format!("{fleet}\n").as_bytes())?;
+            fleet
+        }
+    };
+    let agent = Agent::open(agent::Config {
+        fleet: Some(fleet),
+        host: config.host.clone(),
+        name: config.name.clone(),
+        mode: if config.once { Mode::Checkin } else { Mode::Daemon },
+        tags: config.tags.clone(),
+        storage: Storage::Folder(config.data.clone()),
+        policy: config.policy.clone(),
+        keyrings: vec![config.keyring.clone()],
+        program: program()?,
+    })?;
+    let kept = SignedDuration::from_secs(2 * limits::WINDOW_S_MAX);
+    let kept_since = Timestamp::now().checked_sub(kept).unwrap_or(Timestamp::UNIX_EPOCH);
+    let spool = Spool::open(&folder.path().join("spool"), kept_since)
+        .with_context(|| format!("the spool in `{}`", config.data.display()))?;
+    Ok((Arc::new(agent), Arc::new(spool)))
+}
+
+/// Tells the server who is here, and learns where commands come from.
+async fn enrol(config: &Config, http: &Http, agent: &Agent) -> Result<String, RelayError> {
+    let about = http.about().await?;
+    if about.fleet != agent.fleet() {
+        return Err(RelayError::Refused(format!(
+            "`{}` is for fleet `{}`, and this agent belongs to `{}`; remove `{}` if that has changed",
+            config.server,
+            about.fleet,
+            agent.fleet(),
+            config.data.join(FLEET).display()
+        )));
+    }
+    let request = Enrol { heartbeat: agent.heartbeat(Timestamp::now()), token: config.enrol_token.clone() };
+    let enrolled = http.enrol(&request).await?;
+    match enrolled.admission {
+        Admission::Admitted => {}
+        Admission::Pending => {
+            return Err(RelayError::Refused(format!(
+                "an administrator of `{}` has to approve this agent; its id is {}",
+                config.server,
+                agent.id()
+            )));
+        }
+    }
+    let RelayAddress::Embedded { path } = enrolled.relay;
+    Ok(path)
+}
+
+fn program() -> Result<PathBuf> {
+    std::env::current_exe().context("cannot find the program itself")
+}
+
+/// Pauses that grow, and differ from agent to agent, so that a fleet does not come back all at once.
+struct Pause {
+    most: Duration,
+}
+
+impl Default for Pause {
+    fn default() -> Pause {
+        Pause { most: PAUSE_MIN }
+    }
+}
+
+impl Pause {
+    async fn wait(&mut self, reason: &str) {
+        let mut bytes = [0; 8];
+        // Without randomness everybody waits as long as they may.
+        let share = getrandom::fill(&mut bytes).map_or(1.0, |()| u64::from_be_bytes(bytes) as f64 / u64::MAX as f64);
+        let pause = self.most.mul_f64(share.max(0.1));
+        tracing::warn!("{reason}; trying again in {:.1} s", pause.as_secs_f64());
+        tokio::time::sleep(pause).await;
+        self.most = (self.most * 2).min(PAUSE_MAX);
+    }
+}

@@ -1,0 +1,198 @@
+//! Answers on their way to the server, kept on disk until the server has them: a restart of either side loses none.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use canvass_protocol::action::ActionHash;
+use canvass_protocol::answer::Part;
+use canvass_protocol::limits;
+use canvass_protocol::relay::FromAgent;
+use jiff::Timestamp;
+
+/// Bytes of all answers together; an answer that does not fit is given up.
+const SPOOL_BYTES_MAX: u64 = 1 << 30;
+/// A part is written as its length, in four bytes, and itself.
+const LENGTH_BYTES: u64 = 4;
+
+/// The answers of one agent, in a folder of their own.
+pub struct Spool {
+    folder: PathBuf,
+    answers: Mutex<BTreeMap<ActionHash, Answer>>,
+}
+
+#[derive(Debug, Default, Clone, Copy)]
+struct Answer {
+    bytes: u64,
+    /// The final record is there.
+    ended: bool,
+}
+
+impl Spool {
+    /// Opens the folder and finds what a former run has left in it. An answer without its end is dropped: after a crash
+    /// the agent says that it was interrupted.
+    pub fn open(folder: &Path, kept_since: Timestamp) -> io::Result<Spool> {
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+        let mut answers = BTreeMap::new();
+        for entry in fs::read_dir(folder)? {
+            let entry = entry?;
+            let Some(hash) = entry.file_name().to_str().and_then(hash) else { continue };
+            let modified = entry.metadata()?.modified().ok().and_then(|at| Timestamp::try_from(at).ok());
+            if is_whole(&entry.path())? && modified.is_none_or(|at| at >= kept_since) {
+                answers.insert(hash, Answer { bytes: entry.metadata()?.len(), ended: true });
+            } else {
+                fs::remove_file(entry.path())?;
+            }
+        }
+        Ok(Spool { folder: folder.to_owned(), answers: Mutex::new(answers) })
+    }
+
+    /// Adds a part to the answer to an action.
+    pub fn add(&self, action: ActionHash, part: Part, last: bool) -> io::Result<()> {
+        let message = FromAgent::Part(action, part).to_bytes();
+        let length = u32::try_from(message.len()).map_err(io::Error::other)?;
+        let mut answers = self.lock();
+        let total: u64 = answers.values().map(|answer| answer.bytes).sum();
+        if total + message.len() as u64 > SPOOL_BYTES_MAX {
+            return Err(io::Error::other("too many answers wait for the server"));
+        }
+        let mut file = OpenOptions::new().append(true).create(true).mode(0o600).open(self.path(action))?;
+        file.write_all(&[length.to_be_bytes().as_slice(), &message].concat())?;
+        let answer = answers.entry(action).or_default();
+        answer.bytes += LENGTH_BYTES + message.len() as u64;
+        answer.ended |= last;
+        Ok(())
+    }
+
+    /// Answers that wait, and whether each has its end.
+    pub fn answers(&self) -> Vec<(ActionHash, bool)> {
+        self.lock().iter().map(|(hash, answer)| (*hash, answer.ended)).collect()
+    }
+
+    /// Whether there is an answer to an action, complete or not.
+    pub fn contains(&self, action: ActionHash) -> bool {
+        self.lock().contains_key(&action)
+    }
+
+    /// The message at an offset of an answer, and the offset behind it; `None` where there is none yet.
+    pub fn read(&self, action: ActionHash, offset: u64) -> io::Result<Option<(Vec<u8>, u64)>> {
+        let end = self.lock().get(&action).map_or(0, |answer| answer.bytes);
+        if offset >= end {
+            return Ok(None);
+        }
+        let mut file = File::open(self.path(action))?;
+        file.seek(SeekFrom::Start(offset))?;
+        let message = read_message(&mut file)?;
+        let next = offset + LENGTH_BYTES + message.len() as u64;
+        Ok(Some((message, next)))
+    }
+
+    /// Forgets an answer that the server has.
+    pub fn forget(&self, action: ActionHash) {
+        if self.lock().remove(&action).is_some() {
+            // Where this fails it is found and sent once more at the next start, which does no harm.
+            let _ = fs::remove_file(self.path(action));
+        }
+    }
+
+    fn path(&self, action: ActionHash) -> PathBuf {
+        self.folder.join(action.to_string())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<ActionHash, Answer>> {
+        self.answers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn hash(name: &str) -> Option<ActionHash> {
+    Some(ActionHash(<[u8; 32]>::try_from(hex::decode(name).ok()?).ok()?))
+}
+
+fn read_message(file: &mut File) -> io::Result<Vec<u8>> {
+    let mut length = [0; LENGTH_BYTES as usize];
+    file.read_exact(&mut length)?;
+    let length = u32::from_be_bytes(length) as usize;
+    if length > limits::MESSAGE_BYTES_MAX {
+        return Err(io::Error::other("a damaged answer"));
+    }
+    let mut message = vec![0; length];
+    file.read_exact(&mut message)?;
+    Ok(message)
+}
+
+/// Whether a file is parts to its end, of which the last is a final record.
+fn is_whole(path: &Path) -> io::Result<bool> {
+    let mut file = File::open(path)?;
+    let (size, mut read, mut last) = (file.metadata()?.len(), 0, None);
+    while read < size {
+        match read_message(&mut file) {
+            Ok(message) => {
+                read += LENGTH_BYTES + message.len() as u64;
+                last = Some(message);
+            }
+            Err(_) => return Ok(false),
+        }
+    }
+    Ok(last.is_some_and(|message| match FromAgent::parse(&message) {
+        Ok(FromAgent::Part(_, part)) => is_last(&part),
+        _ => false,
+    }))
+}
+
+/// Whether a part is a final record: those have no body, and frames always have one.
+pub fn is_last(part: &Part) -> bool {
+    part.body.is_empty()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn part(body: &[u8]) -> Part {
+        Part { statement: "{}".into(), signature: String::new(), body: body.to_vec() }
+    }
+
+    fn messages(spool: &Spool, action: ActionHash) -> Vec<FromAgent> {
+        let (mut offset, mut messages) = (0, Vec::new());
+        while let Some((message, next)) = spool.read(action, offset).unwrap() {
+            messages.push(FromAgent::parse(&message).unwrap());
+            offset = next;
+        }
+        messages
+    }
+
+    #[test]
+    fn whole_answers_outlive_a_restart_and_halves_do_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let (whole, half, torn) = (ActionHash([1; 32]), ActionHash([2; 32]), ActionHash([3; 32]));
+        let spool = Spool::open(folder.path(), Timestamp::UNIX_EPOCH).unwrap();
+        for action in [whole, half, torn] {
+            spool.add(action, part(b"rows\n\n"), false).unwrap();
+        }
+        spool.add(whole, part(b""), true).unwrap();
+        spool.add(torn, part(b""), true).unwrap();
+        let path = folder.path().join(torn.to_string());
+        let bytes = fs::read(&path).unwrap();
+        fs::write(&path, &bytes[..bytes.len() - 1]).unwrap();
+        let spool = Spool::open(folder.path(), Timestamp::UNIX_EPOCH).unwrap();
+        assert_eq!(spool.answers(), [(whole, true)]);
+        assert_eq!(
+            messages(&spool, whole),
+            [FromAgent::Part(whole, part(b"rows\n\n")), FromAgent::Part(whole, part(b""))]
+        );
+        spool.forget(whole);
+        assert!(!spool.contains(whole) && fs::read_dir(folder.path()).unwrap().next().is_none());
+    }
+
+    #[test]
+    fn what_nobody_came_for_is_dropped_in_the_end() {
+        let folder = tempfile::tempdir().unwrap();
+        let spool = Spool::open(folder.path(), Timestamp::UNIX_EPOCH).unwrap();
+        spool.add(ActionHash([1; 32]), part(b""), true).unwrap();
+        let later = Timestamp::now() + jiff::SignedDuration::from_hours(1);
+        assert_eq!(Spool::open(folder.path(), later).unwrap().answers(), []);
+    }
+}

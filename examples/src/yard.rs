@@ -1,0 +1,166 @@
+//! A whole fleet on one machine: the real server, real agents over fixture hosts, and a desk, each a process of its own.
+
+use std::io::{BufRead as _, BufReader, Read as _};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail};
+use tempfile::TempDir;
+
+use crate::{folder, program};
+
+/// How long a program may take to do what it is started for.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// Who asks.
+pub const INVESTIGATOR: &str = "alice";
+
+/// A fleet, which ends with this value.
+pub struct Yard {
+    folder: TempDir,
+    server: Option<Running>,
+    /// The server's address, which stays when it is started again.
+    address: String,
+    agents: Vec<(String, Running)>,
+    server_arguments: Vec<String>,
+}
+
+/// A process that is ended when it is dropped.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+impl Yard {
+    /// An investigator with a key, and a server that knows it.
+    pub fn open(server_arguments: &[&str]) -> Result<Yard> {
+        let mut yard = Yard {
+            folder: tempfile::tempdir()?,
+            server: None,
+            address: String::new(),
+            agents: Vec::new(),
+            server_arguments: server_arguments.iter().map(|argument| (*argument).to_owned()).collect(),
+        };
+        std::fs::create_dir(yard.keyring())?;
+        let made = yard.desk().args(["key", "new", INVESTIGATOR, "--no-passphrase"]).output()?;
+        check(&made, "a key")?;
+        let exported = yard.desk().args(["key", "export", INVESTIGATOR]).output()?;
+        check(&exported, "its certificate")?;
+        std::fs::write(yard.keyring().join("alice.asc"), exported.stdout)?;
+        yard.start_server()?;
+        Ok(yard)
+    }
+
+    pub fn path(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Certificates that the server and the agents know.
+    pub fn keyring(&self) -> PathBuf {
+        self.path().join("keyring")
+    }
+
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// Starts the server; where it ran before, at the same address.
+    pub fn start_server(&mut self) -> Result<()> {
+        let listen = if self.address.is_empty() { "127.0.0.1:0" } else { &self.address };
+        let mut command = Command::new(program("canvass-server"));
+        command.args(["--listen", listen, "--data"]).arg(self.path().join("server"));
+        command.arg("--keyring").arg(self.keyring()).args(&self.server_arguments);
+        let log = std::fs::File::options().create(true).append(true).open(self.path().join("server.log"))?;
+        let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log).spawn()?;
+        let output = child.stdout.take().context("it has an output")?;
+        let running = Running(child);
+        let mut line = String::new();
+        BufReader::new(output.take(10_000)).read_line(&mut line)?;
+        let Some(address) = line.split_whitespace().find_map(|word| word.strip_prefix("http://")) else {
+            bail!("the server did not start: {line} {}", self.log("server"));
+        };
+        self.address = address.to_owned();
+        self.server = Some(running);
+        Ok(())
+    }
+
+    /// Ends the server at once, as a crash would.
+    pub fn kill_server(&mut self) {
+        self.server = None;
+    }
+
+    /// Starts an agent over a fixture host of `examples/fleet`.
+    pub fn start_agent(&mut self, name: &str, host: &str, more: &[&str]) -> Result<()> {
+        let child = self.agent(name, host, more)?.spawn()?;
+        self.agents.push((name.to_owned(), Running(child)));
+        Ok(())
+    }
+
+    /// The command that starts an agent.
+    pub fn agent(&self, name: &str, host: &str, more: &[&str]) -> Result<Command> {
+        let log = std::fs::File::options().create(true).append(true).open(self.path().join(format!("{name}.log")))?;
+        let mut command = Command::new(program("canvass-agent"));
+        command
+            .args(["--server", &self.url(), "--name", name, "--data"])
+            .arg(self.path().join(format!("agent-{name}")));
+        command.arg("--keyring").arg(self.keyring());
+        command.arg("--policy").arg(folder().join("fleet").join(host).join("agent.toml"));
+        command.arg("--root").arg(folder().join("fleet").join(host)).args(more);
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
+        Ok(command)
+    }
+
+    /// Ends an agent at once, as a crash would.
+    pub fn kill_agent(&mut self, name: &str) {
+        self.agents.retain(|(agent, _)| agent != name);
+    }
+
+    /// What a program said on standard error.
+    pub fn log(&self, name: &str) -> String {
+        std::fs::read_to_string(self.path().join(format!("{name}.log"))).unwrap_or_default()
+    }
+
+    /// The investigator's `canvass`, without arguments.
+    pub fn desk(&self) -> Command {
+        let mut command = Command::new(program("canvass"));
+        let home = self.path().join("home");
+        command.env_clear().env("HOME", &home).env("XDG_CONFIG_HOME", home.join(".config"));
+        command.env("XDG_DATA_HOME", home.join(".local/share")).env("PATH", "/usr/bin:/bin");
+        command.stdin(Stdio::null());
+        command
+    }
+
+    /// Asks the fleet.
+    pub fn ask(&self, arguments: &[&str]) -> Result<Output> {
+        Ok(self.desk().args(["--server", &self.url()]).args(arguments).output()?)
+    }
+
+    /// Waits until a count of agents is online.
+    pub fn wait_for(&self, count: usize) -> Result<()> {
+        let started = Instant::now();
+        let statement = "SELECT count(*) AS n FROM agents WHERE status = 'online'";
+        loop {
+            let output = self.ask(&["-q", "--format", "csv", "-c", statement])?;
+            if output.stdout == format!("n\n{count}\n").as_bytes() {
+                return Ok(());
+            }
+            if started.elapsed() > PATIENCE {
+                let (said, wrong) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+                bail!("{count} agents did not come: {said}{wrong}{}", self.log("server"));
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+}
+
+fn check(output: &Output, what: &str) -> Result<()> {
+    if !output.status.success() {
+        bail!("there is no {what}: {}", String::from_utf8_lossy(&output.stderr));
+    }
+    Ok(())
+}

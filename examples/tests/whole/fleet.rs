@@ -1,0 +1,110 @@
+//! A fleet of real programs: hunts, and everything that goes wrong in between.
+
+use std::process::{Output, Stdio};
+use std::time::{Duration, Instant};
+
+use canvass_examples::yard::Yard;
+
+use crate::desk::{stderr, stdout};
+
+const COUNTS: &str = "SELECT host, count(*) AS n FROM users GROUP BY host ORDER BY host";
+const ROWS: &str = "host,n\ndb-1,6\nlaptop-7,4\nweb-1,9\n";
+
+fn yard() -> Yard {
+    let mut yard = Yard::open(&[]).unwrap();
+    for host in ["web-1", "db-1", "laptop-7"] {
+        yard.start_agent(host, host, &[]).unwrap();
+    }
+    yard.wait_for(3).unwrap();
+    yard
+}
+
+fn check(output: &Output, code: i32, rows: &str, words: &str) {
+    let (out, err) = (stdout(output), stderr(output));
+    assert_eq!((output.status.code(), out.as_str()), (Some(code), rows), "{err}");
+    assert!(err.contains(words), "{err}");
+}
+
+#[test]
+fn a_question_is_asked_of_everybody_and_answered() {
+    let yard = yard();
+    let output = yard.ask(&["--format", "csv", "-c", COUNTS]).unwrap();
+    check(&output, 0, ROWS, "3 rows from 3 of 3 hosts · 3 answered");
+    let again = yard.ask(&["--format", "csv", "-c", COUNTS]).unwrap();
+    check(&again, 0, ROWS, "3 answered");
+    let some = "SELECT host FROM users WHERE agent.os = 'darwin' AND uid = 0";
+    check(&yard.ask(&["--format", "csv", "-c", some]).unwrap(), 0, "host\nlaptop-7\n", "1 of 1 hosts · 1 answered");
+    let none = "SELECT host FROM users WHERE agent.os = 'plan9'";
+    check(&yard.ask(&["--format", "csv", "-c", none]).unwrap(), 0, "host\n", "0 of 0 hosts");
+}
+
+#[test]
+fn a_server_that_ends_in_mid_hunt_loses_nothing() {
+    let mut yard = yard();
+    let sleeper = "db-1";
+    yard.kill_agent(sleeper);
+    let mut desk = yard.desk();
+    desk.args(["--server", &yard.url(), "--wait", "expire", "--format", "csv", "-c", COUNTS]);
+    let hunt = desk.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    // Two have answered, and the third sleeps.
+    let two = || yard.log("server").contains("an action was posted");
+    let started = Instant::now();
+    while !two() && started.elapsed() < Duration::from_secs(20) {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    assert!(two(), "{}", yard.log("server"));
+    yard.kill_server();
+    yard.start_server().unwrap();
+    yard.start_agent(sleeper, sleeper, &[]).unwrap();
+    let output = hunt.wait_with_output().unwrap();
+    check(&output, 0, ROWS, "3 rows from 3 of 3 hosts · 3 answered");
+}
+
+#[test]
+fn strangers_are_told_what_is_missing() {
+    let yard = yard();
+    let mallory = yard.desk().args(["key", "new", "mallory", "--no-passphrase"]).output().unwrap();
+    assert!(mallory.status.success());
+    let ambiguous = yard.ask(&["-c", COUNTS]).unwrap();
+    check(&ambiguous, 2, "", "there are several keys");
+    let stranger = yard.ask(&["--key", "mallory", "-c", COUNTS]).unwrap();
+    check(&stranger, 3, "", "no signature counts");
+    let gone = yard.desk().args(["--server", "http://127.0.0.1:9", "-c", COUNTS]).output().unwrap();
+    check(&gone, 3, "", "cannot be reached");
+    let clear = yard.desk().args(["--server", "http://canvass.example", "-c", COUNTS]).output().unwrap();
+    check(&clear, 2, "", "would send everything in the clear");
+}
+
+#[test]
+fn a_newcomer_is_asked_while_the_window_is_open() {
+    let mut yard = yard();
+    let mut desk = yard.desk();
+    let statement = "SELECT host FROM users WHERE uid = 0 AND agent.tags['late'] = 'yes' OR uid = 0 AND host = 'web-1'";
+    desk.args(["--server", &yard.url(), "--wait", "10s", "--expire", "1m", "--format", "csv", "-c", statement]);
+    let mut slow = yard.desk();
+    drop(slow.args(["--help"]).output());
+    let output = desk.output().unwrap();
+    assert_eq!(stdout(&output), "host\nweb-1\n");
+    yard.start_agent("late-1", "web-1", &["--tag", "late=yes"]).unwrap();
+    yard.wait_for(4).unwrap();
+    let commands = yard.ask(&["-q", "--format", "csv", "-c", "SELECT name FROM agents ORDER BY name"]).unwrap();
+    assert_eq!(stdout(&commands), "name\ndb-1\nlaptop-7\nlate-1\nweb-1\n");
+}
+
+#[test]
+fn once_takes_what_waits_and_leaves() {
+    let yard = yard();
+    let once = |name: &str| yard.agent(name, "web-1", &["--once"]).unwrap().status().unwrap();
+    assert!(once("cron-1").success(), "{}", yard.log("cron-1"));
+    let mut desk = yard.desk();
+    let statement =
+        "SELECT host FROM users WHERE uid = 0 AND agent.mode = 'checkin' AND agent.status IN ('online', 'idle')";
+    desk.args(["--server", &yard.url(), "--wait", "expire", "--format", "csv", "-c", statement]);
+    let hunt = desk.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let started = Instant::now();
+    while !yard.log("server").contains("an action was posted") && started.elapsed() < Duration::from_secs(20) {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    assert!(once("cron-1").success(), "{}", yard.log("cron-1"));
+    check(&hunt.wait_with_output().unwrap(), 0, "host\ncron-1\n", "1 of 1 hosts · 1 answered");
+}

@@ -1,0 +1,189 @@
+//! What desks and agents say to a server's HTTP interface, and what it answers; all of it JSON.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::action::ActionHash;
+use crate::answer::Part;
+use crate::envelope::Envelope;
+use crate::openpgp::Fingerprint;
+use crate::signed::Signed;
+use crate::target::ServerWords;
+
+/// `GET /v1`: who answers there. Nothing of it is believed that is not checked otherwise.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct About {
+    /// The fleet that everything signed for this server names.
+    pub fleet: String,
+    pub version: String,
+}
+
+/// `POST /v1/sessions`, with an envelope around a [`crate::login::Login`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Session {
+    /// For `Authorization: Bearer …`.
+    pub token: String,
+    pub expires_at: Timestamp,
+    pub investigator: Fingerprint,
+    pub roles: Vec<Role>,
+}
+
+/// What a session may do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Role {
+    /// See the inventory, and actions and answers of one's own.
+    Read,
+    /// Send actions.
+    Hunt,
+    /// See all actions, approve agents.
+    Admin,
+}
+
+/// `POST /v1/enrolments`: an agent asks to be let in.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Enrol {
+    pub heartbeat: Signed,
+    /// What the server's owner handed out, where the server asks for it.
+    pub token: Option<String>,
+}
+
+/// What an agent is told when it enrolled.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Enrolled {
+    pub admission: Admission,
+    pub relay: RelayAddress,
+}
+
+/// Whether an agent belongs to the fleet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Admission {
+    Admitted,
+    /// An administrator has to approve it first.
+    Pending,
+}
+
+/// Where an agent takes its commands from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RelayAddress {
+    /// A WebSocket of the server itself, by its path.
+    Embedded { path: String },
+}
+
+/// `GET /v1/agents`: everybody admitted.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Inventory {
+    pub agents: Vec<Listed>,
+}
+
+/// An agent's own word and the server's.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Listed {
+    pub heartbeat: Signed,
+    pub words: ServerWords,
+}
+
+/// `POST /v1/actions`, with a signed envelope.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Posted {
+    pub id: Uuid,
+    pub hash: ActionHash,
+    /// Ids of the agents that the server brings it to.
+    pub asked: Vec<String>,
+}
+
+/// `GET /v1/actions/{id}`, and one of `GET /v1/actions`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ActionSummary {
+    pub id: Uuid,
+    pub hash: ActionHash,
+    pub statement: String,
+    /// Who posted it.
+    pub investigator: String,
+    pub created_at: Timestamp,
+    pub expires_at: Timestamp,
+    pub withdrawn: bool,
+    /// What was signed.
+    pub envelope: Envelope,
+}
+
+/// One of `GET /v1/actions/{id}/commands`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CommandSummary {
+    pub agent: String,
+    pub state: String,
+    pub sent_at: Option<Timestamp>,
+    pub finished_at: Option<Timestamp>,
+    pub rows: u64,
+    pub bytes: u64,
+    pub troubles: u64,
+    pub reason: Option<String>,
+}
+
+/// One line of `GET /v1/actions/{id}/answers`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Record {
+    /// An agent is asked beside those that [`Posted`] names: it enrolled or woke since.
+    Asked { agent: String },
+    /// A part of an agent's answer.
+    Part(StoredPart),
+    /// A command that ended without an answer, by the server's word.
+    Ended { agent: String, state: Ending },
+    /// Nothing follows: every agent asked has answered, or its command has ended.
+    Complete,
+}
+
+/// A part as the server stored it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StoredPart {
+    /// Grows with every part; `?after=…` goes on behind it.
+    pub position: i64,
+    pub agent: String,
+    pub statement: String,
+    pub signature: String,
+    /// The frame's bytes, base64.
+    #[serde(with = "base64_text")]
+    pub body: Vec<u8>,
+}
+
+impl From<StoredPart> for Part {
+    fn from(stored: StoredPart) -> Part {
+        Part { statement: stored.statement, signature: stored.signature, body: stored.body }
+    }
+}
+
+/// How a command ends without an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Ending {
+    Expired,
+    Cancelled,
+}
+
+/// What every refusal of the interface says.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Problem {
+    pub error: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hint: Option<String>,
+}
+
+mod base64_text {
+    use base64::Engine as _;
+    use base64::engine::general_purpose::STANDARD;
+    use serde::de::Error as _;
+    use serde::{Deserialize as _, Deserializer, Serializer};
+
+    pub fn serialize<S: Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&STANDARD.encode(bytes))
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u8>, D::Error> {
+        STANDARD.decode(String::deserialize(deserializer)?).map_err(D::Error::custom)
+    }
+}

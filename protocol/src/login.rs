@@ -1,0 +1,62 @@
+//! What investigators sign beside actions: logins, and withdrawals of actions.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::action::ActionHash;
+use crate::strict::{self, Kind, StrictError};
+
+/// What opens a session at a server. The desk composes all of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Login {
+    canvass: Kind,
+    pub fleet: String,
+    /// Host and port of the server, as the user typed them.
+    pub server: String,
+    pub at: Timestamp,
+    /// Drawn anew for each login, 32 hexadecimal digits.
+    pub nonce: String,
+}
+
+/// The word of an investigator that an action is not to begin any more, and to end where it runs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Withdrawal {
+    canvass: Kind,
+    pub fleet: String,
+    pub action: ActionHash,
+    pub at: Timestamp,
+}
+
+impl Login {
+    pub fn new(fleet: String, server: String, nonce: String, at: Timestamp) -> Login {
+        Login { canvass: Kind::Login, fleet, server, at, nonce }
+    }
+
+    /// The bytes to sign.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        strict::to_bytes(self)
+    }
+
+    /// Reads verified bytes.
+    pub fn parse(bytes: &[u8]) -> Result<Login, StrictError> {
+        strict::from_bytes(Kind::Login, bytes)
+    }
+}
+
+impl Withdrawal {
+    pub fn new(fleet: String, action: ActionHash, at: Timestamp) -> Withdrawal {
+        Withdrawal { canvass: Kind::Withdraw, fleet, action, at }
+    }
+
+    /// The bytes to sign.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        strict::to_bytes(self)
+    }
+
+    /// Reads verified bytes.
+    pub fn parse(bytes: &[u8]) -> Result<Withdrawal, StrictError> {
+        strict::from_bytes(Kind::Withdraw, bytes)
+    }
+}

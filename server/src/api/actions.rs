@@ -1,0 +1,163 @@
+//! Actions: posted, listed, withdrawn.
+
+use axum::Json;
+use axum::extract::Path;
+use axum::http::StatusCode;
+use canvass_protocol::action::Action as Signed;
+use canvass_protocol::api::{ActionSummary, CommandSummary, Posted, Role};
+use canvass_protocol::envelope::Envelope;
+use canvass_protocol::heartbeat::Heartbeat;
+use canvass_protocol::login::Withdrawal;
+use canvass_protocol::target;
+use canvass_protocol::value::Truth;
+use jiff::Timestamp;
+use tokio::sync::oneshot;
+use uuid::Uuid;
+
+use super::agents::words;
+use super::problem::{Body, Problem};
+use super::{Caller, State};
+use crate::investigators::Investigator;
+use crate::pump::{Order, answers_until};
+use crate::store::{Action, Command};
+
+/// Actions listed at once.
+const LISTED_MAX: u32 = 1000;
+
+/// `POST /v1/actions`
+pub async fn post(shared: State, caller: Caller, body: Body<Envelope>) -> Result<(StatusCode, Json<Posted>), Problem> {
+    caller.check(Role::Hunt)?;
+    let Body(envelope) = body;
+    envelope.check_sizes().map_err(|error| Problem::bad(error.to_string()))?;
+    let now = Timestamp::now();
+    shared.investigators.verify(&envelope, now)?;
+    let signed = Signed::parse(envelope.payload.as_bytes()).map_err(|error| Problem::bad(error.to_string()))?;
+    if signed.fleet != shared.fleet {
+        return Err(Problem::bad(format!("the action is for fleet `{}`", signed.fleet)));
+    }
+    if signed.window.until <= now {
+        return Err(Problem::bad(format!("the action expired at {}", signed.window.until)));
+    }
+    let agents = asked(&shared, &signed, now).await?;
+    let action = Action {
+        hash: envelope.hash(),
+        id: signed.id,
+        statement: signed.statement.clone(),
+        investigator: caller.0.fingerprint.0.clone(),
+        created_at: now,
+        expires_at: signed.window.until,
+        answers_until: answers_until(&signed),
+        withdrawal: None,
+        envelope,
+    };
+    let hash = action.hash;
+    shared.note(&action.investigator, "post", Some(hash), format!("{} agents", agents.len())).await?;
+    shared.store.post(&action, &agents).await?;
+    tracing::info!(action = %hash, id = %action.id, agents = agents.len(), "an action was posted");
+    let (done, posted) = oneshot::channel();
+    let order = Order::Post { action: Box::new(action), agents: agents.clone(), done };
+    // Whatever happens to the order, the action is in the store, and a scheduler that starts finds it there.
+    if shared.orders.send(order).await.is_ok() {
+        let _ = posted.await;
+    }
+    Ok((StatusCode::CREATED, Json(Posted { id: signed.id, hash, asked: agents })))
+}
+
+/// Ids of the admitted agents that an action means now.
+async fn asked(shared: &State, action: &Signed, now: Timestamp) -> Result<Vec<String>, Problem> {
+    let target = action.target();
+    let mut asked = Vec::new();
+    for agent in shared.store.agents().await?.into_iter().filter(|agent| agent.admitted) {
+        let meant = target.as_ref().is_none_or(|target| {
+            Heartbeat::read(&agent.heartbeat).is_ok_and(|heartbeat| {
+                target::evaluate(target, &heartbeat.facts, Some(&words(&agent, now))) == Truth::True
+            })
+        });
+        if meant {
+            asked.push(agent.id);
+        }
+    }
+    Ok(asked)
+}
+
+/// `GET /v1/actions`
+pub async fn list(shared: State, caller: Caller) -> Result<Json<Vec<ActionSummary>>, Problem> {
+    caller.check(Role::Read)?;
+    let actions = shared.store.actions(LISTED_MAX).await?;
+    Ok(Json(actions.into_iter().filter(|action| may_see(&caller.0, action)).map(summary).collect()))
+}
+
+/// `GET /v1/actions/{id}`
+pub async fn show(shared: State, caller: Caller, id: Path<Uuid>) -> Result<Json<ActionSummary>, Problem> {
+    Ok(Json(summary(find(&shared, &caller, *id).await?)))
+}
+
+/// `GET /v1/actions/{id}/commands`
+pub async fn commands(shared: State, caller: Caller, id: Path<Uuid>) -> Result<Json<Vec<CommandSummary>>, Problem> {
+    let action = find(&shared, &caller, *id).await?;
+    let commands = shared.store.commands(action.hash).await?;
+    Ok(Json(commands.into_iter().map(command_summary).collect()))
+}
+
+/// `POST /v1/actions/{id}/withdrawal`
+pub async fn withdraw(
+    shared: State,
+    caller: Caller,
+    id: Path<Uuid>,
+    body: Body<Envelope>,
+) -> Result<StatusCode, Problem> {
+    let mut action = find(&shared, &caller, *id).await?;
+    let Body(envelope) = body;
+    envelope.check_sizes().map_err(|error| Problem::bad(error.to_string()))?;
+    shared.investigators.verify(&envelope, Timestamp::now())?;
+    let withdrawal = Withdrawal::parse(envelope.payload.as_bytes()).map_err(|error| Problem::bad(error.to_string()))?;
+    if withdrawal.fleet != shared.fleet || withdrawal.action != action.hash {
+        return Err(Problem::bad("the withdrawal is of another action"));
+    }
+    shared.note(&caller.0.fingerprint.0, "withdraw", Some(action.hash), String::new()).await?;
+    shared.store.withdraw(action.hash, &envelope).await?;
+    action.withdrawal = Some(envelope);
+    let (done, withdrawn) = oneshot::channel();
+    if shared.orders.send(Order::Withdraw { action: Box::new(action), done }).await.is_ok() {
+        let _ = withdrawn.await;
+    }
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// An action that the caller may see.
+pub async fn find(shared: &State, caller: &Caller, id: Uuid) -> Result<Action, Problem> {
+    caller.check(Role::Read)?;
+    let action = shared.store.action(id).await?.filter(|action| may_see(&caller.0, action));
+    action.ok_or_else(|| Problem::not_found("action"))
+}
+
+/// Statements are shown to their authors and to administrators.
+fn may_see(investigator: &Investigator, action: &Action) -> bool {
+    action.investigator == investigator.fingerprint.0 || investigator.check(Role::Admin).is_ok()
+}
+
+fn summary(action: Action) -> ActionSummary {
+    ActionSummary {
+        id: action.id,
+        hash: action.hash,
+        statement: action.statement,
+        investigator: action.investigator,
+        created_at: action.created_at,
+        expires_at: action.expires_at,
+        withdrawn: action.withdrawal.is_some(),
+        envelope: action.envelope,
+    }
+}
+
+fn command_summary(command: Command) -> CommandSummary {
+    CommandSummary {
+        agent: command.agent,
+        state: command.state.as_str().to_owned(),
+        sent_at: command.sent_at,
+        finished_at: command.finished_at,
+        rows: command.totals.rows,
+        bytes: command.totals.bytes,
+        troubles: command.totals.troubles,
+        reason: command.reason,
+    }
+}

@@ -1,0 +1,139 @@
+//! The HTTP interface: one file a resource. Every request is bounded and, but for who asks to be let in, authorised.
+
+mod actions;
+mod agents;
+mod answers;
+mod problem;
+mod relay;
+mod sessions;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use axum::extract::{ConnectInfo, DefaultBodyLimit, FromRequestParts};
+use axum::http::StatusCode;
+use axum::http::header::{AUTHORIZATION, HOST};
+use axum::http::request::Parts;
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use canvass_protocol::api::{About, Role};
+use canvass_protocol::limits;
+use jiff::Timestamp;
+use tokio::sync::mpsc;
+
+use crate::config::Enrol;
+use crate::investigators::{Investigator, Investigators, Stranger};
+use crate::pump::{Order, Watchers};
+use crate::relay::Relay;
+use crate::relay::embedded::Embedded;
+use crate::store::{Audit, Store};
+
+use problem::Problem;
+
+/// What all requests share.
+pub struct Shared {
+    pub fleet: String,
+    pub store: Arc<dyn Store>,
+    pub relay: Arc<Embedded>,
+    pub orders: mpsc::Sender<Order>,
+    pub watchers: Arc<Watchers>,
+    pub investigators: Investigators,
+    pub enrol: Enrol,
+    /// What an agent has to know to be let in, where that is asked for.
+    pub enrol_token: Option<String>,
+}
+
+type State = axum::extract::State<Arc<Shared>>;
+
+/// All routes.
+pub fn routes(shared: Arc<Shared>) -> Router {
+    Router::new()
+        .route("/healthz", get(healthz))
+        .route("/v1", get(about))
+        .route("/v1/sessions", post(sessions::open))
+        .route("/v1/enrolments", post(agents::enrol))
+        .route("/v1/agents", get(agents::list))
+        .route("/v1/agents/{id}/admission", post(agents::admit))
+        .route("/v1/actions", get(actions::list).post(actions::post))
+        .route("/v1/actions/{id}", get(actions::show))
+        .route("/v1/actions/{id}/commands", get(actions::commands))
+        .route("/v1/actions/{id}/withdrawal", post(actions::withdraw))
+        .route("/v1/actions/{id}/answers", get(answers::follow))
+        .route("/v1/relay", get(relay::connect))
+        .fallback(async || Problem::new(StatusCode::NOT_FOUND, "there is nothing at this address"))
+        .method_not_allowed_fallback(async || {
+            Problem::new(StatusCode::METHOD_NOT_ALLOWED, "this address does not know that method")
+        })
+        .layer(DefaultBodyLimit::max(limits::ENVELOPE_BYTES_MAX))
+        .with_state(shared)
+}
+
+async fn healthz() -> &'static str {
+    "ok\n"
+}
+
+async fn about(shared: State) -> Json<About> {
+    Json(About { fleet: shared.fleet.clone(), version: env!("CARGO_PKG_VERSION").to_owned() })
+}
+
+/// What whoever asks calls this server: host and port.
+pub struct ServerName(pub String);
+
+impl<S: Sync> FromRequestParts<S> for ServerName {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<ServerName, Problem> {
+        let header = parts.headers.get(HOST).and_then(|host| host.to_str().ok()).map(str::to_owned);
+        let name = header.or_else(|| parts.uri.authority().map(|authority| authority.as_str().to_owned()));
+        name.map(|name| ServerName(name.to_ascii_lowercase()))
+            .ok_or_else(|| Problem::new(StatusCode::BAD_REQUEST, "the request does not name its host"))
+    }
+}
+
+/// Whoever sent the request, by the token of a session.
+pub struct Caller(pub Investigator);
+
+impl FromRequestParts<Arc<Shared>> for Caller {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, shared: &Arc<Shared>) -> Result<Caller, Problem> {
+        let header = parts.headers.get(AUTHORIZATION).and_then(|header| header.to_str().ok());
+        let token = header.and_then(|header| header.strip_prefix("Bearer "));
+        Ok(Caller(shared.investigators.who(token, Timestamp::now())?))
+    }
+}
+
+impl Caller {
+    fn check(&self, role: Role) -> Result<(), Stranger> {
+        self.0.check(role)
+    }
+}
+
+/// Where the request came from.
+pub struct Peer(pub Option<SocketAddr>);
+
+impl<S: Sync> FromRequestParts<S> for Peer {
+    type Rejection = std::convert::Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Peer, Self::Rejection> {
+        Ok(Peer(parts.extensions.get::<ConnectInfo<SocketAddr>>().map(|info| info.0)))
+    }
+}
+
+impl Shared {
+    /// Writes a line of the audit; a server that cannot is one that does nothing.
+    async fn note(
+        &self,
+        who: &str,
+        what: &str,
+        about: Option<canvass_protocol::action::ActionHash>,
+        detail: String,
+    ) -> Result<(), Problem> {
+        let line = Audit { at: Timestamp::now(), who: who.to_owned(), what: what.to_owned(), action: about, detail };
+        Ok(self.store.note(&line).await?)
+    }
+
+    fn relay_address(&self) -> canvass_protocol::api::RelayAddress {
+        self.relay.address()
+    }
+}

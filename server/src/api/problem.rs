@@ -1,0 +1,82 @@
+//! How requests are refused: a status, one sentence, and what to do.
+
+use axum::Json;
+use axum::extract::FromRequest;
+use axum::extract::rejection::JsonRejection;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use canvass_protocol::api;
+
+use crate::investigators::Stranger;
+use crate::store::StoreError;
+
+/// A refused request.
+#[derive(Debug)]
+pub struct Problem {
+    status: StatusCode,
+    said: api::Problem,
+}
+
+impl Problem {
+    pub fn new(status: StatusCode, error: impl Into<String>) -> Problem {
+        Problem { status, said: api::Problem { error: error.into(), hint: None } }
+    }
+
+    pub fn hint(mut self, hint: impl Into<String>) -> Problem {
+        self.said.hint = Some(hint.into());
+        self
+    }
+
+    /// What was sent is not what this address takes.
+    pub fn bad(error: impl Into<String>) -> Problem {
+        Problem::new(StatusCode::BAD_REQUEST, error)
+    }
+
+    pub fn not_found(what: &str) -> Problem {
+        Problem::new(StatusCode::NOT_FOUND, format!("there is no such {what}"))
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        (self.status, Json(self.said)).into_response()
+    }
+}
+
+impl From<StoreError> for Problem {
+    fn from(error: StoreError) -> Problem {
+        match error {
+            StoreError::Taken(_) => Problem::new(StatusCode::CONFLICT, error.to_string()),
+            error => {
+                tracing::error!(%error, "a request failed");
+                Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "the server cannot read or write its store now")
+            }
+        }
+    }
+}
+
+impl From<Stranger> for Problem {
+    fn from(stranger: Stranger) -> Problem {
+        let status = match stranger {
+            Stranger::Role(_) => StatusCode::FORBIDDEN,
+            Stranger::Failed(_) => StatusCode::INTERNAL_SERVER_ERROR,
+            _ => StatusCode::UNAUTHORIZED,
+        };
+        Problem::new(status, stranger.to_string())
+    }
+}
+
+/// JSON that says what is wrong with it as everything here does.
+pub struct Body<T>(pub T);
+
+impl<S: Send + Sync, T: serde::de::DeserializeOwned> FromRequest<S> for Body<T> {
+    type Rejection = Problem;
+
+    async fn from_request(request: axum::extract::Request, state: &S) -> Result<Body<T>, Problem> {
+        match Json::<T>::from_request(request, state).await {
+            Ok(Json(value)) => Ok(Body(value)),
+            Err(JsonRejection::BytesRejection(error)) => Err(Problem::new(error.status(), error.body_text())),
+            Err(error) => Err(Problem::new(error.status(), error.body_text())),
+        }
+    }
+}

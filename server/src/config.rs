@@ -1,0 +1,220 @@
+//! What the server is told: flags, `CANVASS_…` variables, and a file, in this order of rank.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, bail};
+use clap::{Parser, ValueEnum};
+use serde::Deserialize;
+
+/// More than any configuration needs.
+const FILE_BYTES_MAX: u64 = 1 << 20;
+
+/// Brings signed actions to agents, and their signed answers back. It has no key that an agent obeys.
+#[derive(Debug, Default, Clone, Parser, Deserialize)]
+#[command(name = "canvass-server", version)]
+#[serde(deny_unknown_fields)]
+pub struct Flags {
+    /// A TOML file with any of these settings; flags and variables come before it
+    #[arg(long, env = "CANVASS_CONFIG", value_name = "FILE")]
+    #[serde(skip)]
+    config: Option<PathBuf>,
+    /// The address to listen on [default: 127.0.0.1:1664]
+    #[arg(long, env = "CANVASS_LISTEN", value_name = "ADDRESS")]
+    listen: Option<SocketAddr>,
+    /// Where the server keeps what it has to [default: canvass-server in the user's data folder]
+    #[arg(long, env = "CANVASS_DATA", value_name = "DIR")]
+    data: Option<PathBuf>,
+    /// `sqlite:FILE` [default: a file in the data folder]
+    #[arg(long, env = "CANVASS_STORE", value_name = "URL")]
+    store: Option<String>,
+    /// `embedded` [default: embedded]
+    #[arg(long, env = "CANVASS_RELAY", value_name = "URL")]
+    relay: Option<String>,
+    /// Whom the server lets into the fleet [default: open on a loopback address, else approve]
+    #[arg(long, env = "CANVASS_ENROL", value_enum)]
+    enrol: Option<Enrol>,
+    /// What agents have to know where `--enrol token` asks for it [default: drawn, and kept in the data folder]
+    #[arg(long, env = "CANVASS_ENROL_TOKEN", value_name = "TEXT", hide_env_values = true)]
+    enrol_token: Option<String>,
+    /// The certificate chain, PEM
+    #[arg(long, env = "CANVASS_TLS_CERT", value_name = "FILE")]
+    tls_cert: Option<PathBuf>,
+    /// Its private key, PEM
+    #[arg(long, env = "CANVASS_TLS_KEY", value_name = "FILE")]
+    tls_key: Option<PathBuf>,
+    /// OpenPGP certificates of those who may ask [default: keyring in the data folder]
+    #[arg(long, env = "CANVASS_KEYRING", value_name = "DIR")]
+    keyring: Option<PathBuf>,
+    /// The fleet's name, in everything that is signed for it [default: drawn once, and kept in the data folder]
+    #[arg(long, env = "CANVASS_FLEET", value_name = "NAME")]
+    fleet: Option<String>,
+}
+
+/// Whom the server lets into the fleet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Enrol {
+    /// Whoever comes.
+    Open,
+    /// Whoever knows the token.
+    Token,
+    /// Whom an administrator approved.
+    Approve,
+}
+
+/// A server's settings.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    pub listen: SocketAddr,
+    pub data: PathBuf,
+    pub store: StoreUrl,
+    pub enrol: Enrol,
+    pub enrol_token: Option<String>,
+    pub tls: Option<Tls>,
+    pub keyring: PathBuf,
+    pub fleet: Option<String>,
+}
+
+/// Which store remembers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum StoreUrl {
+    Sqlite(PathBuf),
+}
+
+/// Files in PEM.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tls {
+    pub certificate: PathBuf,
+    pub key: PathBuf,
+}
+
+impl Config {
+    /// Reads the command line, the environment, and the file that they name.
+    pub fn from_arguments() -> Result<Config> {
+        let flags = Flags::parse();
+        let file = flags.config.as_deref().map(read).transpose()?.unwrap_or_default();
+        flags.or(file).check()
+    }
+}
+
+impl Flags {
+    fn or(self, file: Flags) -> Flags {
+        Flags {
+            config: self.config,
+            listen: self.listen.or(file.listen),
+            data: self.data.or(file.data),
+            store: self.store.or(file.store),
+            relay: self.relay.or(file.relay),
+            enrol: self.enrol.or(file.enrol),
+            enrol_token: self.enrol_token.or(file.enrol_token),
+            tls_cert: self.tls_cert.or(file.tls_cert),
+            tls_key: self.tls_key.or(file.tls_key),
+            keyring: self.keyring.or(file.keyring),
+            fleet: self.fleet.or(file.fleet),
+        }
+    }
+
+    fn check(self) -> Result<Config> {
+        let listen = self.listen.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 1664)));
+        let tls = match (self.tls_cert, self.tls_key) {
+            (Some(certificate), Some(key)) => Some(Tls { certificate, key }),
+            (None, None) => None,
+            _ => bail!("`--tls-cert` and `--tls-key` go together"),
+        };
+        if tls.is_none() && !listen.ip().is_loopback() {
+            bail!("{listen} can be reached by others, so it needs TLS: give `--tls-cert FILE --tls-key FILE`");
+        }
+        let data = self.data.map_or_else(default_data, Ok)?;
+        let store = match self.store.as_deref() {
+            None => StoreUrl::Sqlite(data.join("server.sqlite")),
+            Some(url) => match url.split_once(':') {
+                Some(("sqlite", path)) if !path.is_empty() => StoreUrl::Sqlite(path.trim_start_matches("//").into()),
+                Some(("postgres" | "postgresql", _)) => bail!("PostgreSQL is not in this version: use `sqlite:FILE`"),
+                _ => bail!("`--store {url}`: write `sqlite:FILE`"),
+            },
+        };
+        match self.relay.as_deref() {
+            None | Some("embedded") => {}
+            Some(url) if url.starts_with("amqp:") || url.starts_with("amqps:") => {
+                bail!("RabbitMQ is not in this version: use `--relay embedded`")
+            }
+            Some(url) => bail!("`--relay {url}`: write `embedded`"),
+        }
+        let enrol = self.enrol.unwrap_or(if listen.ip().is_loopback() { Enrol::Open } else { Enrol::Approve });
+        if self.enrol_token.is_some() && enrol != Enrol::Token {
+            bail!("`--enrol-token` goes with `--enrol token`");
+        }
+        if self.fleet.as_deref().is_some_and(|fleet| !is_fleet_name(fleet)) {
+            bail!("`--fleet`: a fleet's name is 1 to 64 letters, digits, `-`, `_` and `.`");
+        }
+        let keyring = self.keyring.unwrap_or_else(|| data.join("keyring"));
+        Ok(Config { listen, data, store, enrol, enrol_token: self.enrol_token, tls, keyring, fleet: self.fleet })
+    }
+}
+
+/// Names with a colon are those of fleets that need no server.
+fn is_fleet_name(name: &str) -> bool {
+    (1..=64).contains(&name.len()) && name.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c))
+}
+
+fn read(path: &Path) -> Result<Flags> {
+    use std::io::Read as _;
+    let mut text = String::new();
+    let file = std::fs::File::open(path).with_context(|| format!("`{}`", path.display()))?;
+    file.take(FILE_BYTES_MAX).read_to_string(&mut text).with_context(|| format!("`{}`", path.display()))?;
+    toml::from_str(&text).with_context(|| format!("malformed configuration `{}`", path.display()))
+}
+
+fn default_data() -> Result<PathBuf> {
+    let absolute = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let data = absolute("XDG_DATA_HOME").or_else(|| absolute("HOME").map(|home| home.join(".local/share")));
+    Ok(data.context("`HOME` does not name a folder: give `--data DIR`")?.join("canvass-server"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(arguments: &str, file: &str) -> Result<Config> {
+        let arguments = format!("canvass-server --data /d {arguments}");
+        let flags = Flags::try_parse_from(arguments.split_whitespace())?;
+        flags.or(toml::from_str(file)?).check()
+    }
+
+    #[test]
+    fn what_is_not_said_has_a_default() {
+        let config = config("", "").unwrap();
+        assert_eq!(config.listen.to_string(), "127.0.0.1:1664");
+        assert_eq!(config.store, StoreUrl::Sqlite("/d/server.sqlite".into()));
+        assert_eq!(config.keyring, Path::new("/d/keyring"));
+        assert_eq!(config.enrol, Enrol::Open);
+    }
+
+    #[test]
+    fn flags_come_before_the_file() {
+        let file = "listen = \"127.0.0.1:7\"\nenrol = \"token\"\nfleet = \"acme\"";
+        let config = config("--listen 127.0.0.1:8", file).unwrap();
+        assert_eq!((config.listen.port(), config.enrol), (8, Enrol::Token));
+        assert_eq!(config.fleet.as_deref(), Some("acme"));
+    }
+
+    #[test]
+    fn what_cannot_be_is_told() {
+        for (arguments, file, words) in [
+            ("--listen 0.0.0.0:1664", "", "needs TLS"),
+            ("--tls-cert c", "", "go together"),
+            ("--store mysql://x", "", "write `sqlite:FILE`"),
+            ("--store postgres://x", "", "not in this version"),
+            ("--relay amqp://x", "", "not in this version"),
+            ("--relay carrier-pigeon", "", "write `embedded`"),
+            ("--enrol-token x", "", "goes with `--enrol token`"),
+            ("--fleet local:x", "", "letters, digits"),
+            ("", "colour = 1", "unknown field `colour`"),
+            ("--enrol maybe", "", "invalid value 'maybe'"),
+        ] {
+            let error = format!("{:#}", config(arguments, file).unwrap_err());
+            assert!(error.contains(words), "{arguments} {file}: {error}");
+        }
+    }
+}

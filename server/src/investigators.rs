@@ -1,0 +1,186 @@
+//! Who may ask: the certificates of the server's keyring, and the sessions that they opened.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use canvass_protocol::api::{Role, Session};
+use canvass_protocol::envelope::Envelope;
+use canvass_protocol::limits;
+use canvass_protocol::login::Login;
+use canvass_protocol::openpgp::{Fingerprint, Keyring};
+use jiff::{SignedDuration, Timestamp};
+use sha2::{Digest as _, Sha256};
+
+/// How long a session lasts.
+const SESSION: SignedDuration = SignedDuration::from_hours(1);
+/// Sessions of all investigators together; the oldest end first.
+const SESSIONS_MAX: usize = 10_000;
+/// A certificate with photographs and many signatures fits.
+const CERTIFICATE_BYTES_MAX: u64 = 4 << 20;
+
+/// Why somebody is not let in.
+#[derive(Debug, thiserror::Error)]
+pub enum Stranger {
+    #[error("no signature counts: {0}")]
+    Signatures(String),
+    #[error("{0}")]
+    Login(String),
+    #[error("this server keeps no certificate: put those of investigators into `{0}`")]
+    EmptyKeyring(String),
+    #[error("log in first")]
+    NoSession,
+    #[error("the session has ended: log in again")]
+    Ended,
+    #[error("this needs the role `{0}`")]
+    Role(&'static str),
+    #[error("{0}")]
+    Failed(String),
+}
+
+/// Somebody who logged in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Investigator {
+    pub fingerprint: Fingerprint,
+    pub roles: Vec<Role>,
+}
+
+impl Investigator {
+    /// Refuses who lacks a role.
+    pub fn check(&self, role: Role) -> Result<(), Stranger> {
+        let name = match role {
+            Role::Read => "read",
+            Role::Hunt => "hunt",
+            Role::Admin => "admin",
+        };
+        if self.roles.contains(&role) { Ok(()) } else { Err(Stranger::Role(name)) }
+    }
+}
+
+/// The keyring and the sessions.
+pub struct Investigators {
+    fleet: String,
+    folder: PathBuf,
+    sessions: Mutex<Sessions>,
+}
+
+#[derive(Default)]
+struct Sessions {
+    /// By the hash of their token.
+    open: HashMap<[u8; 32], (Investigator, Timestamp)>,
+    /// Logins that were used, until they are too old to be used again.
+    nonces: HashMap<String, Timestamp>,
+}
+
+impl Investigators {
+    pub fn new(fleet: String, folder: PathBuf) -> Investigators {
+        Investigators { fleet, folder, sessions: Mutex::default() }
+    }
+
+    /// The certificates as they lie in the folder now, and what of it cannot be read.
+    pub fn keyring(&self) -> (Keyring, Vec<String>) {
+        read(&self.folder)
+    }
+
+    /// Opens a session for whoever signed the login. `server` is what the desk calls this server.
+    pub fn login(&self, envelope: &Envelope, server: &str, now: Timestamp) -> Result<Session, Stranger> {
+        let fingerprint = self.verify(envelope, now)?.remove(0);
+        let login = Login::parse(envelope.payload.as_bytes()).map_err(|error| Stranger::Login(error.to_string()))?;
+        if login.fleet != self.fleet {
+            return Err(Stranger::Login(format!("the login is for fleet `{}`", login.fleet)));
+        }
+        if login.server != server {
+            return Err(Stranger::Login(format!("the login is for server `{}`, and this is `{server}`", login.server)));
+        }
+        let skew = SignedDuration::from_secs(limits::CLOCK_SKEW_S);
+        if login.at.duration_since(now).abs() > skew {
+            return Err(Stranger::Login(format!(
+                "the login was made at {}; by the server's clock it is {now}",
+                login.at
+            )));
+        }
+        let token = crate::random::hex().map_err(|error| Stranger::Failed(error.to_string()))?;
+        let expires_at = now.saturating_add(SESSION).unwrap_or(now);
+        let roles = vec![Role::Read, Role::Hunt, Role::Admin];
+        let mut sessions = self.sessions();
+        sessions.forget(now);
+        let until = now.saturating_add(skew + skew).unwrap_or(now);
+        if sessions.nonces.insert(login.nonce, until).is_some() {
+            return Err(Stranger::Login("the login was used before".into()));
+        }
+        let investigator = Investigator { fingerprint: fingerprint.clone(), roles: roles.clone() };
+        sessions.open.insert(key(&token), (investigator, expires_at));
+        Ok(Session { token, expires_at, investigator: fingerprint, roles })
+    }
+
+    /// Who a token belongs to.
+    pub fn who(&self, token: Option<&str>, now: Timestamp) -> Result<Investigator, Stranger> {
+        let token = token.ok_or(Stranger::NoSession)?;
+        match self.sessions().open.get(&key(token)) {
+            Some((investigator, expires_at)) if *expires_at > now => Ok(investigator.clone()),
+            _ => Err(Stranger::Ended),
+        }
+    }
+
+    /// Those who signed an envelope, one at least.
+    pub fn verify(&self, envelope: &Envelope, now: Timestamp) -> Result<Vec<Fingerprint>, Stranger> {
+        let (keyring, _) = self.keyring();
+        if keyring.fingerprints().next().is_none() {
+            return Err(Stranger::EmptyKeyring(self.folder.display().to_string()));
+        }
+        let verdict = keyring.verify(envelope.payload.as_bytes(), &envelope.signatures, now);
+        if verdict.signers.is_empty() {
+            let rejected = verdict.rejected;
+            let reason = if rejected.is_empty() { "there is none".to_owned() } else { rejected.join("; ") };
+            return Err(Stranger::Signatures(reason));
+        }
+        Ok(verdict.signers.into_iter().collect())
+    }
+
+    fn sessions(&self) -> MutexGuard<'_, Sessions> {
+        self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Sessions {
+    fn forget(&mut self, now: Timestamp) {
+        self.nonces.retain(|_, until| *until > now);
+        self.open.retain(|_, (_, expires_at)| *expires_at > now);
+        while self.open.len() >= SESSIONS_MAX {
+            let oldest = self.open.iter().min_by_key(|(_, (_, expires_at))| *expires_at).map(|(key, _)| *key);
+            oldest.into_iter().for_each(|key| drop(self.open.remove(&key)));
+        }
+    }
+}
+
+/// Tokens are kept as hashes, so that none can be read out of the server's memory or timed.
+fn key(token: &str) -> [u8; 32] {
+    Sha256::digest(token).into()
+}
+
+fn read(folder: &Path) -> (Keyring, Vec<String>) {
+    use std::io::Read as _;
+    let (mut keyring, mut troubles) = (Keyring::default(), Vec::new());
+    let mut files: Vec<PathBuf> = match std::fs::read_dir(folder) {
+        Ok(entries) => entries.filter_map(|entry| Some(entry.ok()?.path())).collect(),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
+        Err(error) => {
+            troubles.push(format!("`{}`: {error}", folder.display()));
+            Vec::new()
+        }
+    };
+    files.retain(|path| path.extension().is_some_and(|extension| extension == "asc" || extension == "pgp"));
+    files.sort();
+    for path in files {
+        let mut bytes = Vec::new();
+        let read = std::fs::File::open(&path).and_then(|file| file.take(CERTIFICATE_BYTES_MAX).read_to_end(&mut bytes));
+        match read {
+            Ok(_) => {
+                let skipped = keyring.add(&bytes).skipped;
+                troubles.extend(skipped.into_iter().map(|why| format!("`{}`: {why}", path.display())));
+            }
+            Err(error) => troubles.push(format!("`{}`: {error}", path.display())),
+        }
+    }
+    (keyring, troubles)
+}

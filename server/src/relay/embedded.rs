@@ -1,0 +1,205 @@
+//! The embedded relay: agents connect out to the server by WebSocket and prove their key.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use axum::extract::ws::{CloseFrame, Message, Utf8Bytes, WebSocket, close_code};
+use canvass_protocol::api::RelayAddress;
+use canvass_protocol::proof::Proof;
+use canvass_protocol::relay::{FromAgent, ToAgent};
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+
+use super::{Incoming, Relay};
+use crate::store::Store;
+
+/// Where agents connect.
+pub const PATH: &str = "/v1/relay";
+
+/// How long an agent may take to prove its key.
+const PROOF_WITHIN: Duration = Duration::from_secs(10);
+/// How often a silent agent is asked whether it is there.
+const PING_EVERY: Duration = Duration::from_secs(30);
+/// How long one may say nothing at all.
+const SILENT_MAX: Duration = Duration::from_secs(90);
+/// How long one may take to take a message.
+const WRITE_WITHIN: Duration = Duration::from_secs(60);
+/// Messages that wait for one agent; one that is slower than that comes again and starts with what is still open.
+const QUEUE_MAX: usize = 1024;
+
+/// The relay that needs nothing but the server.
+pub struct Embedded {
+    fleet: String,
+    store: Arc<dyn Store>,
+    incoming: mpsc::Sender<Incoming>,
+    connections: Mutex<HashMap<String, Connection>>,
+    numbers: AtomicU64,
+}
+
+/// An agent's way in; dropping it ends the connection.
+struct Connection {
+    number: u64,
+    queue: mpsc::Sender<Utf8Bytes>,
+}
+
+impl Embedded {
+    pub fn new(fleet: String, store: Arc<dyn Store>, incoming: mpsc::Sender<Incoming>) -> Embedded {
+        Embedded { fleet, store, incoming, connections: Mutex::default(), numbers: AtomicU64::new(0) }
+    }
+
+    /// Serves one agent until it leaves. `server` is what the agent calls this server.
+    pub async fn serve(&self, mut socket: WebSocket, server: &str, public_ip: Option<IpAddr>) {
+        let agent = match timeout(PROOF_WITHIN, self.admit(&mut socket, server)).await {
+            Ok(Ok(agent)) => agent,
+            Ok(Err(reason)) => {
+                tracing::info!(%reason, "an agent was not let in");
+                let frame = CloseFrame { code: close_code::POLICY, reason: reason.into() };
+                let _ = timeout(WRITE_WITHIN, socket.send(Message::Close(Some(frame)))).await;
+                return;
+            }
+            Err(_) => return,
+        };
+        let number = self.numbers.fetch_add(1, Ordering::Relaxed);
+        let (queue, messages) = mpsc::channel(QUEUE_MAX);
+        // An agent that comes again has lost its former connection, whether we know it yet or not.
+        self.connections().insert(agent.clone(), Connection { number, queue });
+        tracing::debug!(agent, "an agent is here");
+        if self.incoming.send(Incoming::Present { agent: agent.clone() }).await.is_ok() {
+            self.talk(&mut socket, &agent, public_ip, messages).await;
+        }
+        if self.leave(&agent, number) {
+            tracing::debug!(agent, "an agent left");
+            let _ = self.incoming.send(Incoming::Gone { agent }).await;
+        }
+    }
+
+    /// Has the agent prove its key, and looks whether it belongs to the fleet.
+    async fn admit(&self, socket: &mut WebSocket, server: &str) -> Result<String, String> {
+        let nonce = crate::random::hex().map_err(|error| error.to_string())?;
+        let gone = || "it left".to_owned();
+        send(socket, &ToAgent::Challenge { nonce: nonce.clone() }).await.ok_or_else(gone)?;
+        let said = loop {
+            match socket.recv().await {
+                Some(Ok(Message::Binary(bytes))) => break bytes,
+                Some(Ok(Message::Ping(_) | Message::Pong(_))) => {}
+                Some(Ok(_)) => return Err("it began with something else than a proof".into()),
+                Some(Err(_)) | None => return Err(gone()),
+            }
+        };
+        let Ok(FromAgent::Proof(proof)) = FromAgent::parse(&said) else {
+            return Err("it began with something else than a proof".into());
+        };
+        let agent = Proof::open(&proof, &self.fleet, server, &nonce).map_err(|error| format!("the proof: {error}"))?;
+        match self.store.agent(&agent).await {
+            Ok(Some(known)) if known.admitted => {}
+            Ok(Some(_)) => return Err("it waits for an administrator's approval".into()),
+            Ok(None) => return Err("it is not enrolled".into()),
+            Err(error) => {
+                tracing::error!(%error, "an agent could not be looked up");
+                return Err("the server cannot look it up now".into());
+            }
+        }
+        send(socket, &ToAgent::Welcome).await.ok_or_else(gone)?;
+        Ok(agent)
+    }
+
+    async fn talk(
+        &self,
+        socket: &mut WebSocket,
+        agent: &str,
+        public_ip: Option<IpAddr>,
+        mut messages: mpsc::Receiver<Utf8Bytes>,
+    ) {
+        let mut ping = tokio::time::interval(PING_EVERY);
+        let silence = tokio::time::sleep(SILENT_MAX);
+        tokio::pin!(silence);
+        loop {
+            tokio::select! {
+                said = socket.recv() => {
+                    let Some(Ok(said)) = said else { return };
+                    silence.as_mut().reset(tokio::time::Instant::now() + SILENT_MAX);
+                    let bytes = match said {
+                        Message::Binary(bytes) => bytes,
+                        Message::Close(_) => return,
+                        Message::Text(_) | Message::Ping(_) | Message::Pong(_) => continue,
+                    };
+                    let agent = agent.to_owned();
+                    let incoming = match FromAgent::parse(&bytes) {
+                        Ok(FromAgent::Heartbeat(heartbeat)) => Incoming::Heartbeat { agent, heartbeat, public_ip },
+                        Ok(FromAgent::Part(action, part)) => Incoming::Part { agent, action, part },
+                        Ok(FromAgent::Proof(_)) => continue,
+                        Err(error) => {
+                            tracing::warn!(agent, %error, "an agent sent what cannot be read");
+                            return;
+                        }
+                    };
+                    // Who sends faster than we can store waits here.
+                    if self.incoming.send(incoming).await.is_err() {
+                        return;
+                    }
+                }
+                message = messages.recv() => {
+                    let Some(message) = message else { return };
+                    if write(socket, Message::Text(message)).await.is_none() {
+                        return;
+                    }
+                }
+                _ = ping.tick() => {
+                    if write(socket, Message::Ping(Default::default())).await.is_none() {
+                        return;
+                    }
+                }
+                () = &mut silence => return,
+            }
+        }
+    }
+
+    /// Forgets a connection; false where a newer one has taken its place.
+    fn leave(&self, agent: &str, number: u64) -> bool {
+        let mut connections = self.connections();
+        let current = connections.get(agent).is_none_or(|connection| connection.number == number);
+        if current {
+            connections.remove(agent);
+        }
+        current
+    }
+
+    fn connections(&self) -> MutexGuard<'_, HashMap<String, Connection>> {
+        self.connections.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[async_trait]
+impl Relay for Embedded {
+    fn address(&self) -> RelayAddress {
+        RelayAddress::Embedded { path: PATH.to_owned() }
+    }
+
+    async fn send(&self, agents: &[String], message: &ToAgent) {
+        let text = Utf8Bytes::from(message.to_text());
+        let mut connections = self.connections();
+        for agent in agents {
+            let queue = connections.get(agent).map(|connection| &connection.queue);
+            if queue.is_some_and(|queue| queue.try_send(text.clone()).is_err()) {
+                connections.remove(agent);
+            }
+        }
+    }
+
+    async fn shake(&self, agents: &[String]) {
+        let mut connections = self.connections();
+        agents.iter().for_each(|agent| drop(connections.remove(agent)));
+    }
+}
+
+async fn send(socket: &mut WebSocket, message: &ToAgent) -> Option<()> {
+    write(socket, Message::Text(message.to_text().into())).await
+}
+
+async fn write(socket: &mut WebSocket, message: Message) -> Option<()> {
+    timeout(WRITE_WITHIN, socket.send(message)).await.ok()?.ok()
+}

@@ -1,0 +1,323 @@
+//! Which agent is brought which action, and what became of it: a pure state machine, event in, effects out.
+//!
+//! It knows no clock, no store and no relay. It holds the actions whose window is open and the agents that were heard;
+//! whoever drives it carries out the effects in their order, and feeds it again from the store after a restart.
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use canvass_protocol::action::ActionHash;
+use canvass_protocol::target::{self, Facts, ServerWords, Target};
+use canvass_protocol::value::Truth;
+use jiff::Timestamp;
+
+/// Where a command stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum State {
+    /// Nobody could be given it yet.
+    Waiting,
+    /// Given to the relay; it counts as waiting in every sum.
+    Sent,
+    Answered,
+    Failed,
+    Refused,
+    Interrupted,
+    Expired,
+    Cancelled,
+}
+
+impl State {
+    pub const ALL: [State; 8] = [
+        State::Waiting,
+        State::Sent,
+        State::Answered,
+        State::Failed,
+        State::Refused,
+        State::Interrupted,
+        State::Expired,
+        State::Cancelled,
+    ];
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            State::Waiting => "waiting",
+            State::Sent => "sent",
+            State::Answered => "answered",
+            State::Failed => "failed",
+            State::Refused => "refused",
+            State::Interrupted => "interrupted",
+            State::Expired => "expired",
+            State::Cancelled => "cancelled",
+        }
+    }
+
+    pub fn parse(word: &str) -> Option<State> {
+        State::ALL.into_iter().find(|state| state.as_str() == word)
+    }
+
+    /// Whether an agent's word may still come and count.
+    pub fn is_open(self) -> bool {
+        matches!(self, State::Waiting | State::Sent)
+    }
+}
+
+/// What the scheduler has to know of an action.
+#[derive(Debug, Clone)]
+pub struct Posted {
+    pub hash: ActionHash,
+    pub target: Target,
+    /// The end of the window: no agent begins later.
+    pub until: Timestamp,
+    /// An agent that began in time has answered by then.
+    pub answers_until: Timestamp,
+}
+
+/// What happened.
+#[derive(Debug, Clone)]
+pub enum Event {
+    /// An action was let in, for these agents.
+    Posted { action: Posted, agents: Vec<String> },
+    /// An action of before a restart, with its commands as they stood.
+    Restored { action: Posted, withdrawn: bool, commands: Vec<(String, State)> },
+    /// An admitted agent said what it is.
+    Heard { facts: Box<Facts>, words: ServerWords },
+    /// The relay can reach an agent from now on.
+    Present { agent: String },
+    /// The relay can reach it no more.
+    Gone { agent: String },
+    /// An agent's last word on an action is stored: answered, failed, refused or interrupted.
+    Concluded { hash: ActionHash, agent: String, state: State },
+    /// An investigator withdrew an action.
+    Withdrawn { hash: ActionHash },
+    /// Time went by.
+    Now(Timestamp),
+}
+
+/// What is to be done about it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Effect {
+    /// Commands are to be written for agents that an action came to mean.
+    Ask { hash: ActionHash, agents: Vec<String> },
+    /// The relay is to bring an action to these agents, and their commands are sent.
+    Send { hash: ActionHash, agents: Vec<String> },
+    /// The relay is to tell these agents that an action was withdrawn: they may have begun it.
+    Stop { hash: ActionHash, agents: Vec<String> },
+    /// These commands are to be written down as ended.
+    Settle { hash: ActionHash, agents: Vec<String>, state: State },
+    /// No command of the action is open and none will be added.
+    Close { hash: ActionHash },
+}
+
+/// The state machine.
+#[derive(Debug, Default)]
+pub struct Scheduler {
+    actions: BTreeMap<ActionHash, Open>,
+    present: BTreeSet<String>,
+}
+
+/// An action that agents may still be brought or still answer.
+#[derive(Debug)]
+struct Open {
+    target: Target,
+    until: Timestamp,
+    answers_until: Timestamp,
+    commands: HashMap<String, State>,
+    progress: Progress,
+    withdrawn: bool,
+}
+
+/// How far an action is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Progress {
+    pub asked: usize,
+    pub waiting: usize,
+    pub sent: usize,
+    /// Expired or cancelled, by the server's word.
+    pub ended: usize,
+}
+
+impl Progress {
+    /// Whether all have answered, or nobody waits for them any more.
+    pub fn is_complete(self) -> bool {
+        self.waiting + self.sent == 0
+    }
+
+    fn part(&mut self, state: State) -> Option<&mut usize> {
+        match state {
+            State::Waiting => Some(&mut self.waiting),
+            State::Sent => Some(&mut self.sent),
+            State::Expired | State::Cancelled => Some(&mut self.ended),
+            State::Answered | State::Failed | State::Refused | State::Interrupted => None,
+        }
+    }
+}
+
+impl Open {
+    fn new(action: &Posted, commands: Vec<(String, State)>, withdrawn: bool) -> Open {
+        let mut open = Open {
+            target: action.target.clone(),
+            until: action.until,
+            answers_until: action.answers_until,
+            commands: HashMap::with_capacity(commands.len()),
+            progress: Progress::default(),
+            withdrawn,
+        };
+        commands.into_iter().for_each(|(agent, state)| open.set(agent, state));
+        open
+    }
+
+    fn set(&mut self, agent: String, state: State) {
+        match self.commands.insert(agent, state) {
+            None => self.progress.asked += 1,
+            Some(before) => self.progress.part(before).into_iter().for_each(|count| *count -= 1),
+        }
+        self.progress.part(state).into_iter().for_each(|count| *count += 1);
+    }
+
+    fn open_agents(&self) -> Vec<String> {
+        let open = self.commands.iter().filter(|(_, state)| state.is_open());
+        let mut agents: Vec<String> = open.map(|(agent, _)| agent.clone()).collect();
+        agents.sort_unstable();
+        agents
+    }
+}
+
+impl Scheduler {
+    /// When time is to be told next: where a window closes, or an answer is late.
+    pub fn wake_at(&self) -> Option<Timestamp> {
+        let next = |open: &Open| if open.progress.waiting > 0 { open.until } else { open.answers_until };
+        self.actions.values().map(next).min()
+    }
+
+    /// How far an action is whose window is open, or whose answers are not late yet.
+    pub fn progress(&self, hash: ActionHash) -> Option<Progress> {
+        self.actions.get(&hash).map(|open| open.progress)
+    }
+
+    /// Takes an event and says what is to be done, in this order.
+    pub fn on(&mut self, event: Event) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        match event {
+            Event::Posted { action, agents } => {
+                let commands = agents.into_iter().map(|agent| (agent, State::Waiting)).collect();
+                self.begin(&action, commands, false, &mut effects);
+            }
+            Event::Restored { action, withdrawn, commands } => {
+                self.begin(&action, commands, withdrawn, &mut effects);
+            }
+            Event::Heard { facts, words } => self.heard(&facts, &words, &mut effects),
+            Event::Present { agent } => {
+                self.present.insert(agent.clone());
+                for (hash, open) in &mut self.actions {
+                    if open.commands.get(&agent).is_some_and(|state| state.is_open()) {
+                        reach(*hash, open, vec![agent.clone()], &mut effects);
+                    }
+                }
+            }
+            Event::Gone { agent } => {
+                self.present.remove(&agent);
+            }
+            Event::Concluded { hash, agent, state } => {
+                // The store has it with the answer.
+                if let Some(open) = self.actions.get_mut(&hash)
+                    && open.commands.contains_key(&agent)
+                {
+                    open.set(agent, state);
+                }
+            }
+            Event::Withdrawn { hash } => self.withdraw(hash, &mut effects),
+            Event::Now(now) => self.expire(now, &mut effects),
+        }
+        effects
+    }
+
+    fn begin(&mut self, action: &Posted, commands: Vec<(String, State)>, withdrawn: bool, effects: &mut Vec<Effect>) {
+        let hash = action.hash;
+        // Posting twice is posting once.
+        let open = self.actions.entry(hash).or_insert_with(|| Open::new(action, commands, withdrawn));
+        let agents = open.open_agents().into_iter().filter(|agent| self.present.contains(agent)).collect();
+        reach(hash, open, agents, effects);
+    }
+
+    /// Adds the agent to actions that mean it and have no command for it: it enrolled or woke since they were posted.
+    fn heard(&mut self, facts: &Facts, words: &ServerWords, effects: &mut Vec<Effect>) {
+        for (hash, open) in &mut self.actions {
+            let meant = !open.withdrawn
+                && !open.commands.contains_key(&facts.id)
+                && open
+                    .target
+                    .as_ref()
+                    .is_none_or(|target| target::evaluate(target, facts, Some(words)) == Truth::True);
+            if meant {
+                open.set(facts.id.clone(), State::Waiting);
+                effects.push(Effect::Ask { hash: *hash, agents: vec![facts.id.clone()] });
+                if self.present.contains(&facts.id) {
+                    reach(*hash, open, vec![facts.id.clone()], effects);
+                }
+            }
+        }
+    }
+
+    /// What no agent was given is cancelled; what some were given is theirs to end and to answer.
+    fn withdraw(&mut self, hash: ActionHash, effects: &mut Vec<Effect>) {
+        let Some(open) = self.actions.get_mut(&hash) else { return };
+        open.withdrawn = true;
+        let (mut waiting, mut sent) = (Vec::new(), Vec::new());
+        for agent in open.open_agents() {
+            if open.commands.get(&agent) == Some(&State::Sent) {
+                sent.push(agent);
+            } else {
+                open.set(agent.clone(), State::Cancelled);
+                waiting.push(agent);
+            }
+        }
+        if !waiting.is_empty() {
+            effects.push(Effect::Settle { hash, agents: waiting, state: State::Cancelled });
+        }
+        if !sent.is_empty() {
+            effects.push(Effect::Stop { hash, agents: sent });
+        }
+    }
+
+    /// Nobody begins after the window, and nobody who began in it is waited for longer than its scans may take.
+    fn expire(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
+        for (hash, open) in &mut self.actions {
+            let late = |state: State| match state {
+                State::Waiting => open.until <= now,
+                State::Sent => open.answers_until <= now,
+                _ => false,
+            };
+            let agents: Vec<String> =
+                open.open_agents().into_iter().filter(|agent| late(open.commands[agent])).collect();
+            if !agents.is_empty() {
+                let state = if open.withdrawn { State::Cancelled } else { State::Expired };
+                agents.iter().for_each(|agent| open.set(agent.clone(), state));
+                effects.push(Effect::Settle { hash: *hash, agents, state });
+            }
+        }
+        self.actions.retain(|hash, open| {
+            let over = open.answers_until <= now || open.until <= now && open.open_agents().is_empty();
+            if over {
+                effects.push(Effect::Close { hash: *hash });
+            }
+            !over
+        });
+    }
+}
+
+/// Brings an action to agents that can be reached, or the word that it was withdrawn.
+fn reach(hash: ActionHash, open: &mut Open, agents: Vec<String>, effects: &mut Vec<Effect>) {
+    if agents.is_empty() {
+        return;
+    }
+    if open.withdrawn {
+        effects.push(Effect::Stop { hash, agents });
+        return;
+    }
+    for agent in &agents {
+        open.set(agent.clone(), State::Sent);
+    }
+    effects.push(Effect::Send { hash, agents });
+}

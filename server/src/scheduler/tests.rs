@@ -1,0 +1,382 @@
+//! The scheduler under seeds: messages are lost, late, doubled and reordered, agents come and go, the server restarts,
+//! and in the end every agent asked is in one state that is true.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use canvass_protocol::filter::{Filter, Is};
+use canvass_protocol::target::{Mode, Status};
+use canvass_protocol::value::Value;
+use jiff::SignedDuration;
+
+use super::*;
+
+/// Numbers from a seed (splitmix64): the same seed, the same story.
+struct Dice(u64);
+
+impl Dice {
+    fn roll(&mut self, sides: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (mixed ^ (mixed >> 31)) % sides
+    }
+
+    fn chance(&mut self, percent: u64) -> bool {
+        self.roll(100) < percent
+    }
+
+    fn choose<T: Clone>(&mut self, of: &[T]) -> Option<T> {
+        let count = u64::try_from(of.len()).ok().filter(|count| *count > 0)?;
+        of.get(usize::try_from(self.roll(count)).ok()?).cloned()
+    }
+}
+
+fn at(second: i64) -> Timestamp {
+    Timestamp::from_second(1_800_000_000 + second).unwrap()
+}
+
+fn facts(agent: &str) -> Facts {
+    Facts {
+        id: agent.to_owned(),
+        name: agent.to_owned(),
+        mode: Mode::Daemon,
+        os: if agent.ends_with('0') { "darwin" } else { "linux" }.to_owned(),
+        arch: "x86_64".to_owned(),
+        os_version: None,
+        kernel: None,
+        version: "1".to_owned(),
+        tags: BTreeMap::new(),
+        addresses: Vec::new(),
+        started_at: at(0),
+    }
+}
+
+fn heard(agent: &str, now: Timestamp) -> Event {
+    let words = ServerWords { status: Status::Online, heartbeat_at: now, public_ip: None };
+    Event::Heard { facts: Box::new(facts(agent)), words }
+}
+
+fn linux() -> Target {
+    Some(Filter::test("os", Is::Equal(Value::Text("linux".into()))))
+}
+
+/// What an agent remembers: its journal, and answers that the server has not taken.
+#[derive(Default)]
+struct Endpoint {
+    connected: bool,
+    ran: BTreeMap<ActionHash, u32>,
+    withdrawn: BTreeSet<ActionHash>,
+    spool: BTreeMap<ActionHash, State>,
+}
+
+enum Message {
+    Command(ActionHash),
+    Stop(ActionHash),
+    Answer(ActionHash, State),
+    Taken(ActionHash),
+}
+
+/// A fleet, its store, and the messages between them.
+struct World {
+    dice: Dice,
+    now: i64,
+    scheduler: Scheduler,
+    /// The store: actions as posted, and their commands.
+    actions: BTreeMap<ActionHash, (Posted, bool, bool)>,
+    commands: BTreeMap<(ActionHash, String), State>,
+    endpoints: BTreeMap<String, Endpoint>,
+    flying: Vec<(String, Message)>,
+}
+
+impl World {
+    fn new(seed: u64) -> World {
+        let endpoints = (0..12).map(|number| (format!("agent-{number}"), Endpoint::default())).collect();
+        World {
+            dice: Dice(seed),
+            now: 0,
+            scheduler: Scheduler::default(),
+            actions: BTreeMap::new(),
+            commands: BTreeMap::new(),
+            endpoints,
+            flying: Vec::new(),
+        }
+    }
+
+    fn feed(&mut self, event: Event) {
+        for effect in self.scheduler.on(event) {
+            match effect {
+                Effect::Ask { hash, agents } => {
+                    for agent in agents {
+                        let before = self.commands.insert((hash, agent), State::Waiting);
+                        assert_eq!(before, None, "an agent is asked once");
+                    }
+                }
+                Effect::Send { hash, agents } => {
+                    for agent in agents {
+                        let state = self.commands.get_mut(&(hash, agent.clone())).expect("commands are written first");
+                        assert!(state.is_open(), "what has ended is not sent");
+                        *state = State::Sent;
+                        self.fly(&agent, Message::Command(hash));
+                    }
+                }
+                Effect::Stop { hash, agents } => {
+                    for agent in agents {
+                        self.fly(&agent, Message::Stop(hash));
+                    }
+                }
+                Effect::Settle { hash, agents, state } => {
+                    for agent in agents {
+                        let known = self.commands.get_mut(&(hash, agent)).expect("it was asked");
+                        if known.is_open() {
+                            *known = state;
+                        }
+                    }
+                }
+                Effect::Close { hash } => {
+                    if let Some((_, _, closed)) = self.actions.get_mut(&hash) {
+                        *closed = true;
+                    }
+                }
+            }
+        }
+    }
+
+    /// What the scheduler counts is what the store holds.
+    fn check_progress(&self) {
+        for hash in self.actions.keys() {
+            let Some(progress) = self.scheduler.progress(*hash) else { continue };
+            let states = || self.commands.iter().filter(|((action, _), _)| action == hash).map(|(_, state)| *state);
+            let count = |wanted: State| states().filter(|state| *state == wanted).count();
+            let expected = Progress {
+                asked: states().count(),
+                waiting: count(State::Waiting),
+                sent: count(State::Sent),
+                ended: count(State::Expired) + count(State::Cancelled),
+            };
+            assert_eq!(progress, expected);
+        }
+    }
+
+    /// A message leaves; on its way it may be lost, and it may come twice.
+    fn fly(&mut self, agent: &str, message: Message) {
+        if self.dice.chance(20) {
+            return;
+        }
+        if self.dice.chance(10) {
+            let copy = match &message {
+                Message::Command(hash) => Message::Command(*hash),
+                Message::Stop(hash) => Message::Stop(*hash),
+                Message::Answer(hash, state) => Message::Answer(*hash, *state),
+                Message::Taken(hash) => Message::Taken(*hash),
+            };
+            self.flying.push((agent.to_owned(), copy));
+        }
+        self.flying.push((agent.to_owned(), message));
+    }
+
+    fn arrive(&mut self) {
+        if self.flying.is_empty() {
+            return;
+        }
+        let number = usize::try_from(self.dice.roll(self.flying.len() as u64)).unwrap();
+        let (agent, message) = self.flying.swap_remove(number);
+        let until = |world: &World, hash: &ActionHash| world.actions[hash].0.until;
+        match message {
+            Message::Command(hash) => {
+                let open = at(self.now) <= until(self, &hash);
+                let outcome = match self.dice.roll(10) {
+                    0 => State::Failed,
+                    1 => State::Refused,
+                    _ => State::Answered,
+                };
+                let endpoint = self.endpoints.get_mut(&agent).unwrap();
+                if !endpoint.connected || endpoint.spool.contains_key(&hash) {
+                    return;
+                }
+                let runs = endpoint.ran.entry(hash).or_default();
+                let state = if *runs > 0 || !open || endpoint.withdrawn.contains(&hash) {
+                    State::Refused
+                } else {
+                    *runs += 1;
+                    outcome
+                };
+                endpoint.spool.insert(hash, state);
+                self.fly(&agent, Message::Answer(hash, state));
+            }
+            Message::Stop(hash) => drop(self.endpoints.get_mut(&agent).unwrap().withdrawn.insert(hash)),
+            Message::Taken(hash) => drop(self.endpoints.get_mut(&agent).unwrap().spool.remove(&hash)),
+            Message::Answer(hash, state) => self.conclude(&agent, hash, state),
+        }
+    }
+
+    /// What the pump does: the store first, where an agent's own word counts however late it comes.
+    fn conclude(&mut self, agent: &str, hash: ActionHash, state: State) {
+        let Some(known) = self.commands.get_mut(&(hash, agent.to_owned())) else { return };
+        if known.is_open() || matches!(known, State::Expired | State::Cancelled) {
+            *known = state;
+            self.feed(Event::Concluded { hash, agent: agent.to_owned(), state });
+        }
+        self.fly(agent, Message::Taken(hash));
+    }
+
+    fn connect(&mut self, agent: &str) {
+        let endpoint = self.endpoints.get_mut(agent).unwrap();
+        endpoint.connected = true;
+        let spooled: Vec<(ActionHash, State)> = endpoint.spool.iter().map(|(hash, state)| (*hash, *state)).collect();
+        self.feed(Event::Present { agent: agent.to_owned() });
+        self.feed(heard(agent, at(self.now)));
+        for (hash, state) in spooled {
+            self.fly(agent, Message::Answer(hash, state));
+        }
+    }
+
+    fn restart(&mut self) {
+        self.scheduler = Scheduler::default();
+        self.flying.clear();
+        self.endpoints.values_mut().for_each(|endpoint| endpoint.connected = false);
+        let open: Vec<(Posted, bool)> = self
+            .actions
+            .values()
+            .filter(|(_, _, closed)| !closed)
+            .map(|(posted, withdrawn, _)| (posted.clone(), *withdrawn))
+            .collect();
+        for (action, withdrawn) in open {
+            let of_action = self.commands.iter().filter(|((hash, _), _)| *hash == action.hash);
+            let commands = of_action.map(|((_, agent), state)| (agent.clone(), *state)).collect();
+            self.feed(Event::Restored { action, withdrawn, commands });
+        }
+    }
+
+    fn post(&mut self) {
+        let hash = ActionHash([u8::try_from(self.actions.len()).unwrap(); 32]);
+        let until = self.now + 20 + i64::try_from(self.dice.roll(200)).unwrap();
+        let target = if self.dice.chance(50) { linux() } else { None };
+        let posted = Posted { hash, target: target.clone(), until: at(until), answers_until: at(until + 30) };
+        // Those who are there now are asked at once, others when they come.
+        let agents: Vec<String> = self
+            .endpoints
+            .iter()
+            .filter(|(agent, endpoint)| endpoint.connected && (target.is_none() || !agent.ends_with('0')))
+            .map(|(agent, _)| agent.clone())
+            .collect();
+        self.actions.insert(hash, (posted.clone(), false, false));
+        self.commands.extend(agents.iter().map(|agent| ((hash, agent.clone()), State::Waiting)));
+        self.feed(Event::Posted { action: posted, agents });
+    }
+
+    fn withdraw(&mut self) {
+        let hashes: Vec<ActionHash> = self.actions.keys().copied().collect();
+        let Some(hash) = self.dice.choose(&hashes) else { return };
+        if let Some((_, withdrawn, false)) = self.actions.get_mut(&hash) {
+            *withdrawn = true;
+            self.feed(Event::Withdrawn { hash });
+        }
+    }
+
+    fn step(&mut self) {
+        let agents: Vec<String> = self.endpoints.keys().cloned().collect();
+        match self.dice.roll(100) {
+            0..=2 if self.actions.len() < 20 => self.post(),
+            3 => self.withdraw(),
+            4..=14 => {
+                let agent = self.dice.choose(&agents).unwrap();
+                if self.endpoints[&agent].connected {
+                    self.endpoints.get_mut(&agent).unwrap().connected = false;
+                    self.feed(Event::Gone { agent });
+                } else {
+                    self.connect(&agent);
+                }
+            }
+            15 if self.dice.chance(10) => self.restart(),
+            16..=30 => {
+                self.now += 1;
+                // Time is told when it was asked for, and now and then for nothing.
+                if self.scheduler.wake_at().is_some_and(|due| due <= at(self.now)) || self.dice.chance(5) {
+                    self.feed(Event::Now(at(self.now)));
+                }
+            }
+            _ => self.arrive(),
+        }
+    }
+}
+
+#[test]
+fn nothing_is_lost_doubled_or_left_open() {
+    for seed in 0..1000 {
+        let mut world = World::new(seed);
+        for step in 0..400 {
+            world.step();
+            if step % 50 == 0 {
+                world.check_progress();
+            }
+        }
+        // Everybody comes back once, and the last window closes.
+        let last = world.actions.values().map(|(posted, _, _)| posted.answers_until).max();
+        let agents: Vec<String> = world.endpoints.keys().cloned().collect();
+        agents.iter().for_each(|agent| world.connect(agent));
+        while !world.flying.is_empty() {
+            world.arrive();
+        }
+        if let Some(last) = last {
+            world.feed(Event::Now(last + SignedDuration::from_secs(1)));
+        }
+        for ((hash, agent), state) in &world.commands {
+            let endpoint = &world.endpoints[agent];
+            let runs = endpoint.ran.get(hash).copied().unwrap_or_default();
+            assert!(runs <= 1, "seed {seed}: an agent ran an action {runs} times");
+            assert!(!state.is_open(), "seed {seed}: {agent} is left {state:?}");
+            if matches!(state, State::Answered | State::Failed) {
+                assert_eq!(runs, 1, "seed {seed}: {agent} has answered without running");
+            }
+        }
+        assert!(world.scheduler.wake_at().is_none(), "seed {seed}: an action is left open");
+    }
+}
+
+#[test]
+fn who_comes_before_the_end_is_asked_and_who_comes_after_is_not() {
+    let mut scheduler = Scheduler::default();
+    let hash = ActionHash([1; 32]);
+    let action = Posted { hash, target: linux(), until: at(60), answers_until: at(90) };
+    assert_eq!(scheduler.on(Event::Posted { action, agents: vec![] }), []);
+    assert_eq!(scheduler.on(heard("agent-0", at(1))), [], "it is no linux");
+    scheduler.on(Event::Present { agent: "agent-1".into() });
+    let agents = vec!["agent-1".to_owned()];
+    assert_eq!(
+        scheduler.on(heard("agent-1", at(1))),
+        [Effect::Ask { hash, agents: agents.clone() }, Effect::Send { hash, agents }]
+    );
+    assert_eq!(scheduler.on(heard("agent-1", at(2))), [], "it is asked once");
+    scheduler.on(Event::Now(at(61)));
+    assert_eq!(scheduler.wake_at(), Some(at(90)), "it may have begun in time");
+    let effects = scheduler.on(Event::Now(at(90)));
+    assert_eq!(
+        effects,
+        [Effect::Settle { hash, agents: vec!["agent-1".into()], state: State::Expired }, Effect::Close { hash }]
+    );
+    assert_eq!(scheduler.on(heard("agent-2", at(91))), []);
+}
+
+#[test]
+fn what_was_withdrawn_reaches_nobody_else() {
+    let mut scheduler = Scheduler::default();
+    let hash = ActionHash([1; 32]);
+    scheduler.on(Event::Present { agent: "agent-1".into() });
+    let action = Posted { hash, target: None, until: at(60), answers_until: at(90) };
+    let agents = vec!["agent-1".to_owned(), "agent-2".to_owned()];
+    scheduler.on(Event::Posted { action, agents });
+    assert_eq!(
+        scheduler.on(Event::Withdrawn { hash }),
+        [
+            Effect::Settle { hash, agents: vec!["agent-2".into()], state: State::Cancelled },
+            Effect::Stop { hash, agents: vec!["agent-1".into()] }
+        ]
+    );
+    assert_eq!(scheduler.on(heard("agent-3", at(1))), []);
+    assert_eq!(
+        scheduler.on(Event::Present { agent: "agent-1".into() }),
+        [Effect::Stop { hash, agents: vec!["agent-1".into()] }],
+        "it may not have heard"
+    );
+}

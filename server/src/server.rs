@@ -1,0 +1,145 @@
+//! The server as a whole: opens its parts, listens, and ends in order.
+
+use std::io::Write as _;
+use std::net::SocketAddr;
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use axum_server::Handle;
+use axum_server::tls_rustls::RustlsConfig;
+use jiff::{SignedDuration, Timestamp};
+use tokio::sync::mpsc;
+
+use crate::api::{self, Shared};
+use crate::config::{Config, Enrol, StoreUrl, Tls};
+use crate::investigators::Investigators;
+use crate::pump::{Pump, Watchers};
+use crate::random;
+use crate::relay::embedded::Embedded;
+use crate::store::Store;
+use crate::store::sqlite::Sqlite;
+
+/// What agents said and is not stored yet, in messages; who sends more waits.
+const INCOMING_MAX: usize = 4096;
+/// Orders of investigators that wait.
+const ORDERS_MAX: usize = 256;
+/// How long connections may take to end.
+const GRACE: Duration = Duration::from_secs(5);
+/// How long answers are kept after their action has ended.
+const KEPT: SignedDuration = SignedDuration::from_hours(24 * 90);
+/// How often what is older is looked for.
+const PURGE_EVERY: Duration = Duration::from_secs(3600);
+
+/// Runs until a signal ends it.
+pub async fn run(config: Config) -> Result<()> {
+    let listener =
+        std::net::TcpListener::bind(config.listen).with_context(|| format!("cannot listen on {}", config.listen))?;
+    listener.set_nonblocking(true)?;
+    let address = listener.local_addr()?;
+    let tls = match &config.tls {
+        Some(tls) => Some(open_tls(tls).await?),
+        None => None,
+    };
+    let shared = open(&config).await?;
+    let (scheme, keyring) = (if tls.is_some() { "https" } else { "http" }, shared.investigators.keyring());
+    keyring.1.iter().for_each(|trouble| tracing::warn!("{trouble}"));
+    if keyring.0.is_empty() {
+        tracing::warn!("nobody may ask yet: put investigators' certificates into `{}`", config.keyring.display());
+    }
+    // Whoever starts the server reads here where it is, also where it chose the port.
+    println!("canvass-server listens on {scheme}://{address} for fleet {}", shared.fleet);
+    std::io::stdout().flush()?;
+    let handle = Handle::new();
+    tokio::spawn(end_at_signal(handle.clone()));
+    let service = api::routes(shared).into_make_service_with_connect_info::<SocketAddr>();
+    match tls {
+        Some(tls) => axum_server::from_tcp_rustls(listener, tls)?.handle(handle).serve(service).await?,
+        None => axum_server::from_tcp(listener)?.handle(handle).serve(service).await?,
+    }
+    Ok(())
+}
+
+async fn open(config: &Config) -> Result<Arc<Shared>> {
+    let folder = &config.data;
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(folder)
+        .with_context(|| format!("cannot make `{}`", folder.display()))?;
+    let StoreUrl::Sqlite(file) = &config.store;
+    let store = Sqlite::open(file).await.with_context(|| format!("cannot open the store `{}`", file.display()))?;
+    let store: Arc<dyn Store> = Arc::new(store);
+    let fleet = match &config.fleet {
+        Some(fleet) => fleet.clone(),
+        None => kept(folder, "fleet", || Ok(format!("fleet-{}", &random::hex()?[..8])))?,
+    };
+    let enrol_token = match (&config.enrol_token, config.enrol) {
+        (Some(token), _) => Some(token.clone()),
+        (None, Enrol::Token) => Some(kept(folder, "enrol-token", || Ok(random::hex()?))?),
+        (None, _) => None,
+    };
+    let (incoming, messages) = mpsc::channel(INCOMING_MAX);
+    let (orders, ordered) = mpsc::channel(ORDERS_MAX);
+    let relay = Arc::new(Embedded::new(fleet.clone(), store.clone(), incoming));
+    let watchers = Arc::new(Watchers::default());
+    let pump = Pump::start(fleet.clone(), store.clone(), relay.clone(), watchers.clone()).await?;
+    tokio::spawn(pump.run(messages, ordered));
+    tokio::spawn(purge(store.clone()));
+    let investigators = Investigators::new(fleet.clone(), config.keyring.clone());
+    Ok(Arc::new(Shared { fleet, store, relay, orders, watchers, investigators, enrol: config.enrol, enrol_token }))
+}
+
+/// What is drawn once and kept in a file of the data folder, readable for its owner only.
+fn kept(folder: &Path, name: &str, draw: impl FnOnce() -> Result<String>) -> Result<String> {
+    let path = folder.join(name);
+    let why = || format!("`{}`", path.display());
+    match std::fs::read_to_string(&path) {
+        Ok(text) => Ok(text.trim().to_owned()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            let text = draw()?;
+            let mut file =
+                std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path).with_context(why)?;
+            writeln!(file, "{text}").with_context(why)?;
+            Ok(text)
+        }
+        Err(error) => Err(error).with_context(why),
+    }
+}
+
+async fn open_tls(tls: &Tls) -> Result<RustlsConfig> {
+    // Where another part of the program has chosen already, that is the same choice.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    RustlsConfig::from_pem_file(&tls.certificate, &tls.key)
+        .await
+        .with_context(|| format!("TLS: `{}` and `{}` cannot be used", tls.certificate.display(), tls.key.display()))
+}
+
+async fn purge(store: Arc<dyn Store>) {
+    let mut due = tokio::time::interval(PURGE_EVERY);
+    loop {
+        due.tick().await;
+        let Ok(before) = Timestamp::now().checked_sub(KEPT) else { continue };
+        match store.purge(before).await {
+            Ok(0) => {}
+            Ok(count) => tracing::info!(count, "old actions were forgotten"),
+            Err(error) => tracing::error!(%error, "old actions cannot be forgotten"),
+        }
+    }
+}
+
+async fn end_at_signal(handle: Handle<SocketAddr>) {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (Ok(mut interrupt), Ok(mut terminate)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
+    else {
+        return;
+    };
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+    }
+    tracing::info!("ending");
+    handle.graceful_shutdown(Some(GRACE));
+}

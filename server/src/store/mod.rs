@@ -1,0 +1,168 @@
+//! What the server remembers: agents, actions, commands, parts of answers, and the audit.
+//!
+//! A store believes nothing and decides nothing. Everything that comes in numbers is written in batches, one
+//! transaction each.
+
+pub mod sqlite;
+
+use async_trait::async_trait;
+use canvass_protocol::action::ActionHash;
+use canvass_protocol::api::StoredPart;
+use canvass_protocol::envelope::Envelope;
+use canvass_protocol::signed::Signed;
+use jiff::Timestamp;
+use std::net::IpAddr;
+use uuid::Uuid;
+
+use crate::scheduler::State;
+
+/// Why a store did not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    #[error("the store failed: {0}")]
+    Failed(String),
+    #[error("the store holds what it cannot: {0}")]
+    Corrupt(String),
+    #[error("an action with the id {0} is there already, and it is another one")]
+    Taken(Uuid),
+}
+
+pub type Result<T> = std::result::Result<T, StoreError>;
+
+/// An agent as the store knows it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Agent {
+    pub id: String,
+    pub name: String,
+    pub admitted: bool,
+    pub heartbeat: Signed,
+    pub heard_at: Timestamp,
+    pub public_ip: Option<IpAddr>,
+}
+
+/// An action as the store knows it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Action {
+    pub hash: ActionHash,
+    pub id: Uuid,
+    pub envelope: Envelope,
+    /// The author's words.
+    pub statement: String,
+    /// Fingerprints of those who signed, the one who sent it first.
+    pub investigator: String,
+    pub created_at: Timestamp,
+    pub expires_at: Timestamp,
+    pub answers_until: Timestamp,
+    pub withdrawal: Option<Envelope>,
+}
+
+/// One agent's part in an action.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Command {
+    pub agent: String,
+    pub state: State,
+    pub sent_at: Option<Timestamp>,
+    pub finished_at: Option<Timestamp>,
+    pub totals: Totals,
+    pub reason: Option<String>,
+}
+
+/// What an answer amounts to, by its final record.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Totals {
+    pub rows: u64,
+    pub bytes: u64,
+    pub troubles: u64,
+}
+
+/// A part of an answer to be stored.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NewPart {
+    pub action: ActionHash,
+    pub agent: String,
+    pub statement: String,
+    pub signature: String,
+    pub body: Vec<u8>,
+    /// Set for the last part of an answer.
+    pub conclusion: Option<Conclusion>,
+}
+
+/// An agent's last word on an action.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Conclusion {
+    pub state: State,
+    pub totals: Totals,
+    pub reason: Option<String>,
+}
+
+/// One line of the audit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Audit {
+    pub at: Timestamp,
+    pub who: String,
+    pub what: String,
+    pub action: Option<ActionHash>,
+    pub detail: String,
+}
+
+/// Whatever remembers.
+#[async_trait]
+pub trait Store: Send + Sync {
+    /// Writes agents down, or what is new of them. Whether one is admitted is set when it is first seen, and not here.
+    async fn hear(&self, agents: &[Agent]) -> Result<()>;
+
+    /// Lets an agent in; false where there is none with that id.
+    async fn admit(&self, agent: &str) -> Result<bool>;
+
+    /// One agent.
+    async fn agent(&self, id: &str) -> Result<Option<Agent>>;
+
+    /// All agents, in order of name and id.
+    async fn agents(&self) -> Result<Vec<Agent>>;
+
+    /// Writes an action and its commands, in one transaction; the same action twice is once.
+    async fn post(&self, action: &Action, agents: &[String]) -> Result<()>;
+
+    /// Adds commands for agents that have none.
+    async fn ask(&self, hash: ActionHash, agents: &[String]) -> Result<()>;
+
+    /// One action, by its id.
+    async fn action(&self, id: Uuid) -> Result<Option<Action>>;
+
+    /// The latest actions, newest first.
+    async fn actions(&self, count: u32) -> Result<Vec<Action>>;
+
+    /// Actions that may still be brought to somebody or answered, for a scheduler that starts.
+    async fn open_actions(&self) -> Result<Vec<Action>>;
+
+    /// All commands of an action, in order of agent.
+    async fn commands(&self, hash: ActionHash) -> Result<Vec<Command>>;
+
+    /// Notes that commands were given to the relay.
+    async fn sent(&self, hash: ActionHash, agents: &[String], at: Timestamp) -> Result<()>;
+
+    /// Ends commands that are still open.
+    async fn settle(&self, hash: ActionHash, agents: &[String], state: State, at: Timestamp) -> Result<()>;
+
+    /// Notes the signed withdrawal of an action.
+    async fn withdraw(&self, hash: ActionHash, withdrawal: &Envelope) -> Result<()>;
+
+    /// Notes that nothing more is done for an action.
+    async fn close(&self, hash: ActionHash) -> Result<()>;
+
+    /// Stores parts that are not there yet, and ends the commands that they conclude: an agent's own word counts however
+    /// late it comes. What belongs to no command is dropped.
+    async fn take(&self, parts: &[NewPart], at: Timestamp) -> Result<()>;
+
+    /// Parts of an action behind a position, in order, at most so many.
+    async fn parts(&self, hash: ActionHash, after: i64, count: u32) -> Result<Vec<StoredPart>>;
+
+    /// Adds to the audit.
+    async fn note(&self, line: &Audit) -> Result<()>;
+
+    /// The latest lines of the audit, newest first.
+    async fn audit(&self, count: u32) -> Result<Vec<Audit>>;
+
+    /// Forgets actions that ended before, with their commands and answers; returns how many.
+    async fn purge(&self, before: Timestamp) -> Result<u64>;
+}

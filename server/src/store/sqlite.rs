@@ -1,0 +1,380 @@
+//! The embedded store: one SQLite file.
+
+use std::borrow::Cow;
+use std::net::IpAddr;
+use std::path::Path;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use canvass_protocol::action::ActionHash;
+use canvass_protocol::api::StoredPart;
+use canvass_protocol::envelope::Envelope;
+use canvass_protocol::signed::Signed;
+use jiff::Timestamp;
+use sqlx::migrate::{Migration, MigrationType, Migrator};
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteRow, SqliteSynchronous};
+use sqlx::{AssertSqlSafe, Row as _, SqlSafeStr as _, SqlitePool};
+use uuid::Uuid;
+
+use super::{Action, Agent, Audit, Command, Conclusion, NewPart, Result, Store, StoreError, Totals};
+use crate::scheduler::State;
+
+/// Changes of the schema, in order. What is released is never edited.
+const MIGRATIONS: [(i64, &str, &str); 1] = [(1, "first", include_str!("../../migrations/sqlite/0001_first.sql"))];
+
+/// Connections that read at once.
+const READERS: u32 = 4;
+/// How long one waits for another process that writes.
+const BUSY: Duration = Duration::from_secs(30);
+
+/// A store in a SQLite file: one connection writes, others read beside it.
+pub struct Sqlite {
+    writer: SqlitePool,
+    reader: SqlitePool,
+}
+
+impl Sqlite {
+    /// Opens the file, makes it where it is missing, and brings its schema up to date.
+    pub async fn open(path: &Path) -> Result<Sqlite> {
+        let options = SqliteConnectOptions::new()
+            .filename(path)
+            .create_if_missing(true)
+            .journal_mode(SqliteJournalMode::Wal)
+            // What an agent was told is taken outlives a crash of the machine.
+            .synchronous(SqliteSynchronous::Full)
+            .foreign_keys(true)
+            .busy_timeout(BUSY);
+        let writer = SqlitePoolOptions::new().max_connections(1).connect_with(options.clone()).await?;
+        let migrations = MIGRATIONS.map(|(version, name, sql)| {
+            let sql = AssertSqlSafe(sql).into_sql_str();
+            Migration::new(version, Cow::Borrowed(name), MigrationType::Simple, sql, false)
+        });
+        Migrator::with_migrations(migrations.to_vec())
+            .run(&writer)
+            .await
+            .map_err(|error| StoreError::Failed(error.to_string()))?;
+        let reader = SqlitePoolOptions::new().max_connections(READERS).connect_with(options.read_only(true)).await?;
+        Ok(Sqlite { writer, reader })
+    }
+}
+
+impl From<sqlx::Error> for StoreError {
+    fn from(error: sqlx::Error) -> StoreError {
+        StoreError::Failed(error.to_string())
+    }
+}
+
+#[async_trait]
+impl Store for Sqlite {
+    async fn hear(&self, agents: &[Agent]) -> Result<()> {
+        let mut transaction = self.writer.begin_with("BEGIN IMMEDIATE").await?;
+        for agent in agents {
+            sqlx::query(
+                "INSERT INTO agents (id, name, admitted, statement, signature, heard_at, public_ip)
+                 VALUES (?, ?, ?, ?, ?, ?, ?)
+                 ON CONFLICT (id) DO UPDATE SET name = excluded.name, statement = excluded.statement,
+                    signature = excluded.signature, heard_at = excluded.heard_at, public_ip = excluded.public_ip
+                 WHERE excluded.heard_at >= agents.heard_at",
+            )
+            .bind(&agent.id)
+            .bind(&agent.name)
+            .bind(agent.admitted)
+            .bind(&agent.heartbeat.statement)
+            .bind(&agent.heartbeat.signature)
+            .bind(to_ns(agent.heard_at))
+            .bind(agent.public_ip.map(|ip| ip.to_string()))
+            .execute(&mut *transaction)
+            .await?;
+        }
+        Ok(transaction.commit().await?)
+    }
+
+    async fn admit(&self, agent: &str) -> Result<bool> {
+        let done = sqlx::query("UPDATE agents SET admitted = 1 WHERE id = ?").bind(agent).execute(&self.writer).await?;
+        Ok(done.rows_affected() > 0)
+    }
+
+    async fn agent(&self, id: &str) -> Result<Option<Agent>> {
+        let row = sqlx::query("SELECT * FROM agents WHERE id = ?").bind(id).fetch_optional(&self.reader).await?;
+        row.as_ref().map(agent).transpose()
+    }
+
+    async fn agents(&self) -> Result<Vec<Agent>> {
+        let rows = sqlx::query("SELECT * FROM agents ORDER BY name, id").fetch_all(&self.reader).await?;
+        rows.iter().map(agent).collect()
+    }
+
+    async fn post(&self, action: &Action, agents: &[String]) -> Result<()> {
+        let mut transaction = self.writer.begin_with("BEGIN IMMEDIATE").await?;
+        let hash = action.hash.to_string();
+        let known: Option<String> = sqlx::query_scalar("SELECT hash FROM actions WHERE id = ?")
+            .bind(action.id.to_string())
+            .fetch_optional(&mut *transaction)
+            .await?;
+        match known {
+            Some(known) if known == hash => return Ok(()),
+            Some(_) => return Err(StoreError::Taken(action.id)),
+            None => {}
+        }
+        sqlx::query(
+            "INSERT INTO actions (hash, id, envelope, statement, investigator, created_at, expires_at, answers_until)
+             VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        )
+        .bind(&hash)
+        .bind(action.id.to_string())
+        .bind(text(&action.envelope))
+        .bind(&action.statement)
+        .bind(&action.investigator)
+        .bind(to_ns(action.created_at))
+        .bind(to_ns(action.expires_at))
+        .bind(to_ns(action.answers_until))
+        .execute(&mut *transaction)
+        .await?;
+        sqlx::query(ADD_COMMANDS).bind(&hash).bind(list(agents)).execute(&mut *transaction).await?;
+        Ok(transaction.commit().await?)
+    }
+
+    async fn ask(&self, hash: ActionHash, agents: &[String]) -> Result<()> {
+        sqlx::query(ADD_COMMANDS).bind(hash.to_string()).bind(list(agents)).execute(&self.writer).await?;
+        Ok(())
+    }
+
+    async fn action(&self, id: Uuid) -> Result<Option<Action>> {
+        let query = sqlx::query("SELECT * FROM actions WHERE id = ?").bind(id.to_string());
+        query.fetch_optional(&self.reader).await?.as_ref().map(action).transpose()
+    }
+
+    async fn actions(&self, count: u32) -> Result<Vec<Action>> {
+        let query = sqlx::query("SELECT * FROM actions ORDER BY created_at DESC, hash LIMIT ?").bind(count);
+        query.fetch_all(&self.reader).await?.iter().map(action).collect()
+    }
+
+    async fn open_actions(&self) -> Result<Vec<Action>> {
+        let query = sqlx::query("SELECT * FROM actions WHERE closed = 0 ORDER BY created_at, hash");
+        query.fetch_all(&self.reader).await?.iter().map(action).collect()
+    }
+
+    async fn commands(&self, hash: ActionHash) -> Result<Vec<Command>> {
+        let query = sqlx::query("SELECT * FROM commands WHERE action = ? ORDER BY agent").bind(hash.to_string());
+        query.fetch_all(&self.reader).await?.iter().map(command).collect()
+    }
+
+    async fn sent(&self, hash: ActionHash, agents: &[String], at: Timestamp) -> Result<()> {
+        sqlx::query(
+            "UPDATE commands SET state = 'sent', sent_at = ?
+             WHERE action = ? AND state = 'waiting' AND agent IN (SELECT value FROM json_each(?))",
+        )
+        .bind(to_ns(at))
+        .bind(hash.to_string())
+        .bind(list(agents))
+        .execute(&self.writer)
+        .await?;
+        Ok(())
+    }
+
+    async fn settle(&self, hash: ActionHash, agents: &[String], state: State, at: Timestamp) -> Result<()> {
+        sqlx::query(
+            "UPDATE commands SET state = ?, finished_at = ?
+             WHERE action = ? AND state IN ('waiting', 'sent') AND agent IN (SELECT value FROM json_each(?))",
+        )
+        .bind(state.as_str())
+        .bind(to_ns(at))
+        .bind(hash.to_string())
+        .bind(list(agents))
+        .execute(&self.writer)
+        .await?;
+        Ok(())
+    }
+
+    async fn withdraw(&self, hash: ActionHash, withdrawal: &Envelope) -> Result<()> {
+        sqlx::query("UPDATE actions SET withdrawal = ? WHERE hash = ? AND withdrawal IS NULL")
+            .bind(text(withdrawal))
+            .bind(hash.to_string())
+            .execute(&self.writer)
+            .await?;
+        Ok(())
+    }
+
+    async fn close(&self, hash: ActionHash) -> Result<()> {
+        sqlx::query("UPDATE actions SET closed = 1 WHERE hash = ?")
+            .bind(hash.to_string())
+            .execute(&self.writer)
+            .await?;
+        Ok(())
+    }
+
+    async fn take(&self, parts: &[NewPart], at: Timestamp) -> Result<()> {
+        let mut transaction = self.writer.begin_with("BEGIN IMMEDIATE").await?;
+        for part in parts {
+            let hash = part.action.to_string();
+            let stored = sqlx::query(
+                "INSERT INTO parts (action, agent, signature, statement, body)
+                 SELECT action, agent, ?, ?, ? FROM commands WHERE action = ? AND agent = ?
+                 ON CONFLICT DO NOTHING",
+            )
+            .bind(&part.signature)
+            .bind(&part.statement)
+            .bind(&part.body)
+            .bind(&hash)
+            .bind(&part.agent)
+            .execute(&mut *transaction)
+            .await?;
+            let Some(Conclusion { state, totals, reason }) =
+                part.conclusion.as_ref().filter(|_| stored.rows_affected() > 0)
+            else {
+                continue;
+            };
+            sqlx::query(
+                "UPDATE commands SET state = ?, finished_at = ?, rows = ?, bytes = ?, troubles = ?, reason = ?
+                 WHERE action = ? AND agent = ? AND state IN ('waiting', 'sent', 'expired', 'cancelled')",
+            )
+            .bind(state.as_str())
+            .bind(to_ns(at))
+            .bind(to_i64(totals.rows))
+            .bind(to_i64(totals.bytes))
+            .bind(to_i64(totals.troubles))
+            .bind(reason)
+            .bind(&hash)
+            .bind(&part.agent)
+            .execute(&mut *transaction)
+            .await?;
+        }
+        Ok(transaction.commit().await?)
+    }
+
+    async fn parts(&self, hash: ActionHash, after: i64, count: u32) -> Result<Vec<StoredPart>> {
+        let query = sqlx::query(
+            "SELECT position, agent, statement, signature, body FROM parts
+             WHERE action = ? AND position > ? ORDER BY position LIMIT ?",
+        );
+        let rows = query.bind(hash.to_string()).bind(after).bind(count).fetch_all(&self.reader).await?;
+        let part = |row: &SqliteRow| {
+            Ok(StoredPart {
+                position: row.try_get("position")?,
+                agent: row.try_get("agent")?,
+                statement: row.try_get("statement")?,
+                signature: row.try_get("signature")?,
+                body: row.try_get("body")?,
+            })
+        };
+        rows.iter().map(part).collect()
+    }
+
+    async fn note(&self, line: &Audit) -> Result<()> {
+        sqlx::query("INSERT INTO audit (at, who, what, action, detail) VALUES (?, ?, ?, ?, ?)")
+            .bind(to_ns(line.at))
+            .bind(&line.who)
+            .bind(&line.what)
+            .bind(line.action.map(|hash| hash.to_string()))
+            .bind(&line.detail)
+            .execute(&self.writer)
+            .await?;
+        Ok(())
+    }
+
+    async fn audit(&self, count: u32) -> Result<Vec<Audit>> {
+        let query = sqlx::query("SELECT * FROM audit ORDER BY position DESC LIMIT ?").bind(count);
+        let line = |row: &SqliteRow| {
+            let hash: Option<String> = row.try_get("action")?;
+            Ok(Audit {
+                at: to_time(row.try_get("at")?)?,
+                who: row.try_get("who")?,
+                what: row.try_get("what")?,
+                action: hash.map(|hash| to_hash(&hash)).transpose()?,
+                detail: row.try_get("detail")?,
+            })
+        };
+        query.fetch_all(&self.reader).await?.iter().map(line).collect()
+    }
+
+    async fn purge(&self, before: Timestamp) -> Result<u64> {
+        let done = sqlx::query("DELETE FROM actions WHERE closed = 1 AND answers_until < ?")
+            .bind(to_ns(before))
+            .execute(&self.writer)
+            .await?;
+        Ok(done.rows_affected())
+    }
+}
+
+/// All commands of an action in one statement: its hash, and the agents' ids as a JSON list.
+const ADD_COMMANDS: &str = "INSERT INTO commands (action, agent, state)
+    SELECT ?, value, 'waiting' FROM json_each(?) WHERE true ON CONFLICT DO NOTHING";
+
+fn agent(row: &SqliteRow) -> Result<Agent> {
+    let public_ip: Option<String> = row.try_get("public_ip")?;
+    let public_ip = public_ip.map(|ip| ip.parse::<IpAddr>()).transpose();
+    Ok(Agent {
+        id: row.try_get("id")?,
+        name: row.try_get("name")?,
+        admitted: row.try_get("admitted")?,
+        heartbeat: Signed { statement: row.try_get("statement")?, signature: row.try_get("signature")? },
+        heard_at: to_time(row.try_get("heard_at")?)?,
+        public_ip: public_ip.map_err(|error| StoreError::Corrupt(error.to_string()))?,
+    })
+}
+
+fn action(row: &SqliteRow) -> Result<Action> {
+    let id: String = row.try_get("id")?;
+    let withdrawal: Option<String> = row.try_get("withdrawal")?;
+    Ok(Action {
+        hash: to_hash(row.try_get("hash")?)?,
+        id: id.parse().map_err(|_| StoreError::Corrupt(format!("`{id}` is no UUID")))?,
+        envelope: to_envelope(row.try_get("envelope")?)?,
+        statement: row.try_get("statement")?,
+        investigator: row.try_get("investigator")?,
+        created_at: to_time(row.try_get("created_at")?)?,
+        expires_at: to_time(row.try_get("expires_at")?)?,
+        answers_until: to_time(row.try_get("answers_until")?)?,
+        withdrawal: withdrawal.as_deref().map(to_envelope).transpose()?,
+    })
+}
+
+fn command(row: &SqliteRow) -> Result<Command> {
+    let word: String = row.try_get("state")?;
+    let time = |name: &str| -> Result<Option<Timestamp>> {
+        let ns: Option<i64> = row.try_get(name)?;
+        ns.map(to_time).transpose()
+    };
+    let count = |name: &str| -> Result<u64> {
+        let count: i64 = row.try_get(name)?;
+        Ok(u64::try_from(count).unwrap_or_default())
+    };
+    Ok(Command {
+        agent: row.try_get("agent")?,
+        state: State::parse(&word).ok_or_else(|| StoreError::Corrupt(format!("`{word}` is no state")))?,
+        sent_at: time("sent_at")?,
+        finished_at: time("finished_at")?,
+        totals: Totals { rows: count("rows")?, bytes: count("bytes")?, troubles: count("troubles")? },
+        reason: row.try_get("reason")?,
+    })
+}
+
+fn text(envelope: &Envelope) -> String {
+    String::from_utf8(envelope.to_bytes()).expect("JSON is UTF-8")
+}
+
+fn list(agents: &[String]) -> String {
+    serde_json::to_string(agents).expect("texts always serialise")
+}
+
+fn to_envelope(text: &str) -> Result<Envelope> {
+    Envelope::parse(text.as_bytes()).map_err(|error| StoreError::Corrupt(error.to_string()))
+}
+
+fn to_hash(text: &str) -> Result<ActionHash> {
+    let bytes = hex::decode(text).ok().and_then(|bytes| <[u8; 32]>::try_from(bytes).ok());
+    bytes.map(ActionHash).ok_or_else(|| StoreError::Corrupt(format!("`{text}` is no hash")))
+}
+
+/// Nanoseconds since 1970; what lies beyond 2262 is as good as never.
+fn to_ns(at: Timestamp) -> i64 {
+    i64::try_from(at.as_nanosecond()).unwrap_or(i64::MAX)
+}
+
+fn to_time(ns: i64) -> Result<Timestamp> {
+    Timestamp::from_nanosecond(ns.into()).map_err(|error| StoreError::Corrupt(error.to_string()))
+}
+
+fn to_i64(count: u64) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
+}

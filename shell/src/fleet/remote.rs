@@ -1,0 +1,204 @@
+//! A server's fleet: the inventory, actions posted, answers followed over whatever breaks.
+
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use canvass_planner::error::{Error, ErrorKind};
+use canvass_planner::fleet::{DELIVERIES_MAX, Delivery, Endpoint, Fleet};
+use canvass_protocol::action::{Action, ActionHash};
+use canvass_protocol::api::{Inventory, Listed, Posted, Record};
+use canvass_protocol::envelope::Envelope;
+use canvass_protocol::heartbeat::Heartbeat;
+use canvass_protocol::login::Withdrawal;
+use jiff::Timestamp;
+use tokio::sync::mpsc;
+use uuid::Uuid;
+
+use super::pins::Pins;
+use super::wire::{Lines, Wire};
+use crate::config::Places;
+use crate::session::Signing;
+
+/// Pauses between tries to reach a server that was lost, and how often it is tried.
+const PAUSE_MIN: Duration = Duration::from_millis(200);
+const PAUSE_MAX: Duration = Duration::from_secs(5);
+const TRIES_MAX: u32 = 20;
+
+/// The fleet behind a server.
+pub struct Remote {
+    seen: Arc<Seen>,
+    signing: Arc<Signing>,
+    /// The action that is followed.
+    last: Mutex<Option<(Uuid, ActionHash)>>,
+}
+
+/// What a desk sees of the fleet.
+struct Seen {
+    wire: Wire,
+    fleet: String,
+    pins: Pins,
+}
+
+impl Remote {
+    /// Finds out which fleet the server is for, and logs in.
+    pub async fn open(server: &str, signing: Arc<Signing>, places: &Places) -> Result<Remote, Error> {
+        let mut wire = Wire::new(server)?;
+        let fleet = wire.about().await?.fleet;
+        let pins = Pins::open(places.pins())?;
+        pins.check_server(server, &fleet)?;
+        wire.log_in(fleet.clone(), signing.clone()).await?;
+        Ok(Remote { seen: Arc::new(Seen { wire, fleet, pins }), signing, last: Mutex::default() })
+    }
+
+    fn last(&self) -> MutexGuard<'_, Option<(Uuid, ActionHash)>> {
+        self.last.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Seen {
+    /// Agents whose own signed word is believed, and a name for each.
+    async fn endpoints(&self) -> Result<Vec<Endpoint>, Error> {
+        let inventory: Inventory = self.wire.get("/v1/agents").await?;
+        let mut agents = Vec::with_capacity(inventory.agents.len());
+        for Listed { heartbeat, words } in inventory.agents {
+            match Heartbeat::open(&heartbeat, &self.fleet) {
+                Ok(heartbeat) => agents.push((heartbeat.facts, words)),
+                Err(error) => eprintln!("warning: the server lists an agent that is not believed: {error}"),
+            }
+        }
+        // Whoever was there first is pinned first.
+        agents.sort_by(|(a, _), (b, _)| (&a.name, a.started_at, &a.id).cmp(&(&b.name, b.started_at, &b.id)));
+        let named: Vec<_> = agents.iter().map(|(facts, _)| (facts.name.clone(), facts.id.clone())).collect();
+        let names = self.pins.names(&self.fleet, &named)?;
+        let endpoint = |((facts, words), host)| Endpoint { host, facts, words };
+        let mut endpoints: Vec<Endpoint> = agents.into_iter().zip(names).map(endpoint).collect();
+        endpoints.sort_by(|a, b| a.host.cmp(&b.host));
+        Ok(endpoints)
+    }
+}
+
+#[async_trait]
+impl Fleet for Remote {
+    fn name(&self) -> &str {
+        &self.seen.fleet
+    }
+
+    async fn endpoints(&self) -> Result<Vec<Endpoint>, Error> {
+        self.seen.endpoints().await
+    }
+
+    async fn ask(&self, envelope: Envelope, agents: Vec<String>) -> Result<mpsc::Receiver<Delivery>, Error> {
+        let action = Action::parse(envelope.payload.as_bytes()).map_err(|error| Error::internal(error.to_string()))?;
+        let posted: Posted = self.seen.wire.post("/v1/actions", &envelope).await?;
+        if posted.hash != envelope.hash() {
+            return Err(Error::unreachable("the server speaks of another action than the one it was sent"));
+        }
+        *self.last() = Some((posted.id, posted.hash));
+        let (deliveries, receiver) = mpsc::channel(DELIVERIES_MAX);
+        let (seen, until) = (self.seen.clone(), action.window.until);
+        let following =
+            Following { seen, id: posted.id, until, known: agents.into_iter().collect(), after: 0, deliveries };
+        tokio::spawn(following.run());
+        Ok(receiver)
+    }
+
+    fn outlives_us(&self) -> bool {
+        true
+    }
+
+    async fn stop(&self) {
+        let Some((id, hash)) = self.last().take() else { return };
+        let withdrawal = Withdrawal::new(self.seen.fleet.clone(), hash, Timestamp::now());
+        let sent = match self.signing.envelope(withdrawal.to_bytes()) {
+            Ok(envelope) => self.seen.wire.send(&format!("/v1/actions/{id}/withdrawal"), &envelope).await,
+            Err(error) => Err(error),
+        };
+        if let Err(error) = sent {
+            eprintln!("warning: the action could not be withdrawn: {error}");
+        }
+    }
+}
+
+/// One action that is followed.
+struct Following {
+    seen: Arc<Seen>,
+    id: Uuid,
+    until: Timestamp,
+    /// Agents that the desk knows are asked.
+    known: HashSet<String>,
+    /// The position of the last part that came.
+    after: i64,
+    deliveries: mpsc::Sender<Delivery>,
+}
+
+/// How a stream of answers ended.
+enum End {
+    Complete,
+    /// Nobody listens here any more.
+    Left,
+    Lost,
+}
+
+impl Following {
+    /// Hands over what comes until all is said, and begins again where the server was lost.
+    async fn run(mut self) {
+        let (mut pause, mut tries) = (PAUSE_MIN, 0);
+        loop {
+            let before = self.after;
+            let path = format!("/v1/actions/{}/answers?after={}", self.id, self.after);
+            let end = match self.seen.wire.lines(&path).await {
+                Ok(lines) => self.stream(lines).await,
+                Err(error) if error.kind == ErrorKind::Unreachable => End::Lost,
+                Err(_) => End::Left,
+            };
+            match end {
+                End::Complete | End::Left => return,
+                End::Lost if self.after > before => (pause, tries) = (PAUSE_MIN, 0),
+                End::Lost => {}
+            }
+            tries += 1;
+            if tries > TRIES_MAX || self.deliveries.is_closed() || Timestamp::now() > self.until {
+                return;
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(PAUSE_MAX);
+        }
+    }
+
+    async fn stream(&mut self, mut lines: Lines) -> End {
+        loop {
+            let record = tokio::select! {
+                record = lines.next() => match record {
+                    Ok(Some(record)) => record,
+                    Ok(None) | Err(_) => return End::Lost,
+                },
+                () = self.deliveries.closed() => return End::Left,
+            };
+            let delivery = match record {
+                Record::Complete => return End::Complete,
+                Record::Ended { agent, state } => Delivery::Ended { agent, ending: state },
+                Record::Asked { agent } => {
+                    if self.known.contains(&agent) {
+                        continue;
+                    }
+                    let Ok(endpoints) = self.seen.endpoints().await else { return End::Lost };
+                    self.known.insert(agent.clone());
+                    // Whom the desk does not believe is not there.
+                    match endpoints.into_iter().find(|endpoint| endpoint.facts.id == agent) {
+                        Some(endpoint) => Delivery::Joined(Box::new(endpoint)),
+                        None => continue,
+                    }
+                }
+                Record::Part(stored) => {
+                    self.after = stored.position;
+                    Delivery::Part { agent: stored.agent.clone(), part: stored.into() }
+                }
+            };
+            if self.deliveries.send(delivery).await.is_err() {
+                return End::Left;
+            }
+        }
+    }
+}
