@@ -13,6 +13,7 @@ use canvass_protocol::action::{Action, Window};
 use canvass_protocol::answer::{Final, Outcome, Part, Reader, Says};
 use canvass_protocol::envelope::Envelope;
 use canvass_protocol::filter::{Filter, Is};
+use canvass_protocol::heartbeat::Heartbeat;
 use canvass_protocol::limits::{Cut, Limits};
 use canvass_protocol::openpgp::{KeyFile, Signer};
 use canvass_protocol::scan::Scan;
@@ -126,7 +127,7 @@ fn an_answer_is_signed_and_complete() {
     let agent = home.open();
     assert_eq!(agent.fleet(), format!("local:{}", agent.id()));
     assert!(agent.troubles().is_empty(), "{:?}", agent.troubles());
-    let heartbeat = agent.heartbeat(Timestamp::now()).verify(agent.fleet()).unwrap();
+    let heartbeat = Heartbeat::open(&agent.heartbeat(Timestamp::now()), agent.fleet()).unwrap();
     assert_eq!(heartbeat.facts.id, agent.id());
     let elsewhere = Scan { target: Some(Filter::test("os", Is::Equal(Value::Text("plan9".into())))), ..scan() };
     let envelope = home.envelope(agent.fleet(), vec![scan(), elsewhere, scan()]);

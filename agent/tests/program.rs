@@ -28,12 +28,19 @@ fn identity_is_made_once_and_printed() {
 }
 
 #[test]
-fn help_says_what_is_not_there() {
+fn it_says_what_it_needs() {
     let (done, said, _) = run(&["--help"]);
     let said: String = said.split_whitespace().collect::<Vec<_>>().join(" ");
-    assert!(done && said.contains("does not yet connect to a server"), "{said}");
+    assert!(done && said.contains("--server"), "{said}");
     assert!(run(&["--version"]).1.starts_with("canvass-agent "));
-    for nonsense in [&["daemon"][..], &["--server", "http://localhost"]] {
-        assert!(!run(nonsense).0);
+    for (nonsense, words) in [
+        (&["daemon"][..], "unrecognized subcommand"),
+        (&[], "which server?"),
+        (&["--server", "http://canvass.example"], "in the clear"),
+        (&["--server", "http://127.0.0.1:9", "--tag", "web"], "key=value"),
+        (&["--server", "http://127.0.0.1:9", "--config", "/no/such/file"], "/no/such/file"),
+    ] {
+        let (done, _, said) = run(nonsense);
+        assert!(!done && said.contains(words), "{nonsense:?}: {said}");
     }
 }

@@ -13,6 +13,7 @@ use canvass_protocol::value::Value;
 use canvass_tables::Table;
 use datafusion::arrow::array::{RecordBatch, StringArray};
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use datafusion::arrow::temporal_conversions::timestamp_ns_to_datetime;
 use datafusion::datasource::MemTable;
 use datafusion::error::DataFusionError;
 use datafusion::execution::context::SQLOptions;
@@ -110,10 +111,25 @@ impl Desk {
 
     /// Parses and plans one statement (no final `;` needed). Nothing is sent.
     pub async fn plan(&mut self, statement: &str) -> Result<Planned, Error> {
-        depth::with_room(self.plan_with_room(statement)).await
+        depth::with_room(self.plan_at(statement, Timestamp::now())).await
     }
 
-    async fn plan_with_room(&mut self, statement: &str) -> Result<Planned, Error> {
+    /// Plans the statement of an action that was posted before, as of the moment it was planned at, to put its answers together
+    /// again. `asked` are the endpoints that it was brought to.
+    pub async fn plan_again(&mut self, action: &Action, asked: Vec<Endpoint>) -> Result<Planned, Error> {
+        let planned = depth::with_room(self.plan_at(&action.statement, action.window.from)).await?;
+        let Some(plan) = &planned.plan else {
+            return Err(Error::usage("the statement of this action is none that answers with rows"));
+        };
+        let leaves = plan.scans.iter().filter_map(exec::as_fleet).map(|leaf| (&leaf.scan.table, &leaf.scan.columns));
+        if !leaves.eq(action.scans.iter().map(|scan| (&scan.table, &scan.columns))) {
+            return Err(Error::usage("the statement of this action is planned otherwise by this version")
+                .hint("ask again, or use the version that asked"));
+        }
+        Ok(Planned { action: Some(action.clone()), asked, ..planned })
+    }
+
+    async fn plan_at(&mut self, statement: &str, at: Timestamp) -> Result<Planned, Error> {
         let mut parsed = dialect::parse(statement)?;
         if self.set(&parsed)? {
             return Ok(Planned::without_rows(StatementKind::Set));
@@ -130,12 +146,12 @@ impl Desk {
         let endpoints = self.fleet.endpoints().await?;
         let scanning = Scanning { statement: statement.to_owned(), options: self.settings.options, online_only };
         let (state, physical) = self
-            .physical(parsed, &endpoints, scanning, &files)
+            .physical(parsed, &endpoints, scanning, &files, at)
             .await
             .map_err(|error| Error::from_datafusion(&error, statement))?;
         let scans = exec::scans(&physical);
         let known = endpoints.len();
-        let (action, asked) = self.action(statement, &scans, endpoints)?;
+        let (action, asked) = self.action(statement, &scans, endpoints, at)?;
         let sets = state.config().get_extension::<Sets>().unwrap_or_default();
         let told = explain::Told { files: &files, sets: &sets };
         let explanation = explain::explain(action.as_ref(), asked.len(), known, &told, &physical, verbose);
@@ -152,6 +168,15 @@ impl Desk {
     ///
     /// Needs a tokio runtime. Dropping the rows stops the fleet.
     pub async fn run(&self, planned: Planned, envelope: Option<Envelope>) -> Result<Running, Error> {
+        self.go(planned, envelope, false).await
+    }
+
+    /// Puts the answers to an action together that was posted before, and follows those that are still to come.
+    pub async fn resume(&self, planned: Planned, envelope: Envelope) -> Result<Running, Error> {
+        self.go(planned, Some(envelope), true).await
+    }
+
+    async fn go(&self, planned: Planned, envelope: Option<Envelope>, again: bool) -> Result<Running, Error> {
         let Some(plan) = planned.plan.filter(|_| planned.kind == StatementKind::Query) else {
             return explanation_rows(&planned.explanation);
         };
@@ -163,7 +188,7 @@ impl Desk {
                 None
             }
             (Some(action), Some(envelope)) if envelope.payload.as_bytes() == action.to_bytes() => {
-                Some(self.ask(&action, envelope, &planned.asked, &plan, &account).await?)
+                Some(self.ask(&action, envelope, &planned.asked, &plan, &account, again).await?)
             }
             (Some(_), _) => return Err(Error::internal("the action was not signed, or another one was")),
         };
@@ -213,11 +238,14 @@ impl Desk {
         endpoints: &[Endpoint],
         scanning: Scanning,
         files: &[Arc<LocalFile>],
+        at: Timestamp,
     ) -> Result<(SessionState, Arc<dyn ExecutionPlan>), DataFusionError> {
         let text = scanning.statement.clone();
         let mut state = self.state.clone();
         state.config_mut().set_extension(Arc::new(scanning));
         state.mark_start_execution();
+        let now = i64::try_from(at.as_nanosecond()).ok().and_then(timestamp_ns_to_datetime);
+        state.execution_props_mut().query_execution_start_time = now.map(|now| now.and_utc());
         let schema = state.schema_for_ref(catalog::AGENTS)?;
         for table in self.tables {
             let name = table.info().name;
@@ -258,6 +286,7 @@ impl Desk {
         statement: &str,
         scans: &[Arc<dyn ExecutionPlan>],
         endpoints: Vec<Endpoint>,
+        from: Timestamp,
     ) -> Result<(Option<Action>, Vec<Endpoint>), Error> {
         let mut wanted: Vec<Scan> = scans.iter().filter_map(exec::as_fleet).map(|leaf| leaf.scan.clone()).collect();
         for scan in &mut wanted {
@@ -273,7 +302,6 @@ impl Desk {
         if asked.is_empty() {
             return Ok((None, asked));
         }
-        let from = Timestamp::now();
         let expire = i64::try_from(self.settings.expire_s).unwrap_or(i64::MAX);
         let until = from
             .checked_add(SignedDuration::from_secs(expire))
@@ -297,6 +325,7 @@ impl Desk {
         asked: &[Endpoint],
         plan: &Plan,
         account: &Arc<Account>,
+        again: bool,
     ) -> Result<Following, Error> {
         let scans = plan.scans.iter().filter_map(exec::as_fleet).zip(&action.scans);
         let scans = scans.map(|(leaf, scan)| answers::Scan {
@@ -309,7 +338,10 @@ impl Desk {
         let hash = envelope.hash();
         let follower = Follower::new(action, hash, asked, account.clone(), scans.collect())?;
         let ids = asked.iter().map(|endpoint| endpoint.facts.id.clone()).collect();
-        let deliveries = self.fleet.ask(envelope, ids).await?;
+        let deliveries = match again {
+            true => self.fleet.follow(&envelope, ids).await?,
+            false => self.fleet.ask(envelope, ids).await?,
+        };
         let until = self.settings.wait_s.map(|wait| tokio::time::Instant::now() + Duration::from_secs(wait));
         Ok(tokio::spawn(follower.follow(self.fleet.clone(), deliveries, until)))
     }

@@ -1,6 +1,7 @@
 //! The seam to whatever can be asked: this machine, a folder of fixtures, a server.
 
 use async_trait::async_trait;
+use canvass_protocol::action::Action;
 use canvass_protocol::answer::Part;
 use canvass_protocol::api::Ending;
 use canvass_protocol::envelope::Envelope;
@@ -46,9 +47,29 @@ pub trait Fleet: Send + Sync {
     /// Carries an envelope to these agents (ids) and hands over what comes back; the channel closes after the last.
     async fn ask(&self, envelope: Envelope, agents: Vec<String>) -> Result<mpsc::Receiver<Delivery>, Error>;
 
+    /// The agents that an action was brought to, which was posted before.
+    async fn asked(&self, _: &Action) -> Result<Vec<Endpoint>, Error> {
+        Err(no_past())
+    }
+
+    /// Hands over what these agents have said of an action that was posted before, and what they will say.
+    async fn follow(&self, _: &Envelope, _: Vec<String>) -> Result<mpsc::Receiver<Delivery>, Error> {
+        Err(no_past())
+    }
+
+    /// Withdraws an action: nobody begins it any more, and it ends where it runs.
+    async fn withdraw(&self, _: &Envelope) -> Result<(), Error> {
+        Err(no_past())
+    }
+
     /// Whether agents go on with an action after the prompt has stopped following it.
     fn outlives_us(&self) -> bool;
 
     /// Withdraws what no agent has started and stops what runs here; answers so far are kept.
     async fn stop(&self);
+}
+
+fn no_past() -> Error {
+    Error::usage("agents of this machine end with the program; there is nothing to go back to")
+        .hint("with `--server` there is")
 }

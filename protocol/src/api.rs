@@ -124,6 +124,17 @@ pub struct CommandSummary {
     pub reason: Option<String>,
 }
 
+/// One of `GET /v1/audit`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AuditLine {
+    pub at: Timestamp,
+    /// An investigator's fingerprint, or an agent's id.
+    pub who: String,
+    pub what: String,
+    pub action: Option<ActionHash>,
+    pub detail: String,
+}
+
 /// One line of `GET /v1/actions/{id}/answers`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

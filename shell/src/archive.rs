@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use canvass_planner::error::Error;
 use canvass_protocol::envelope::Envelope;
-use canvass_protocol::openpgp::join_signatures;
+use canvass_protocol::openpgp::{join_signatures, split_signatures};
 
 use crate::config::{Places, private_folder, write_whole};
 use crate::error::unusable;
@@ -26,6 +26,16 @@ pub struct Signed {
     pub payload: Vec<u8>,
     /// All signatures in one armor.
     pub armor: Vec<u8>,
+}
+
+impl Signed {
+    /// As it travels.
+    pub fn envelope(&self) -> Result<Envelope, Error> {
+        let damaged = |reason: String| Error::usage(format!("the kept action `{}` is damaged: {reason}", self.id));
+        let signatures = split_signatures(&self.armor).map_err(|error| damaged(error.to_string()))?;
+        let payload = String::from_utf8(self.payload.clone()).map_err(|error| damaged(error.to_string()))?;
+        Ok(Envelope { payload, signatures })
+    }
 }
 
 impl Archive {

@@ -8,7 +8,7 @@ use canvass_examples::yard::Yard;
 use crate::desk::{stderr, stdout};
 
 const COUNTS: &str = "SELECT host, count(*) AS n FROM users GROUP BY host ORDER BY host";
-const ROWS: &str = "host,n\ndb-1,6\nlaptop-7,4\nweb-1,9\n";
+const ROWS: &str = "host,n\ndb-1,7\nlaptop-7,4\nweb-1,8\n";
 
 fn yard() -> Yard {
     let mut yard = Yard::open(&[]).unwrap();
@@ -76,19 +76,65 @@ fn strangers_are_told_what_is_missing() {
 }
 
 #[test]
-fn a_newcomer_is_asked_while_the_window_is_open() {
+fn a_newcomer_is_asked_while_the_window_is_open_and_a_hunt_is_resumed() {
     let mut yard = yard();
-    let mut desk = yard.desk();
-    let statement = "SELECT host FROM users WHERE uid = 0 AND agent.tags['late'] = 'yes' OR uid = 0 AND host = 'web-1'";
-    desk.args(["--server", &yard.url(), "--wait", "10s", "--expire", "1m", "--format", "csv", "-c", statement]);
-    let mut slow = yard.desk();
-    drop(slow.args(["--help"]).output());
-    let output = desk.output().unwrap();
-    assert_eq!(stdout(&output), "host\nweb-1\n");
+    let statement =
+        "SELECT host FROM users WHERE uid = 0 AND (agent.tags['late'] = 'yes' OR host = 'web-1') ORDER BY host";
+    yard.kill_agent("web-1");
+    let output = yard.ask(&["--wait", "1s", "--expire", "1m", "--format", "csv", "-c", statement]).unwrap();
+    check(&output, 4, "host\n", "1 waiting");
+    let said = stderr(&output);
+    let line = said.lines().last().unwrap();
+    let id = line.rsplit_once(".resume ").unwrap().1.trim_end_matches('\'');
+    assert!(line.starts_with("resume: canvass --server http://127.0.0.1:"), "{said}");
+    yard.start_agent("web-1", "web-1", &[]).unwrap();
+    let resume = format!(".resume {id}");
+    let again = yard.ask(&["--wait", "20s", "--format", "csv", "-c", &resume]).unwrap();
+    check(&again, 0, "host\nweb-1\n", "1 answered");
     yard.start_agent("late-1", "web-1", &["--tag", "late=yes"]).unwrap();
     yard.wait_for(4).unwrap();
-    let commands = yard.ask(&["-q", "--format", "csv", "-c", "SELECT name FROM agents ORDER BY name"]).unwrap();
-    assert_eq!(stdout(&commands), "name\ndb-1\nlaptop-7\nlate-1\nweb-1\n");
+    let again = yard.ask(&["--wait", "20s", "--format", "csv", "-c", &resume]).unwrap();
+    check(&again, 0, "host\nlate-1\nweb-1\n", "2 of 2 hosts · 2 answered");
+}
+
+#[test]
+fn what_is_cancelled_begins_nowhere() {
+    let mut yard = yard();
+    yard.kill_agent("web-1");
+    let statement = "SELECT host FROM users WHERE uid = 0 AND host = 'web-1'";
+    let output = yard.ask(&["--wait", "1s", "--expire", "1m", "--format", "csv", "-c", statement]).unwrap();
+    check(&output, 4, "host\n", "1 waiting");
+    check(&yard.ask(&["-c", ".cancel last"]).unwrap(), 0, "", "withdrawn: ");
+    yard.start_agent("web-1", "web-1", &[]).unwrap();
+    yard.wait_for(3).unwrap();
+    let again = yard.ask(&["--wait", "20s", "--format", "csv", "-c", ".resume last"]).unwrap();
+    assert_eq!(stdout(&again), "host\n");
+    let said = stderr(&again);
+    assert!(said.contains("1 cancelled") || said.contains("1 refused"), "{said}");
+}
+
+#[test]
+fn a_key_of_gnupg_signs() {
+    let mut yard = Yard::open(&[]).unwrap();
+    let home = yard.path().join("gnupg");
+    std::fs::create_dir(&home).unwrap();
+    std::fs::set_permissions(&home, std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
+    let gpg = |arguments: &[&str]| {
+        let mut command = std::process::Command::new("gpg");
+        command.arg("--homedir").arg(&home).args(["--batch", "--passphrase", ""]).args(arguments);
+        let output = command.output().unwrap();
+        assert!(output.status.success(), "{}", stderr(&output));
+        output.stdout
+    };
+    gpg(&["--quick-generate-key", "Grace <grace@example.org>", "ed25519", "sign", "never"]);
+    std::fs::write(yard.keyring().join("grace.asc"), gpg(&["--armor", "--export", "grace@example.org"])).unwrap();
+    yard.start_agent("web-1", "web-1", &[]).unwrap();
+    yard.wait_for(1).unwrap();
+    let mut desk = yard.desk();
+    desk.env("GNUPGHOME", &home).args(["--server", &yard.url(), "--key", "grace@example.org", "--format", "csv"]);
+    let output = desk.args(["-c", "SELECT host FROM users WHERE uid = 0"]).output().unwrap();
+    let _ = std::process::Command::new("gpgconf").arg("--homedir").arg(&home).args(["--kill", "all"]).status();
+    check(&output, 0, "host\nweb-1\n", "1 answered");
 }
 
 #[test]

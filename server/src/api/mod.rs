@@ -3,6 +3,7 @@
 mod actions;
 mod agents;
 mod answers;
+mod audit;
 mod problem;
 mod relay;
 mod sessions;
@@ -59,6 +60,7 @@ pub fn routes(shared: Arc<Shared>) -> Router {
         .route("/v1/actions/{id}/commands", get(actions::commands))
         .route("/v1/actions/{id}/withdrawal", post(actions::withdraw))
         .route("/v1/actions/{id}/answers", get(answers::follow))
+        .route("/v1/audit", get(audit::list))
         .route("/v1/relay", get(relay::connect))
         .fallback(async || Problem::new(StatusCode::NOT_FOUND, "there is nothing at this address"))
         .method_not_allowed_fallback(async || {

@@ -1,14 +1,20 @@
 //! How requests are refused: a status, one sentence, and what to do.
 
+use std::time::Duration;
+
 use axum::Json;
 use axum::extract::FromRequest;
 use axum::extract::rejection::JsonRejection;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use canvass_protocol::api;
+use tokio::time::timeout;
 
 use crate::investigators::Stranger;
 use crate::store::StoreError;
+
+/// How long a request's body may take to come.
+const BODY_WITHIN: Duration = Duration::from_secs(60);
 
 /// A refused request.
 #[derive(Debug)]
@@ -73,7 +79,11 @@ impl<S: Send + Sync, T: serde::de::DeserializeOwned> FromRequest<S> for Body<T> 
     type Rejection = Problem;
 
     async fn from_request(request: axum::extract::Request, state: &S) -> Result<Body<T>, Problem> {
-        match Json::<T>::from_request(request, state).await {
+        let read = timeout(BODY_WITHIN, Json::<T>::from_request(request, state)).await;
+        let Ok(read) = read else {
+            return Err(Problem::new(StatusCode::REQUEST_TIMEOUT, "the request did not come to its end"));
+        };
+        match read {
             Ok(Json(value)) => Ok(Body(value)),
             Err(JsonRejection::BytesRejection(error)) => Err(Problem::new(error.status(), error.body_text())),
             Err(error) => Err(Problem::new(error.status(), error.body_text())),

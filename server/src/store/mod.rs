@@ -3,6 +3,8 @@
 //! A store believes nothing and decides nothing. Everything that comes in numbers is written in batches, one
 //! transaction each.
 
+#[cfg(test)]
+mod contract;
 pub mod sqlite;
 
 use async_trait::async_trait;

@@ -378,3 +378,51 @@ fn to_time(ns: i64) -> Result<Timestamp> {
 fn to_i64(count: u64) -> i64 {
     i64::try_from(count).unwrap_or(i64::MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::contract;
+
+    macro_rules! keeps {
+        ($($promise:ident),* $(,)?) => {
+            $(
+                #[tokio::test]
+                async fn $promise() {
+                    let folder = tempfile::tempdir().unwrap();
+                    let store = Sqlite::open(&folder.path().join("server.sqlite")).await.unwrap();
+                    contract::$promise(&store).await;
+                }
+            )*
+        };
+    }
+
+    keeps!(
+        agents_are_as_last_heard,
+        actions_are_posted_once,
+        commands_end_once,
+        answers_are_taken_once,
+        what_is_old_is_forgotten,
+        the_audit_keeps_all,
+        many_are_written_at_once,
+    );
+
+    #[tokio::test]
+    async fn everything_outlives_a_restart() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("server.sqlite");
+        let store = Sqlite::open(&path).await.unwrap();
+        let again = async || Box::new(Sqlite::open(&path).await.unwrap()) as Box<dyn Store>;
+        contract::everything_outlives_a_restart(&store, again).await;
+    }
+
+    #[tokio::test]
+    async fn what_is_no_store_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("server.sqlite");
+        std::fs::write(&path, vec![b'x'; 10_000]).unwrap();
+        let error = Sqlite::open(&path).await.err().unwrap().to_string();
+        assert!(error.contains("not a database"), "{error}");
+        assert_eq!(std::fs::read(&path).unwrap().len(), 10_000, "it is left as it was");
+    }
+}

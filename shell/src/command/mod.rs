@@ -2,6 +2,7 @@
 
 mod action;
 mod agents;
+mod cancel;
 mod help;
 mod history;
 mod hosts;
@@ -10,6 +11,7 @@ mod mode;
 mod plan;
 mod quit;
 mod read;
+mod resume;
 mod schema;
 mod set;
 mod status;
@@ -49,14 +51,14 @@ pub static COMMANDS: &[&Command] = &[
     &hosts::COMMAND,
     &plan::COMMAND,
     &action::COMMAND,
+    &resume::COMMAND,
+    &cancel::COMMAND,
     &quit::COMMAND,
 ];
 
 /// Commands that later versions bring; naming them beats calling them unknown.
-const LATER: &[&str] = &[
-    "output", "once", "edit", "e", "last", "actions", "resume", "cancel", "save", "saved", "run", "export", "map",
-    "chart", "cosign",
-];
+const LATER: &[&str] =
+    &["output", "once", "edit", "e", "last", "actions", "save", "saved", "run", "export", "map", "chart", "cosign"];
 
 /// Runs one command line; what is wrong with it is said here.
 pub fn run(session: &mut Session, line: &str) -> Next {

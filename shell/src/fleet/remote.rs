@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use canvass_planner::error::{Error, ErrorKind};
 use canvass_planner::fleet::{DELIVERIES_MAX, Delivery, Endpoint, Fleet};
 use canvass_protocol::action::{Action, ActionHash};
-use canvass_protocol::api::{Inventory, Listed, Posted, Record};
+use canvass_protocol::api::{CommandSummary, Inventory, Listed, Posted, Record};
 use canvass_protocol::envelope::Envelope;
 use canvass_protocol::heartbeat::Heartbeat;
 use canvass_protocol::login::Withdrawal;
@@ -50,6 +50,22 @@ impl Remote {
         pins.check_server(server, &fleet)?;
         wire.log_in(fleet.clone(), signing.clone()).await?;
         Ok(Remote { seen: Arc::new(Seen { wire, fleet, pins }), signing, last: Mutex::default() })
+    }
+
+    /// Hands over an action's answers from the first on.
+    fn listen(&self, action: &Action, hash: ActionHash, agents: Vec<String>) -> mpsc::Receiver<Delivery> {
+        *self.last() = Some((action.id, hash));
+        let (deliveries, receiver) = mpsc::channel(DELIVERIES_MAX);
+        let (seen, known) = (self.seen.clone(), agents.into_iter().collect());
+        let following = Following { seen, id: action.id, until: action.window.until, known, after: 0, deliveries };
+        tokio::spawn(following.run());
+        receiver
+    }
+
+    async fn send_withdrawal(&self, id: Uuid, hash: ActionHash) -> Result<(), Error> {
+        let withdrawal = Withdrawal::new(self.seen.fleet.clone(), hash, Timestamp::now());
+        let envelope = self.signing.envelope(withdrawal.to_bytes())?;
+        self.seen.wire.send(&format!("/v1/actions/{id}/withdrawal"), &envelope).await
     }
 
     fn last(&self) -> MutexGuard<'_, Option<(Uuid, ActionHash)>> {
@@ -95,13 +111,25 @@ impl Fleet for Remote {
         if posted.hash != envelope.hash() {
             return Err(Error::unreachable("the server speaks of another action than the one it was sent"));
         }
-        *self.last() = Some((posted.id, posted.hash));
-        let (deliveries, receiver) = mpsc::channel(DELIVERIES_MAX);
-        let (seen, until) = (self.seen.clone(), action.window.until);
-        let following =
-            Following { seen, id: posted.id, until, known: agents.into_iter().collect(), after: 0, deliveries };
-        tokio::spawn(following.run());
-        Ok(receiver)
+        Ok(self.listen(&action, posted.hash, agents))
+    }
+
+    async fn asked(&self, action: &Action) -> Result<Vec<Endpoint>, Error> {
+        let commands: Vec<CommandSummary> = self.seen.wire.get(&format!("/v1/actions/{}/commands", action.id)).await?;
+        let asked: HashSet<String> = commands.into_iter().map(|command| command.agent).collect();
+        let mut endpoints = self.seen.endpoints().await?;
+        endpoints.retain(|endpoint| asked.contains(&endpoint.facts.id));
+        Ok(endpoints)
+    }
+
+    async fn follow(&self, envelope: &Envelope, agents: Vec<String>) -> Result<mpsc::Receiver<Delivery>, Error> {
+        let action = Action::parse(envelope.payload.as_bytes()).map_err(|error| Error::internal(error.to_string()))?;
+        Ok(self.listen(&action, envelope.hash(), agents))
+    }
+
+    async fn withdraw(&self, envelope: &Envelope) -> Result<(), Error> {
+        let action = Action::parse(envelope.payload.as_bytes()).map_err(|error| Error::internal(error.to_string()))?;
+        self.send_withdrawal(action.id, envelope.hash()).await
     }
 
     fn outlives_us(&self) -> bool {
@@ -110,12 +138,7 @@ impl Fleet for Remote {
 
     async fn stop(&self) {
         let Some((id, hash)) = self.last().take() else { return };
-        let withdrawal = Withdrawal::new(self.seen.fleet.clone(), hash, Timestamp::now());
-        let sent = match self.signing.envelope(withdrawal.to_bytes()) {
-            Ok(envelope) => self.seen.wire.send(&format!("/v1/actions/{id}/withdrawal"), &envelope).await,
-            Err(error) => Err(error),
-        };
-        if let Err(error) = sent {
+        if let Err(error) = self.send_withdrawal(id, hash).await {
             eprintln!("warning: the action could not be withdrawn: {error}");
         }
     }

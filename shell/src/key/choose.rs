@@ -3,23 +3,39 @@
 use std::path::Path;
 
 use canvass_planner::error::Error;
-use canvass_protocol::openpgp::{Fingerprint, KeyFile};
+use canvass_protocol::openpgp::{Fingerprint, KeyFile, Signer};
 
 use super::Passphrases;
+use super::gnupg::GnuPg;
 use super::store::{LOCAL, Store, open};
 
-/// Opens the key that `--key` names: a file, a name in the key store, or a fingerprint.
-pub fn choose(wanted: &str, store: &Store, passphrases: &Passphrases) -> Result<KeyFile, Error> {
+/// Whatever signs here.
+pub type AnySigner = Box<dyn Signer + Send>;
+
+/// Opens the key that `--key` names: a file, a name in the key store, a fingerprint, or a key that GnuPG keeps.
+pub fn choose(wanted: &str, store: &Store, passphrases: &Passphrases) -> Result<AnySigner, Error> {
     let path = Path::new(wanted);
     if wanted.contains('/') || (path.is_file() && !store.secret_path(wanted).exists()) {
-        return open(path, passphrases);
+        return boxed(open(path, passphrases));
     }
-    let found = store.find(wanted)?;
-    if !found.secret {
-        return Err(Error::usage(format!("`{wanted}` is a certificate without its secret key"))
-            .hint("signing needs a key from `canvass key new` or `canvass key import`"));
+    let (wanted, missing) = match store.find(wanted) {
+        Ok(found) if found.secret => return boxed(open(&found.path, passphrases)),
+        Ok(found) => {
+            let missing = Error::usage(format!("`{wanted}` is a certificate without its secret key"))
+                .hint("signing needs a key from `canvass key new` or `canvass key import`, or one that GnuPG keeps");
+            (found.fingerprint.0, missing)
+        }
+        Err(missing) => (wanted.to_owned(), missing),
+    };
+    match GnuPg::find(&wanted) {
+        Ok(Some(key)) => Ok(Box::new(key)),
+        Ok(None) => Err(missing),
+        Err(error) => Err(Error::usage(error.to_string())),
     }
-    open(&found.path, passphrases)
+}
+
+fn boxed(key: Result<KeyFile, Error>) -> Result<AnySigner, Error> {
+    key.map(|key| Box::new(key) as AnySigner)
 }
 
 /// This machine's own key, made on the first run; `Some` where it was made just now.

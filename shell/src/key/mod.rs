@@ -1,9 +1,10 @@
 //! Investigators' keys on this machine: the key store, and which key signs.
 
 mod choose;
+mod gnupg;
 mod passphrase;
 mod store;
 
-pub use choose::{choose, local};
+pub use choose::{AnySigner, choose, local};
 pub use passphrase::Passphrases;
 pub use store::{LOCAL, Listed, Store};

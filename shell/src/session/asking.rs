@@ -3,13 +3,14 @@
 use std::collections::BTreeSet;
 use std::time::Instant;
 
-use canvass_planner::desk::{Planned, StatementKind};
+use arrow::datatypes::SchemaRef;
+use canvass_planner::desk::{Planned, Running, State, StatementKind};
 use canvass_planner::error::Error;
 use canvass_protocol::action::Action;
 use canvass_protocol::envelope::Envelope;
 use jiff::Timestamp;
 
-use super::{Last, Session};
+use super::{Last, Next, Session};
 use crate::confirm::{self, Consent};
 use crate::error::{Exit, report};
 use crate::follow::{Follow, Followed};
@@ -47,10 +48,65 @@ impl Session {
                 }
             }
         }
-        let asked = Instant::now();
         let about = About::of(&planned);
         let schema = planned.schema.clone();
         let running = self.desk.run(planned, envelope).await?;
+        let asked = Instant::now();
+        let exit = self.follow(&schema, running, &about, started).await?;
+        if self.settings.timer {
+            eprintln!(
+                "time: planned in {:.3} s, ran in {:.3} s",
+                planning.as_secs_f64(),
+                asked.elapsed().as_secs_f64()
+            );
+        }
+        Ok(exit)
+    }
+
+    /// Puts the answers to an action together that was signed on this machine, and follows those still to come.
+    pub fn resume(&mut self, wanted: &str) -> Result<Next, Error> {
+        let runtime = self.runtime.clone();
+        runtime.block_on(self.resume_action(wanted)).map(Next::Go)
+    }
+
+    /// Withdraws an action that was signed on this machine; returns its id.
+    pub fn cancel(&mut self, wanted: &str) -> Result<String, Error> {
+        let envelope = self.archive.find(wanted)?.envelope()?;
+        let runtime = self.runtime.clone();
+        runtime.block_on(self.fleet.withdraw(&envelope))?;
+        let action = Action::parse(envelope.payload.as_bytes()).map_err(|error| Error::usage(error.to_string()))?;
+        Ok(action.id.to_string())
+    }
+
+    async fn resume_action(&mut self, wanted: &str) -> Result<Exit, Error> {
+        let started = Instant::now();
+        let envelope = self.archive.find(wanted)?.envelope()?;
+        let action = Action::parse(envelope.payload.as_bytes()).map_err(|error| Error::usage(error.to_string()))?;
+        if action.fleet != self.fleet.name() {
+            return Err(Error::usage(format!("the action was asked of fleet `{}`", action.fleet)));
+        }
+        let asked = self.fleet.asked(&action).await?;
+        let planned = self.desk.plan_again(&action, asked).await?;
+        self.check_format()?;
+        self.last = Last {
+            explanation: Some(planned.explanation.clone()),
+            payload: Some(envelope.payload.clone()),
+            ..Last::default()
+        };
+        let about = About::of(&planned);
+        let schema = planned.schema.clone();
+        let running = self.desk.resume(planned, envelope).await?;
+        self.follow(&schema, running, &about, started).await
+    }
+
+    /// Writes rows as they come, and accounts for all who were asked.
+    async fn follow(
+        &mut self,
+        schema: &SchemaRef,
+        running: Running,
+        about: &About,
+        started: Instant,
+    ) -> Result<Exit, Error> {
         let look = self.look();
         let mut renderer = self.renderer(false)?;
         let follow = Follow {
@@ -61,15 +117,14 @@ impl Session {
             progress: Progress::new(about.asks && self.terminal.stderr && !self.settings.quiet),
             action: about.id.clone(),
         };
-        let followed = follow.run(&schema, running).await;
+        let followed = follow.run(schema, running).await;
         self.results += 1;
-        let exit = self.account(&followed, &about, started, look);
-        if self.settings.timer {
-            eprintln!(
-                "time: planned in {:.3} s, ran in {:.3} s",
-                planning.as_secs_f64(),
-                asked.elapsed().as_secs_f64()
-            );
+        let exit = self.account(&followed, about, started, look);
+        let waiting = followed.entries.iter().any(|entry| entry.state == State::Waiting);
+        if let (Some(id), Some(server)) = (&about.id, &self.server)
+            && (waiting || followed.interrupted)
+        {
+            eprintln!("resume: canvass --server {server} -c '.resume {id}'");
         }
         self.last.entries = followed.entries;
         Ok(exit)

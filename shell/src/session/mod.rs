@@ -43,6 +43,8 @@ pub struct Session {
     interrupts: Signal,
     output: Output,
     variables: BTreeMap<String, String>,
+    /// The server's address, where there is one.
+    server: Option<String>,
     signing: Arc<Signing>,
     archive: Archive,
     depth: usize,

@@ -70,6 +70,7 @@ impl Session {
             interrupts,
             output,
             variables: args.variables.iter().cloned().collect(),
+            server: args.server.clone(),
             signing,
             archive: Archive::new(&places),
             places,

@@ -4,10 +4,9 @@ use std::sync::{Mutex, PoisonError};
 
 use canvass_planner::error::Error;
 use canvass_protocol::envelope::Envelope;
-use canvass_protocol::openpgp::{KeyFile, Signer as _};
 use jiff::Timestamp;
 
-use crate::key::{self, LOCAL, Passphrases, Store};
+use crate::key::{self, AnySigner, LOCAL, Passphrases, Store};
 
 /// Which key signs, and the key once it is open.
 pub struct Signing {
@@ -16,7 +15,7 @@ pub struct Signing {
     passphrases: Passphrases,
     /// Whether this machine's own key serves where none is named: for agents of this machine alone.
     locally: bool,
-    open: Mutex<Option<KeyFile>>,
+    open: Mutex<Option<AnySigner>>,
 }
 
 impl Signing {

@@ -1,0 +1,141 @@
+//! The program as whoever runs it meets it: what it prints, what it refuses, and plain HTTP by hand.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on may panic")]
+
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::TcpStream;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use tempfile::TempDir;
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_canvass-server");
+
+struct Server {
+    child: Child,
+    address: String,
+    _data: TempDir,
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn start() -> Server {
+    let data = tempfile::tempdir().unwrap();
+    let mut command = Command::new(PROGRAM);
+    command.args(["--listen", "127.0.0.1:0", "--fleet", "acme", "--data"]).arg(data.path().join("data"));
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    let mut line = String::new();
+    BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    let address = line.split_whitespace().find_map(|word| word.strip_prefix("http://")).unwrap().to_owned();
+    assert!(line.contains("fleet acme"), "{line}");
+    Server { child, address, _data: data }
+}
+
+impl Server {
+    /// Sends bytes as they are and returns the status and what follows the head.
+    fn send(&self, request: &[u8]) -> (u16, String) {
+        let mut stream = TcpStream::connect(&self.address).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        stream.write_all(request).unwrap();
+        let mut reply = Vec::new();
+        // A server that has refused may close before it has read all.
+        let _ = stream.read_to_end(&mut reply);
+        let reply = String::from_utf8_lossy(&reply).into_owned();
+        let status = reply.split_whitespace().nth(1).unwrap_or_else(|| panic!("no status in {reply:?}"));
+        let body = reply.split_once("\r\n\r\n").map_or("", |(_, body)| body);
+        (status.parse().unwrap(), body.to_owned())
+    }
+
+    fn request(&self, method: &str, path: &str, headers: &str, body: &str) -> (u16, String) {
+        let length = body.len();
+        let request = format!(
+            "{method} {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\nContent-Length: {length}\r\n{headers}\r\n{body}",
+            self.address
+        );
+        self.send(request.as_bytes())
+    }
+}
+
+#[test]
+fn it_says_what_is_wrong_with_its_settings() {
+    for (arguments, words) in [
+        (&["--listen", "0.0.0.0:0"][..], "needs TLS"),
+        (&["--store", "postgres://x"], "not in this version"),
+        (&["--relay", "amqp://x"], "not in this version"),
+        (&["--config", "/no/such/file"], "/no/such/file"),
+        (&["--listen", "nowhere"], "invalid value 'nowhere'"),
+        (&["--tls-cert", "/none", "--tls-key", "/none"], "/none"),
+        (&["--store", "sqlite:/proc/none/x"], "cannot open the store"),
+    ] {
+        let data = tempfile::tempdir().unwrap();
+        let output = Command::new(PROGRAM).arg("--data").arg(data.path().join("d")).args(arguments).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(!output.status.success() && said.contains(words), "{arguments:?}: {said}");
+    }
+    let taken = start();
+    let data = tempfile::tempdir().unwrap();
+    let output = Command::new(PROGRAM).args(["--listen", &taken.address, "--data"]).arg(data.path()).output().unwrap();
+    assert!(String::from_utf8_lossy(&output.stderr).contains("cannot listen on"));
+}
+
+#[test]
+fn strangers_learn_nothing() {
+    let server = start();
+    assert_eq!(server.request("GET", "/healthz", "", ""), (200, "ok\n".to_owned()));
+    let (status, about) = server.request("GET", "/v1", "", "");
+    assert!(status == 200 && about.contains("\"fleet\":\"acme\""), "{about}");
+    let id = "/v1/actions/00000000-0000-0000-0000-000000000000";
+    for (method, path) in [
+        ("GET", "/v1/agents".to_owned()),
+        ("GET", "/v1/actions".to_owned()),
+        ("POST", "/v1/actions".to_owned()),
+        ("GET", id.to_owned()),
+        ("GET", format!("{id}/commands")),
+        ("GET", format!("{id}/answers")),
+        ("POST", format!("{id}/withdrawal")),
+        ("POST", "/v1/agents/x/admission".to_owned()),
+        ("GET", "/v1/audit".to_owned()),
+    ] {
+        for headers in ["", "Authorization: Bearer 00\r\n", "Authorization: Basic YTpi\r\n"] {
+            let (status, body) = server.request(method, &path, headers, "");
+            assert!(status == 401 && body.contains("\"error\":"), "{method} {path} {headers}: {status} {body}");
+        }
+    }
+}
+
+#[test]
+fn odd_requests_are_refused_in_words() {
+    let server = start();
+    let json = "Content-Type: application/json\r\n";
+    for (method, path, headers, body, status, words) in [
+        ("GET", "/nothing", "", "", 404, "nothing at this address"),
+        ("DELETE", "/v1", "", "", 405, "does not know that method"),
+        ("POST", "/v1/sessions", json, "{", 400, "error"),
+        ("POST", "/v1/sessions", json, "{}", 422, "missing field `payload`"),
+        ("POST", "/v1/sessions", json, "{\"payload\":\"\",\"signatures\":[],\"more\":1}", 422, "unknown field `more`"),
+        ("POST", "/v1/sessions", "", "{}", 415, "error"),
+        ("POST", "/v1/sessions", json, "{\"payload\":\"x\",\"signatures\":[]}", 401, "keeps no certificate"),
+        (
+            "POST",
+            "/v1/enrolments",
+            json,
+            "{\"heartbeat\":{\"statement\":\"\",\"signature\":\"\"},\"token\":null}",
+            400,
+            "not believed",
+        ),
+        ("GET", "/v1/relay", "", "", 400, "error"),
+    ] {
+        let (got, said) = server.request(method, path, headers, body);
+        assert!(got == status && said.contains(words), "{method} {path} {body}: {got} {said}");
+    }
+    let long = format!(
+        "POST /v1/sessions HTTP/1.1\r\nHost: x\r\n{json}Connection: close\r\nContent-Length: 100000000\r\n\r\n"
+    );
+    assert_eq!(server.send(long.as_bytes()).0, 413);
+    assert_eq!(server.send(b"nonsense\r\nConnection: close\r\n\r\n").0, 400);
+}
