@@ -142,20 +142,29 @@ impl Yard {
 
     /// Waits until a count of agents is online.
     pub fn wait_for(&self, count: usize) -> Result<()> {
-        let started = Instant::now();
         let statement = "SELECT count(*) AS n FROM agents WHERE status = 'online'";
-        loop {
-            let output = self.ask(&["-q", "--format", "csv", "-c", statement])?;
-            if output.stdout == format!("n\n{count}\n").as_bytes() {
-                return Ok(());
-            }
-            if started.elapsed() > PATIENCE {
-                let (said, wrong) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-                bail!("{count} agents did not come: {said}{wrong}{}", self.log("server"));
-            }
-            std::thread::sleep(Duration::from_millis(50));
-        }
+        let expected = format!("n\n{count}\n");
+        let come = || Ok(self.ask(&["-q", "--format", "csv", "-c", statement])?.stdout == expected.as_bytes());
+        wait_until(come).with_context(|| format!("{count} agents did not come: {}", self.log("server")))
     }
+
+    /// Waits until the server has let an action in.
+    pub fn wait_for_action(&self) -> Result<()> {
+        wait_until(|| Ok(self.log("server").contains("an action was posted"))).context(self.log("server"))
+    }
+}
+
+/// Looks again and again, since other programs do not tell when they are ready.
+fn wait_until(mut ready: impl FnMut() -> Result<bool>) -> Result<()> {
+    let started = Instant::now();
+    while !ready()? {
+        if started.elapsed() > PATIENCE {
+            bail!("it did not come to pass in {} s", PATIENCE.as_secs());
+        }
+        #[expect(clippy::disallowed_methods, reason = "another program's state is no channel to block on")]
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    Ok(())
 }
 
 fn check(output: &Output, what: &str) -> Result<()> {

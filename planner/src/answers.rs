@@ -94,15 +94,15 @@ impl Follower {
     }
 
     /// Expects an endpoint's answer that was not asked at first. Which scans are meant for it the desk finds itself.
-    fn join(&mut self, endpoint: Endpoint) {
+    fn join(&mut self, endpoint: &Endpoint) {
         if self.agents.contains_key(&endpoint.facts.id) {
             return;
         }
         for scan in &mut self.scans {
-            scan.meant_for.push(is_meant_for(&scan.target, &endpoint));
+            scan.meant_for.push(is_meant_for(&scan.target, endpoint));
         }
         let index = self.account.add(endpoint.clone());
-        if let Err(error) = self.expect(index, &endpoint) {
+        if let Err(error) = self.expect(index, endpoint) {
             self.account.update(index, |entry| entry.troubles.push(error.to_string()));
         }
     }
@@ -147,7 +147,7 @@ impl Follower {
                 delivery = deliveries.recv() => match delivery {
                     Some(Delivery::Part { agent, part }) => self.part(&agent, &part),
                     Some(Delivery::Silence { agent, reason }) => self.silence(&agent, reason),
-                    Some(Delivery::Joined(endpoint)) => self.join(*endpoint),
+                    Some(Delivery::Joined(endpoint)) => self.join(&endpoint),
                     Some(Delivery::Ended { agent, ending }) => self.end(&agent, ending),
                     None => break,
                 },

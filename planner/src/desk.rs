@@ -33,6 +33,7 @@ use crate::error::Error;
 use crate::fleet::{Endpoint, Fleet};
 use crate::local::{self, LocalFile};
 use crate::narrow::{self, Sets};
+use crate::past::{self, PastProvider};
 use crate::provider::{EndpointTable, Scanning};
 use crate::settings::Settings;
 use crate::{catalog, depth, dialect, exec, explain, functions, predicate, rewrite};
@@ -251,6 +252,12 @@ impl Desk {
             let name = table.info().name;
             if !schema.table_exist(name) {
                 schema.register_table(name.to_owned(), Arc::new(EndpointTable::new(*table)))?;
+            }
+        }
+        for table in &past::PAST {
+            if !schema.table_exist(table.name) {
+                let provider = PastProvider::new(self.fleet.clone(), table);
+                schema.register_table(table.name.to_owned(), Arc::new(provider))?;
             }
         }
         let agents = catalog::agents_batch(endpoints)?;

@@ -155,7 +155,8 @@ fn from_plan(message: &str, statement: &str, span: Option<Span>) -> Error {
     if let Some(table) = quoted("table '") {
         let name = table.strip_prefix("canvass.public.").or(table.strip_prefix("canvass.")).unwrap_or(table);
         let error = Error::usage(format!("there is no table `{name}`"));
-        let names = canvass_tables::TABLES.iter().map(|table| table.info().name).chain(["agents"]);
+        let names =
+            canvass_tables::TABLES.iter().map(|table| table.info().name).chain(["agents", "actions", "commands"]);
         let error = match closest(name, names) {
             Some(name) => error.hint(format!("did you mean `{name}`?")),
             None if names_a_file(name) => error.hint(format!("put a file's name in quotes: FROM '{name}'")),

@@ -3,12 +3,13 @@
 use async_trait::async_trait;
 use canvass_protocol::action::Action;
 use canvass_protocol::answer::Part;
-use canvass_protocol::api::Ending;
+use canvass_protocol::api::{ActionSummary, Ending};
 use canvass_protocol::envelope::Envelope;
 use canvass_protocol::target::{Facts, ServerWords};
 use tokio::sync::mpsc;
 
 use crate::error::Error;
+use crate::past::PastCommand;
 
 /// One agent as the desk believes it: facts verified with the agent's signature, and the server's words beside them.
 #[derive(Debug, Clone, PartialEq)]
@@ -59,6 +60,16 @@ pub trait Fleet: Send + Sync {
 
     /// Withdraws an action: nobody begins it any more, and it ends where it runs.
     async fn withdraw(&self, _: &Envelope) -> Result<(), Error> {
+        Err(no_past())
+    }
+
+    /// What was asked before, the newest first.
+    async fn actions(&self) -> Result<Vec<ActionSummary>, Error> {
+        Err(no_past())
+    }
+
+    /// What became of it at each agent, that of the newest action first.
+    async fn commands(&self) -> Result<Vec<PastCommand>, Error> {
         Err(no_past())
     }
 

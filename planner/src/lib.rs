@@ -24,6 +24,7 @@ mod exec;
 mod explain;
 
 pub mod fleet;
+pub mod past;
 
 mod account;
 mod answers;

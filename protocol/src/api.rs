@@ -1,5 +1,7 @@
 //! What desks and agents say to a server's HTTP interface, and what it answers; all of it JSON.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -107,13 +109,18 @@ pub struct ActionSummary {
     pub created_at: Timestamp,
     pub expires_at: Timestamp,
     pub withdrawn: bool,
+    /// Agents by state; together they are those asked.
+    pub tally: BTreeMap<String, u64>,
+    /// Rows answered.
+    pub rows: u64,
     /// What was signed.
     pub envelope: Envelope,
 }
 
-/// One of `GET /v1/actions/{id}/commands`.
+/// One of `GET /v1/actions/{id}/commands`, or of `GET /v1/commands`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CommandSummary {
+    pub action: Uuid,
     pub agent: String,
     pub state: String,
     pub sent_at: Option<Timestamp>,

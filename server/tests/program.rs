@@ -41,7 +41,8 @@ impl Server {
     fn send(&self, request: &[u8]) -> (u16, String) {
         let mut stream = TcpStream::connect(&self.address).unwrap();
         stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
-        stream.write_all(request).unwrap();
+        // A server that refuses a long request does not read it to its end.
+        let _ = stream.write_all(request);
         let mut reply = Vec::new();
         // A server that has refused may close before it has read all.
         let _ = stream.read_to_end(&mut reply);
@@ -133,9 +134,8 @@ fn odd_requests_are_refused_in_words() {
         let (got, said) = server.request(method, path, headers, body);
         assert!(got == status && said.contains(words), "{method} {path} {body}: {got} {said}");
     }
-    let long = format!(
-        "POST /v1/sessions HTTP/1.1\r\nHost: x\r\n{json}Connection: close\r\nContent-Length: 100000000\r\n\r\n"
-    );
-    assert_eq!(server.send(long.as_bytes()).0, 413);
+    let long = "x".repeat(10 << 20);
+    let (status, said) = server.request("POST", "/v1/sessions", json, &format!("\"{long}\""));
+    assert!(status == 413, "{status} {said}");
     assert_eq!(server.send(b"nonsense\r\nConnection: close\r\n\r\n").0, 400);
 }

@@ -1,6 +1,7 @@
 //! Completion by place: what can stand where the cursor is.
 
 use canvass_planner::catalog::{AGENT, AGENT_FIELDS, AGENTS, HOST};
+use canvass_planner::past::PAST;
 use canvass_planner::{local, settings};
 use canvass_protocol::target::{Mode, Status};
 use canvass_tables::{TABLES, Table};
@@ -177,6 +178,9 @@ fn columns(line: &str) -> Vec<String> {
 fn columns_of(table: &str) -> Vec<String> {
     if table.eq_ignore_ascii_case(AGENTS) {
         return AGENT_FIELDS.iter().map(|field| field.name.to_owned()).collect();
+    }
+    if let Some(past) = PAST.iter().find(|past| table.eq_ignore_ascii_case(past.name)) {
+        return past.columns.iter().map(|column| column.name.to_owned()).collect();
     }
     let Some(table) = canvass_tables::find(&table.to_lowercase()) else { return Vec::new() };
     let own = table.columns().into_iter().map(|column| column.name.to_owned());

@@ -6,6 +6,7 @@ use arrow::array::{ArrayRef, BooleanArray, StringArray};
 use arrow::record_batch::RecordBatch;
 use canvass_planner::catalog::{AGENT_FIELDS, AGENTS, agents_batch};
 use canvass_planner::error::{Error, closest};
+use canvass_planner::past::PAST;
 use canvass_tables::TABLES;
 use canvass_tables::column::{Class, ColumnInfo};
 
@@ -27,18 +28,20 @@ pub fn maybe_texts<T: AsRef<str>>(values: impl IntoIterator<Item = Option<T>>) -
 
 /// Names of everything that can stand after FROM.
 pub fn names() -> impl Iterator<Item = &'static str> {
-    TABLES.iter().map(|table| table.info().name).chain([AGENTS])
+    TABLES.iter().map(|table| table.info().name).chain([AGENTS]).chain(PAST.iter().map(|table| table.name))
 }
 
 /// All tables: name, module, what must be bounded, and a sentence.
 pub fn tables() -> Result<RecordBatch, Error> {
     let infos: Vec<_> = TABLES.iter().map(|table| table.info()).collect();
-    let agents = "the inventory, answered without asking any endpoint";
+    let others =
+        ["the inventory, answered without asking any endpoint"].into_iter().chain(PAST.iter().map(|table| table.about));
+    let none = || vec![None; 1 + PAST.len()];
     batch(vec![
         ("table", texts(names())),
-        ("module", maybe_texts(infos.iter().map(|info| Some(info.module)).chain([None]))),
-        ("bound", maybe_texts(infos.iter().map(|info| info.bound.map(|bound| bound.column)).chain([None]))),
-        ("about", texts(infos.iter().map(|info| info.about).chain([agents]))),
+        ("module", maybe_texts(infos.iter().map(|info| Some(info.module)).chain(none()))),
+        ("bound", maybe_texts(infos.iter().map(|info| info.bound.map(|bound| bound.column)).chain(none()))),
+        ("about", texts(infos.iter().map(|info| info.about).chain(others))),
     ])
 }
 
@@ -47,6 +50,14 @@ pub fn columns(table: &str) -> Result<RecordBatch, Error> {
     let name = table.trim().trim_end_matches(';').to_ascii_lowercase();
     if name == AGENTS {
         return agent_columns();
+    }
+    if let Some(past) = PAST.iter().find(|table| table.name == name) {
+        let columns = past.columns;
+        return batch(vec![
+            ("column", texts(columns.iter().map(|column| column.name))),
+            ("type", texts(columns.iter().map(|column| column.kind.as_str()))),
+            ("about", texts(columns.iter().map(|column| column.about))),
+        ]);
     }
     let Some(table) = canvass_tables::find(&name) else {
         let error = Error::usage(format!("there is no table `{name}`"));

@@ -1,7 +1,6 @@
 //! A fleet of real programs: hunts, and everything that goes wrong in between.
 
 use std::process::{Output, Stdio};
-use std::time::{Duration, Instant};
 
 use canvass_examples::yard::Yard;
 
@@ -32,6 +31,13 @@ fn a_question_is_asked_of_everybody_and_answered() {
     check(&output, 0, ROWS, "3 rows from 3 of 3 hosts · 3 answered");
     let again = yard.ask(&["--format", "csv", "-c", COUNTS]).unwrap();
     check(&again, 0, ROWS, "3 answered");
+    let past = "SELECT state, asked, answered, waiting, rows FROM actions ORDER BY created_at LIMIT 1";
+    let expected = "state,asked,answered,waiting,rows\ncomplete,3,3,0,19\n";
+    check(&yard.ask(&["--format", "csv", "-c", past]).unwrap(), 0, expected, "1 row");
+    let past = "SELECT c.host, c.state, c.rows FROM commands c JOIN actions a ON a.id = c.action
+        WHERE a.created_at = (SELECT max(created_at) FROM actions) ORDER BY c.host";
+    let expected = "host,state,rows\ndb-1,answered,7\nlaptop-7,answered,4\nweb-1,answered,8\n";
+    check(&yard.ask(&["--format", "csv", "-c", past]).unwrap(), 0, expected, "3 rows");
     let some = "SELECT host FROM users WHERE agent.os = 'darwin' AND uid = 0";
     check(&yard.ask(&["--format", "csv", "-c", some]).unwrap(), 0, "host\nlaptop-7\n", "1 of 1 hosts · 1 answered");
     let none = "SELECT host FROM users WHERE agent.os = 'plan9'";
@@ -47,12 +53,7 @@ fn a_server_that_ends_in_mid_hunt_loses_nothing() {
     desk.args(["--server", &yard.url(), "--wait", "expire", "--format", "csv", "-c", COUNTS]);
     let hunt = desk.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     // Two have answered, and the third sleeps.
-    let two = || yard.log("server").contains("an action was posted");
-    let started = Instant::now();
-    while !two() && started.elapsed() < Duration::from_secs(20) {
-        std::thread::sleep(Duration::from_millis(20));
-    }
-    assert!(two(), "{}", yard.log("server"));
+    yard.wait_for_action().unwrap();
     yard.kill_server();
     yard.start_server().unwrap();
     yard.start_agent(sleeper, sleeper, &[]).unwrap();
@@ -147,10 +148,7 @@ fn once_takes_what_waits_and_leaves() {
         "SELECT host FROM users WHERE uid = 0 AND agent.mode = 'checkin' AND agent.status IN ('online', 'idle')";
     desk.args(["--server", &yard.url(), "--wait", "expire", "--format", "csv", "-c", statement]);
     let hunt = desk.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    let started = Instant::now();
-    while !yard.log("server").contains("an action was posted") && started.elapsed() < Duration::from_secs(20) {
-        std::thread::sleep(Duration::from_millis(20));
-    }
+    yard.wait_for_action().unwrap();
     assert!(once("cron-1").success(), "{}", yard.log("cron-1"));
     check(&hunt.wait_with_output().unwrap(), 0, "host\ncron-1\n", "1 of 1 hosts · 1 answered");
 }

@@ -1,9 +1,11 @@
 //! Actions: posted, listed, withdrawn.
 
+use std::collections::{BTreeMap, HashMap};
+
 use axum::Json;
 use axum::extract::Path;
 use axum::http::StatusCode;
-use canvass_protocol::action::Action as Signed;
+use canvass_protocol::action::{Action as Signed, ActionHash};
 use canvass_protocol::api::{ActionSummary, CommandSummary, Posted, Role};
 use canvass_protocol::envelope::Envelope;
 use canvass_protocol::heartbeat::Heartbeat;
@@ -23,6 +25,8 @@ use crate::store::{Action, Command};
 
 /// Actions listed at once.
 const LISTED_MAX: u32 = 1000;
+/// Commands listed at once.
+const COMMANDS_LISTED_MAX: u32 = 200_000;
 
 /// `POST /v1/actions`
 pub async fn post(shared: State, caller: Caller, body: Body<Envelope>) -> Result<(StatusCode, Json<Posted>), Problem> {
@@ -83,20 +87,31 @@ async fn asked(shared: &State, action: &Signed, now: Timestamp) -> Result<Vec<St
 /// `GET /v1/actions`
 pub async fn list(shared: State, caller: Caller) -> Result<Json<Vec<ActionSummary>>, Problem> {
     caller.check(Role::Read)?;
-    let actions = shared.store.actions(LISTED_MAX).await?;
-    Ok(Json(actions.into_iter().filter(|action| may_see(&caller.0, action)).map(summary).collect()))
+    let mut actions = shared.store.actions(LISTED_MAX).await?;
+    actions.retain(|action| may_see(&caller.0, action));
+    Ok(Json(summaries(&shared, actions).await?))
 }
 
 /// `GET /v1/actions/{id}`
 pub async fn show(shared: State, caller: Caller, id: Path<Uuid>) -> Result<Json<ActionSummary>, Problem> {
-    Ok(Json(summary(find(&shared, &caller, *id).await?)))
+    let action = find(&shared, &caller, *id).await?;
+    let summary = summaries(&shared, vec![action]).await?.pop();
+    summary.map(Json).ok_or_else(|| Problem::not_found("action"))
 }
 
 /// `GET /v1/actions/{id}/commands`
 pub async fn commands(shared: State, caller: Caller, id: Path<Uuid>) -> Result<Json<Vec<CommandSummary>>, Problem> {
     let action = find(&shared, &caller, *id).await?;
     let commands = shared.store.commands(action.hash).await?;
-    Ok(Json(commands.into_iter().map(command_summary).collect()))
+    Ok(Json(commands.into_iter().map(|command| command_summary(action.id, command)).collect()))
+}
+
+/// `GET /v1/commands`
+pub async fn latest_commands(shared: State, caller: Caller) -> Result<Json<Vec<CommandSummary>>, Problem> {
+    caller.check(Role::Read)?;
+    let own = caller.check(Role::Admin).err().map(|_| caller.0.fingerprint.0.as_str());
+    let commands = shared.store.latest_commands(own, COMMANDS_LISTED_MAX).await?;
+    Ok(Json(commands.into_iter().map(|(action, command)| command_summary(action, command)).collect()))
 }
 
 /// `POST /v1/actions/{id}/withdrawal`
@@ -136,21 +151,35 @@ fn may_see(investigator: &Investigator, action: &Action) -> bool {
     action.investigator == investigator.fingerprint.0 || investigator.check(Role::Admin).is_ok()
 }
 
-fn summary(action: Action) -> ActionSummary {
-    ActionSummary {
-        id: action.id,
-        hash: action.hash,
-        statement: action.statement,
-        investigator: action.investigator,
-        created_at: action.created_at,
-        expires_at: action.expires_at,
-        withdrawn: action.withdrawal.is_some(),
-        envelope: action.envelope,
+async fn summaries(shared: &State, actions: Vec<Action>) -> Result<Vec<ActionSummary>, Problem> {
+    let hashes: Vec<ActionHash> = actions.iter().map(|action| action.hash).collect();
+    let mut tallies: HashMap<ActionHash, (BTreeMap<String, u64>, u64)> = HashMap::new();
+    for tally in shared.store.tallies(&hashes).await? {
+        let (states, rows) = tallies.entry(tally.action).or_default();
+        states.insert(tally.state.as_str().to_owned(), tally.count);
+        *rows += tally.rows;
     }
+    let summary = |action: Action| {
+        let (tally, rows) = tallies.remove(&action.hash).unwrap_or_default();
+        ActionSummary {
+            id: action.id,
+            hash: action.hash,
+            statement: action.statement,
+            investigator: action.investigator,
+            created_at: action.created_at,
+            expires_at: action.expires_at,
+            withdrawn: action.withdrawal.is_some(),
+            tally,
+            rows,
+            envelope: action.envelope,
+        }
+    };
+    Ok(actions.into_iter().map(summary).collect())
 }
 
-fn command_summary(command: Command) -> CommandSummary {
+fn command_summary(action: Uuid, command: Command) -> CommandSummary {
     CommandSummary {
+        action,
         agent: command.agent,
         state: command.state.as_str().to_owned(),
         sent_at: command.sent_at,

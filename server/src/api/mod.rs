@@ -57,6 +57,7 @@ pub fn routes(shared: Arc<Shared>) -> Router {
         .route("/v1/agents/{id}/admission", post(agents::admit))
         .route("/v1/actions", get(actions::list).post(actions::post))
         .route("/v1/actions/{id}", get(actions::show))
+        .route("/v1/commands", get(actions::latest_commands))
         .route("/v1/actions/{id}/commands", get(actions::commands))
         .route("/v1/actions/{id}/withdrawal", post(actions::withdraw))
         .route("/v1/actions/{id}/answers", get(answers::follow))

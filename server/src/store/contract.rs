@@ -8,7 +8,7 @@ use canvass_protocol::signed::Signed;
 use jiff::{SignedDuration, Timestamp};
 use uuid::Uuid;
 
-use super::{Action, Agent, Audit, Conclusion, NewPart, Store, StoreError, Totals};
+use super::{Action, Agent, Audit, Conclusion, NewPart, Store, StoreError, Tally, Totals};
 use crate::scheduler::State;
 
 fn at(second: i64) -> Timestamp {
@@ -89,10 +89,10 @@ pub async fn actions_are_posted_once(store: &dyn Store) {
     let other = Action { id: first.id, ..action(3) };
     assert!(matches!(store.post(&other, &[]).await, Err(StoreError::Taken(id)) if id == first.id));
     assert_eq!(store.action(Uuid::nil()).await.unwrap(), None);
-    assert_eq!(store.actions(1).await.unwrap(), [second.clone()]);
+    assert_eq!(store.actions(1).await.unwrap(), std::slice::from_ref(&second));
     assert_eq!(store.open_actions().await.unwrap(), [first.clone(), second.clone()]);
     store.close(first.hash).await.unwrap();
-    assert_eq!(store.open_actions().await.unwrap(), [second.clone()]);
+    assert_eq!(store.open_actions().await.unwrap(), std::slice::from_ref(&second));
     let withdrawal = Envelope { payload: "{}".to_owned(), signatures: vec![] };
     store.withdraw(second.hash, &withdrawal).await.unwrap();
     assert_eq!(store.open_actions().await.unwrap(), [Action { withdrawal: Some(withdrawal), ..second }]);
@@ -130,6 +130,13 @@ pub async fn answers_are_taken_once(store: &dyn Store) {
     let command = store.commands(hash).await.unwrap().remove(0);
     assert_eq!(command.totals, Totals { rows: 3, bytes: 1000, troubles: 1 });
     assert_eq!((command.reason.as_deref(), command.finished_at), (Some("why"), Some(at(4))));
+    let tallies = store.tallies(&[hash, ActionHash([0; 32])]).await.unwrap();
+    let tally = |state: State, rows: u64| Tally { action: hash, state, count: 1, rows };
+    assert_eq!(tallies, [tally(State::Answered, 3), tally(State::Expired, 0), tally(State::Failed, 3)]);
+    let latest = store.latest_commands(Some("ABCD"), 2).await.unwrap();
+    assert_eq!((latest.len(), latest[0].0, latest[0].1.state), (2, action(1).id, State::Answered));
+    assert_eq!(store.latest_commands(None, 9).await.unwrap().len(), 3);
+    assert_eq!(store.latest_commands(Some("EFGH"), 9).await.unwrap(), []);
     let parts = store.parts(hash, 0, 100).await.unwrap();
     let said: Vec<(&str, &str)> = parts.iter().map(|part| (&part.agent[63..], part.statement.as_str())).collect();
     let (first, second) = ("{\"sequence\":0}", "{\"sequence\":1}");

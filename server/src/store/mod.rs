@@ -77,6 +77,15 @@ pub struct Totals {
     pub troubles: u64,
 }
 
+/// Commands of one action in one state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Tally {
+    pub action: ActionHash,
+    pub state: State,
+    pub count: u64,
+    pub rows: u64,
+}
+
 /// A part of an answer to be stored.
 #[derive(Debug, Clone, PartialEq)]
 pub struct NewPart {
@@ -133,6 +142,12 @@ pub trait Store: Send + Sync {
 
     /// The latest actions, newest first.
     async fn actions(&self, count: u32) -> Result<Vec<Action>>;
+
+    /// How many commands of these actions are in which state, and how many rows they have.
+    async fn tallies(&self, hashes: &[ActionHash]) -> Result<Vec<Tally>>;
+
+    /// Commands with the ids of their actions, those of the newest action first; of one investigator, or of all.
+    async fn latest_commands(&self, investigator: Option<&str>, count: u32) -> Result<Vec<(Uuid, Command)>>;
 
     /// Actions that may still be brought to somebody or answered, for a scheduler that starts.
     async fn open_actions(&self) -> Result<Vec<Action>>;

@@ -16,7 +16,7 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, S
 use sqlx::{AssertSqlSafe, Row as _, SqlSafeStr as _, SqlitePool};
 use uuid::Uuid;
 
-use super::{Action, Agent, Audit, Command, Conclusion, NewPart, Result, Store, StoreError, Totals};
+use super::{Action, Agent, Audit, Command, Conclusion, NewPart, Result, Store, StoreError, Tally, Totals};
 use crate::scheduler::State;
 
 /// Changes of the schema, in order. What is released is never edited.
@@ -147,6 +147,36 @@ impl Store for Sqlite {
     async fn actions(&self, count: u32) -> Result<Vec<Action>> {
         let query = sqlx::query("SELECT * FROM actions ORDER BY created_at DESC, hash LIMIT ?").bind(count);
         query.fetch_all(&self.reader).await?.iter().map(action).collect()
+    }
+
+    async fn tallies(&self, hashes: &[ActionHash]) -> Result<Vec<Tally>> {
+        let hashes: Vec<String> = hashes.iter().map(ToString::to_string).collect();
+        let rows = sqlx::query(
+            "SELECT action, state, count(*) AS count, sum(rows) AS rows FROM commands
+             WHERE action IN (SELECT value FROM json_each(?)) GROUP BY action, state ORDER BY action, state",
+        )
+        .bind(list(&hashes))
+        .fetch_all(&self.reader)
+        .await?;
+        let tally = |row: &SqliteRow| {
+            Ok(Tally {
+                action: to_hash(row.try_get("action")?)?,
+                state: state(row)?,
+                count: count(row, "count")?,
+                rows: count(row, "rows")?,
+            })
+        };
+        rows.iter().map(tally).collect()
+    }
+
+    async fn latest_commands(&self, investigator: Option<&str>, count: u32) -> Result<Vec<(Uuid, Command)>> {
+        let query = sqlx::query(
+            "SELECT actions.id, commands.* FROM commands JOIN actions ON actions.hash = commands.action
+             WHERE ?1 IS NULL OR actions.investigator = ?1
+             ORDER BY actions.created_at DESC, actions.hash, commands.agent LIMIT ?2",
+        );
+        let rows = query.bind(investigator).bind(count).fetch_all(&self.reader).await?;
+        rows.iter().map(|row| Ok((to_uuid(row.try_get("id")?)?, command(row)?))).collect()
     }
 
     async fn open_actions(&self) -> Result<Vec<Action>> {
@@ -314,11 +344,10 @@ fn agent(row: &SqliteRow) -> Result<Agent> {
 }
 
 fn action(row: &SqliteRow) -> Result<Action> {
-    let id: String = row.try_get("id")?;
     let withdrawal: Option<String> = row.try_get("withdrawal")?;
     Ok(Action {
         hash: to_hash(row.try_get("hash")?)?,
-        id: id.parse().map_err(|_| StoreError::Corrupt(format!("`{id}` is no UUID")))?,
+        id: to_uuid(row.try_get("id")?)?,
         envelope: to_envelope(row.try_get("envelope")?)?,
         statement: row.try_get("statement")?,
         investigator: row.try_get("investigator")?,
@@ -330,23 +359,32 @@ fn action(row: &SqliteRow) -> Result<Action> {
 }
 
 fn command(row: &SqliteRow) -> Result<Command> {
-    let word: String = row.try_get("state")?;
     let time = |name: &str| -> Result<Option<Timestamp>> {
         let ns: Option<i64> = row.try_get(name)?;
         ns.map(to_time).transpose()
     };
-    let count = |name: &str| -> Result<u64> {
-        let count: i64 = row.try_get(name)?;
-        Ok(u64::try_from(count).unwrap_or_default())
-    };
     Ok(Command {
         agent: row.try_get("agent")?,
-        state: State::parse(&word).ok_or_else(|| StoreError::Corrupt(format!("`{word}` is no state")))?,
+        state: state(row)?,
         sent_at: time("sent_at")?,
         finished_at: time("finished_at")?,
-        totals: Totals { rows: count("rows")?, bytes: count("bytes")?, troubles: count("troubles")? },
+        totals: Totals { rows: count(row, "rows")?, bytes: count(row, "bytes")?, troubles: count(row, "troubles")? },
         reason: row.try_get("reason")?,
     })
+}
+
+fn state(row: &SqliteRow) -> Result<State> {
+    let word: String = row.try_get("state")?;
+    State::parse(&word).ok_or_else(|| StoreError::Corrupt(format!("`{word}` is no state")))
+}
+
+fn count(row: &SqliteRow, name: &str) -> Result<u64> {
+    let count: i64 = row.try_get(name)?;
+    Ok(u64::try_from(count).unwrap_or_default())
+}
+
+fn to_uuid(text: &str) -> Result<Uuid> {
+    text.parse().map_err(|_| StoreError::Corrupt(format!("`{text}` is no UUID")))
 }
 
 fn text(envelope: &Envelope) -> String {

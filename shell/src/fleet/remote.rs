@@ -1,14 +1,15 @@
 //! A server's fleet: the inventory, actions posted, answers followed over whatever breaks.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use canvass_planner::error::{Error, ErrorKind};
 use canvass_planner::fleet::{DELIVERIES_MAX, Delivery, Endpoint, Fleet};
+use canvass_planner::past::PastCommand;
 use canvass_protocol::action::{Action, ActionHash};
-use canvass_protocol::api::{CommandSummary, Inventory, Listed, Posted, Record};
+use canvass_protocol::api::{ActionSummary, CommandSummary, Inventory, Listed, Posted, Record};
 use canvass_protocol::envelope::Envelope;
 use canvass_protocol::heartbeat::Heartbeat;
 use canvass_protocol::login::Withdrawal;
@@ -120,6 +121,18 @@ impl Fleet for Remote {
         let mut endpoints = self.seen.endpoints().await?;
         endpoints.retain(|endpoint| asked.contains(&endpoint.facts.id));
         Ok(endpoints)
+    }
+
+    async fn actions(&self) -> Result<Vec<ActionSummary>, Error> {
+        self.seen.wire.get("/v1/actions").await
+    }
+
+    async fn commands(&self) -> Result<Vec<PastCommand>, Error> {
+        let commands: Vec<CommandSummary> = self.seen.wire.get("/v1/commands").await?;
+        let endpoints = self.seen.endpoints().await?.into_iter();
+        let hosts: HashMap<String, String> = endpoints.map(|endpoint| (endpoint.facts.id, endpoint.host)).collect();
+        let past = |command: CommandSummary| PastCommand { host: hosts.get(&command.agent).cloned(), command };
+        Ok(commands.into_iter().map(past).collect())
     }
 
     async fn follow(&self, envelope: &Envelope, agents: Vec<String>) -> Result<mpsc::Receiver<Delivery>, Error> {
