@@ -63,6 +63,16 @@ pub trait Fleet: Send + Sync {
         Err(no_past())
     }
 
+    /// Agents that wait to be let into the fleet: name and id of each.
+    async fn pending(&self) -> Result<Vec<(String, String)>, Error> {
+        Err(no_past())
+    }
+
+    /// Lets an agent into the fleet.
+    async fn approve(&self, _id: &str) -> Result<(), Error> {
+        Err(no_past())
+    }
+
     /// What was asked before, the newest first.
     async fn actions(&self) -> Result<Vec<ActionSummary>, Error> {
         Err(no_past())

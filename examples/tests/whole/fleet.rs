@@ -152,3 +152,28 @@ fn once_takes_what_waits_and_leaves() {
     assert!(once("cron-1").success(), "{}", yard.log("cron-1"));
     check(&hunt.wait_with_output().unwrap(), 0, "host\ncron-1\n", "1 of 1 hosts · 1 answered");
 }
+
+#[test]
+fn who_does_not_know_the_token_stays_outside() {
+    let mut yard = Yard::open(&["--enrol", "token"]).unwrap();
+    let wrong = yard.agent("web-1", "web-1", &["--once", "--enrol-token", "guess"]).unwrap().status().unwrap();
+    assert!(!wrong.success() && yard.log("web-1").contains("the enrolment token is not this server's"));
+    let token = std::fs::read_to_string(yard.path().join("server/enrol-token")).unwrap();
+    yard.start_agent("web-1", "web-1", &["--enrol-token", token.trim()]).unwrap();
+    yard.wait_for(1).unwrap();
+}
+
+#[test]
+fn who_has_to_be_approved_waits() {
+    let mut yard = Yard::open(&["--enrol", "approve"]).unwrap();
+    let early = yard.agent("web-1", "web-1", &["--once"]).unwrap().status().unwrap();
+    assert!(!early.success() && yard.log("web-1").contains("has to approve this agent"), "{}", yard.log("web-1"));
+    check(&yard.ask(&["--format", "csv", "-c", "SELECT count(*) AS n FROM agents"]).unwrap(), 0, "n\n0\n", "");
+    let pending = yard.ask(&["--format", "csv", "-c", ".approve"]).unwrap();
+    let id = stdout(&pending).lines().nth(1).unwrap().strip_prefix("web-1,").unwrap().to_owned();
+    check(&yard.ask(&["-c", ".approve ffff"]).unwrap(), 2, "", "no agent that waits");
+    let approved = yard.ask(&["-c", &format!(".approve {}", &id[..12])]).unwrap();
+    check(&approved, 0, &format!("approved: web-1 {id}\n"), "");
+    yard.start_agent("web-1", "web-1", &[]).unwrap();
+    yard.wait_for(1).unwrap();
+}

@@ -2,9 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use canvass_examples::workspace;
-use cargo_metadata::{DependencyKind, Metadata, MetadataCommand};
+use serde::Deserialize;
 
 /// A crate, what it must not know at all, and what it must not use itself though a crate below it does.
 const INVARIANTS: &[(&str, &[&str], &[&str])] = &[
@@ -36,25 +37,62 @@ const OWNERS: &[(&str, &str)] = &[
     ("lapin", "canvass-server"),
 ];
 
+/// What cargo says of the workspace.
+#[derive(Deserialize)]
+struct Metadata {
+    packages: Vec<Package>,
+    workspace_members: Vec<String>,
+    resolve: Resolve,
+}
+
+#[derive(Deserialize)]
+struct Package {
+    id: String,
+    name: String,
+}
+
+#[derive(Deserialize)]
+struct Resolve {
+    nodes: Vec<Node>,
+}
+
+#[derive(Deserialize)]
+struct Node {
+    id: String,
+    deps: Vec<Dependency>,
+}
+
+#[derive(Deserialize)]
+struct Dependency {
+    pkg: String,
+    dep_kinds: Vec<Kind>,
+}
+
+#[derive(Deserialize)]
+struct Kind {
+    /// `dev`, `build`, or nothing.
+    kind: Option<String>,
+}
+
 fn metadata() -> Metadata {
     let platform = format!("{}-unknown-linux-gnu", std::env::consts::ARCH);
-    MetadataCommand::new()
-        .manifest_path(workspace().join("Cargo.toml"))
-        .other_options(["--locked".to_owned(), "--filter-platform".to_owned(), platform])
-        .exec()
-        .expect("cargo metadata of the workspace")
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let mut command = Command::new(cargo);
+    command.args(["metadata", "--format-version", "1", "--locked", "--filter-platform", &platform]);
+    let output = command.current_dir(workspace()).output().expect("cargo can be started");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    serde_json::from_slice(&output.stdout).expect("cargo metadata of the workspace")
 }
 
 /// Package name → names of its direct dependencies, tests' own left out.
 fn graph(metadata: &Metadata) -> BTreeMap<String, BTreeSet<String>> {
-    let names: BTreeMap<_, _> =
-        metadata.packages.iter().map(|package| (&package.id, package.name.to_string())).collect();
-    let resolve = metadata.resolve.as_ref().expect("the dependencies are resolved");
+    let names: BTreeMap<&str, &str> =
+        metadata.packages.iter().map(|package| (package.id.as_str(), package.name.as_str())).collect();
     let mut graph: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
-    for node in &resolve.nodes {
-        let used =
-            node.deps.iter().filter(|dep| dep.dep_kinds.iter().any(|kind| kind.kind != DependencyKind::Development));
-        graph.entry(names[&node.id].clone()).or_default().extend(used.map(|dep| names[&dep.pkg].clone()));
+    for node in &metadata.resolve.nodes {
+        let used = node.deps.iter().filter(|dep| dep.dep_kinds.iter().any(|kind| kind.kind.as_deref() != Some("dev")));
+        let used = used.map(|dep| names[dep.pkg.as_str()].to_owned());
+        graph.entry(names[node.id.as_str()].to_owned()).or_default().extend(used);
     }
     graph
 }
@@ -92,7 +130,8 @@ fn heavy_dependencies_have_one_owner() {
     let metadata = metadata();
     let graph = graph(&metadata);
     for (dependency, owner) in OWNERS {
-        for package in metadata.workspace_packages() {
+        let members = metadata.packages.iter().filter(|package| metadata.workspace_members.contains(&package.id));
+        for package in members {
             let name = package.name.as_str();
             let uses = graph[name].contains(*dependency);
             assert!(!uses || name == *owner, "`{name}` uses `{dependency}`, which only `{owner}` may");

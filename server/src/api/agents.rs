@@ -71,10 +71,19 @@ pub async fn admit(shared: State, caller: Caller, id: Path<String>) -> Result<St
 /// `GET /v1/agents`
 pub async fn list(shared: State, caller: Caller) -> Result<Json<Inventory>, Problem> {
     caller.check(Role::Read)?;
+    inventory(&shared, true).await
+}
+
+/// `GET /v1/agents/pending`
+pub async fn pending(shared: State, caller: Caller) -> Result<Json<Inventory>, Problem> {
+    caller.check(Role::Admin)?;
+    inventory(&shared, false).await
+}
+
+async fn inventory(shared: &State, admitted: bool) -> Result<Json<Inventory>, Problem> {
     let now = Timestamp::now();
-    let agents = shared.store.agents().await?;
-    let admitted = agents.into_iter().filter(|agent| agent.admitted);
-    let agents = admitted.map(|agent| Listed { words: words(&agent, now), heartbeat: agent.heartbeat }).collect();
+    let agents = shared.store.agents().await?.into_iter().filter(|agent| agent.admitted == admitted);
+    let agents = agents.map(|agent| Listed { words: words(&agent, now), heartbeat: agent.heartbeat }).collect();
     Ok(Json(Inventory { agents }))
 }
 

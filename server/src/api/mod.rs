@@ -54,6 +54,7 @@ pub fn routes(shared: Arc<Shared>) -> Router {
         .route("/v1/sessions", post(sessions::open))
         .route("/v1/enrolments", post(agents::enrol))
         .route("/v1/agents", get(agents::list))
+        .route("/v1/agents/pending", get(agents::pending))
         .route("/v1/agents/{id}/admission", post(agents::admit))
         .route("/v1/actions", get(actions::list).post(actions::post))
         .route("/v1/actions/{id}", get(actions::show))

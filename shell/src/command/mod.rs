@@ -2,6 +2,7 @@
 
 mod action;
 mod agents;
+mod approve;
 mod cancel;
 mod help;
 mod history;
@@ -40,6 +41,7 @@ pub static COMMANDS: &[&Command] = &[
     &tables::COMMAND,
     &schema::COMMAND,
     &agents::COMMAND,
+    &approve::COMMAND,
     &status::COMMAND,
     &mode::COMMAND,
     &mode::VERTICAL,

@@ -123,6 +123,17 @@ impl Fleet for Remote {
         Ok(endpoints)
     }
 
+    async fn pending(&self) -> Result<Vec<(String, String)>, Error> {
+        let inventory: Inventory = self.seen.wire.get("/v1/agents/pending").await?;
+        let believed =
+            inventory.agents.iter().filter_map(|listed| Heartbeat::open(&listed.heartbeat, self.name()).ok());
+        Ok(believed.map(|heartbeat| (heartbeat.facts.name, heartbeat.facts.id)).collect())
+    }
+
+    async fn approve(&self, id: &str) -> Result<(), Error> {
+        self.seen.wire.send(&format!("/v1/agents/{id}/admission"), &()).await
+    }
+
     async fn actions(&self) -> Result<Vec<ActionSummary>, Error> {
         self.seen.wire.get("/v1/actions").await
     }

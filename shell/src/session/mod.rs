@@ -129,6 +129,16 @@ impl Session {
         self.runtime.block_on(self.desk.endpoints())
     }
 
+    /// Agents that wait to be let into the fleet: name and id of each.
+    pub fn pending(&self) -> Result<Vec<(String, String)>, Error> {
+        self.runtime.block_on(self.fleet.pending())
+    }
+
+    /// Lets an agent into the fleet.
+    pub fn approve(&self, id: &str) -> Result<(), Error> {
+        self.runtime.block_on(self.fleet.approve(id))
+    }
+
     /// Forgets a Ctrl-C that came when nothing ran any more, so that it does not stop what is typed next.
     pub fn forget_interrupts(&mut self) {
         while let Some(Some(())) = self.interrupts.recv().now_or_never() {}
