@@ -189,6 +189,12 @@ impl Agent {
         Ok(withdrawal.action)
     }
 
+    /// The answer to an action that is not even looked at.
+    pub fn refuse(&self, hash: ActionHash, reason: &str, now: Timestamp) -> Part {
+        let writer = Writer::new(self.identity.key(), self.fleet.clone(), hash, self.nonce(hash));
+        writer.finish(Outcome::Refused(reason.to_owned()), Vec::new(), Limits::default(), None, now)
+    }
+
     /// Guards, scans and answers: hands each signed part to `out`, the final record last. An error of `out` stops the scans.
     /// `stop`, once set, ends the scans early; what was found is kept and marked.
     ///

@@ -20,6 +20,8 @@ use crate::spool::{Spool, is_last};
 const RUNNING_MAX: usize = 4;
 /// Actions that wait; more are left to the server, which offers them again.
 const WAITING_MAX: usize = 1000;
+/// Withdrawals remembered.
+const WITHDRAWN_MAX: usize = 10_000;
 /// Time between two heartbeats.
 pub const HEARTBEAT: Duration = Duration::from_secs(60);
 /// With `--once`: how long nothing has to come before nothing more is expected.
@@ -140,6 +142,15 @@ impl Courier {
             return;
         }
         let mut state = self.work.lock();
+        if state.withdrawn.contains(&hash) {
+            drop(state);
+            let refusal = self.agent.refuse(hash, "the action was withdrawn", Timestamp::now());
+            if let Err(error) = self.spool.add(hash, refusal, true) {
+                tracing::error!(action = %hash, %error, "an answer cannot be kept");
+            }
+            self.work.changed.notify_one();
+            return;
+        }
         let known = state.running.contains_key(&hash) || state.waiting.iter().any(|(waiting, _)| *waiting == hash);
         if known || state.waiting.len() >= WAITING_MAX {
             return;
@@ -159,7 +170,9 @@ impl Courier {
         match self.agent.check_withdrawal(envelope, Timestamp::now()) {
             Ok(hash) => {
                 let mut state = self.work.lock();
-                state.withdrawn.insert(hash);
+                if state.withdrawn.len() < WITHDRAWN_MAX {
+                    state.withdrawn.insert(hash);
+                }
                 if let Some(stop) = state.running.get(&hash) {
                     stop.store(true, Ordering::Relaxed);
                 }
