@@ -8,7 +8,6 @@ use uuid::Uuid;
 
 use crate::action::ActionHash;
 use crate::answer::Part;
-use crate::envelope::Envelope;
 use crate::openpgp::Fingerprint;
 use crate::signed::Signed;
 use crate::target::ServerWords;
@@ -113,8 +112,6 @@ pub struct ActionSummary {
     pub tally: BTreeMap<String, u64>,
     /// Rows answered.
     pub rows: u64,
-    /// What was signed.
-    pub envelope: Envelope,
 }
 
 /// One of `GET /v1/actions/{id}/commands`, or of `GET /v1/commands`.

@@ -23,8 +23,8 @@ use crate::investigators::Investigator;
 use crate::pump::{Order, answers_until};
 use crate::store::{Action, Command};
 
-/// Actions listed at once.
-const LISTED_MAX: u32 = 1000;
+/// Actions listed at once; each is read with its envelope, which may have some megabytes.
+const LISTED_MAX: u32 = 200;
 /// Commands listed at once.
 const COMMANDS_LISTED_MAX: u32 = 200_000;
 
@@ -171,7 +171,6 @@ async fn summaries(shared: &State, actions: Vec<Action>) -> Result<Vec<ActionSum
             withdrawn: action.withdrawal.is_some(),
             tally,
             rows,
-            envelope: action.envelope,
         }
     };
     Ok(actions.into_iter().map(summary).collect())
