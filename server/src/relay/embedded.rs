@@ -1,5 +1,8 @@
 //! The embedded relay: agents connect out to the server by WebSocket and prove their key.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -1,5 +1,7 @@
 //! What carries commands to agents and brings back what they say.
 
+#[cfg(test)]
+mod contract;
 pub mod embedded;
 
 use std::net::IpAddr;
