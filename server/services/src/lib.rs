@@ -1,0 +1,12 @@
+//! Private instances of PostgreSQL and RabbitMQ for tests, benchmarks and play: each on free ports of the loopback address,
+//! in a folder of its own, ended with the value that stands for it.
+//!
+//! **Invariant:** this crate knows nothing of Canvass, and no program that a user installs contains it.
+
+pub mod postgres;
+pub mod rabbitmq;
+
+mod process;
+
+pub use postgres::Postgres;
+pub use rabbitmq::Rabbitmq;

@@ -1,0 +1,126 @@
+//! A private RabbitMQ.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context as _, Result, bail};
+use tempfile::TempDir;
+
+use crate::process::{Running, free_port, password, run, tied, wait_until_ready};
+
+/// Where distributions put the broker's programs; those on the path insist on the package's own user.
+const PROGRAMS: &str = "/usr/lib/rabbitmq/bin";
+/// Descriptors of the broker: two a connection and some for itself, as far as this process may.
+const DESCRIPTORS: u32 = 65536;
+/// The broker's user.
+const USER: &str = "canvass";
+
+/// A broker with one virtual host, `/`, reached by [`Rabbitmq::url`] and, for its management, by [`Rabbitmq::admin_url`].
+pub struct Rabbitmq {
+    folder: TempDir,
+    ports: Ports,
+    password: String,
+    /// The Erlang port mapper, which the broker would otherwise start and leave behind.
+    _epmd: Running,
+    running: Option<Running>,
+}
+
+struct Ports {
+    amqp: u16,
+    admin: u16,
+    distribution: u16,
+    epmd: u16,
+}
+
+impl Rabbitmq {
+    /// Starts a broker.
+    pub fn start() -> Result<Rabbitmq> {
+        let folder = tempfile::Builder::new().prefix("canvass-rabbitmq").tempdir()?;
+        let ports = Ports { amqp: free_port()?, admin: free_port()?, distribution: free_port()?, epmd: free_port()? };
+        let password = password()?;
+        let config = format!(
+            "listeners.tcp.default = 127.0.0.1:{}\nmanagement.tcp.ip = 127.0.0.1\nmanagement.tcp.port = {}\n\
+             default_user = {USER}\ndefault_pass = {password}\nloopback_users = none\n\
+             vm_memory_high_watermark.relative = 0.7\ndisk_free_limit.absolute = 50MB\nlog.console = false\n",
+            ports.amqp, ports.admin
+        );
+        fs::write(folder.path().join("rabbitmq.conf"), config)?;
+        fs::write(folder.path().join("plugins"), "[rabbitmq_management].\n")?;
+        let mut epmd = tied(Path::new("epmd"), None);
+        epmd.args(["-port", &ports.epmd.to_string(), "-address", "127.0.0.1"]);
+        let epmd = epmd.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
+        let epmd = Running(epmd.context("cannot start epmd: run `make tools`")?);
+        let mut rabbitmq = Rabbitmq { folder, ports, password, _epmd: epmd, running: None };
+        rabbitmq.start_again()?;
+        Ok(rabbitmq)
+    }
+
+    /// `amqp://…`, with user and password.
+    pub fn url(&self) -> String {
+        format!("amqp://{USER}:{}@127.0.0.1:{}", self.password, self.ports.amqp)
+    }
+
+    /// The management's address, with user and password.
+    pub fn admin_url(&self) -> String {
+        format!("http://{USER}:{}@127.0.0.1:{}", self.password, self.ports.admin)
+    }
+
+    /// Ends it at once, as a crash would.
+    pub fn kill(&mut self) {
+        self.running = None;
+    }
+
+    /// Starts it at the same address, with what it kept.
+    pub fn start_again(&mut self) -> Result<()> {
+        let log = self.folder.path().join("output");
+        let file = File::options().create(true).append(true).open(&log)?;
+        let descriptors = format!("ulimit -n {DESCRIPTORS} 2>/dev/null || ulimit -n $(ulimit -Hn); exec \"$0\" \"$@\"");
+        let mut command = tied(Path::new("/bin/sh"), None);
+        command.args(["-c", &descriptors]).arg(Path::new(PROGRAMS).join("rabbitmq-server"));
+        self.environment(&mut command);
+        // The broker takes its script's place, so that the process we end is the broker; and it starts no port mapper.
+        command.env("RUNNING_UNDER_SYSTEMD", "1").env("RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS", "-start_epmd false");
+        command.stdin(Stdio::null()).stdout(file.try_clone()?).stderr(file);
+        let mut running = Running(command.spawn().context("cannot start RabbitMQ: run `make tools`")?);
+        let port = self.ports.amqp;
+        wait_until_ready(&mut running, &log, || greets(port))?;
+        self.running = Some(running);
+        Ok(())
+    }
+
+    /// Runs `rabbitmqctl` with these arguments; returns what it prints.
+    pub fn control(&self, arguments: &[&str]) -> Result<String> {
+        if self.running.is_none() {
+            bail!("the broker does not run");
+        }
+        let mut command = Command::new(Path::new(PROGRAMS).join("rabbitmqctl"));
+        command.env_clear().env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
+        command.args(["-q", "-n", &self.node()]).args(arguments);
+        self.environment(&mut command);
+        run(&mut command)
+    }
+
+    fn node(&self) -> String {
+        format!("canvass{}@localhost", self.ports.amqp)
+    }
+
+    fn environment(&self, command: &mut Command) {
+        let at = |name: &str| -> PathBuf { self.folder.path().join(name) };
+        command.env("HOME", self.folder.path()).env("LC_ALL", "C.UTF-8");
+        command.env("RABBITMQ_NODENAME", self.node()).env("RABBITMQ_DIST_PORT", self.ports.distribution.to_string());
+        command.env("ERL_EPMD_PORT", self.ports.epmd.to_string()).env("ERL_EPMD_ADDRESS", "127.0.0.1");
+        command.env("RABBITMQ_MNESIA_BASE", at("mnesia")).env("RABBITMQ_LOG_BASE", at("log"));
+        command.env("RABBITMQ_CONFIG_FILE", at("rabbitmq.conf")).env("RABBITMQ_ENABLED_PLUGINS_FILE", at("plugins"));
+        command.env("RABBITMQ_PID_FILE", at("pid")).env("RABBITMQ_CONF_ENV_FILE", at("none"));
+    }
+}
+
+/// Whether a broker answers at the port; it tells strangers its protocol's version.
+fn greets(port: u16) -> bool {
+    use std::io::{Read as _, Write as _};
+    let Ok(mut stream) = std::net::TcpStream::connect(("127.0.0.1", port)) else { return false };
+    let _ = stream.set_read_timeout(Some(std::time::Duration::from_secs(1)));
+    let mut byte = [0; 1];
+    stream.write_all(b"AMQP\x00\x00\x09\x01").is_ok() && stream.read_exact(&mut byte).is_ok() && byte[0] == 1
+}
