@@ -16,6 +16,7 @@ use crate::courier::Courier;
 use crate::folder::Folder;
 use crate::policy::Policy;
 use crate::relay::RelayError;
+use crate::relay::amqp::Queue;
 use crate::relay::http::Http;
 use crate::spool::Spool;
 
@@ -50,11 +51,21 @@ pub async fn run(config: Config) -> Result<()> {
     let mut pause = Pause::default();
     loop {
         let session = async {
-            let path = enrol(&config, &http, &agent).await?;
-            let mut line = http.connect(&path, agent.fleet(), agent.key()).await?;
-            tracing::info!(server = %config.server, fleet = agent.fleet(), "connected");
+            let relay = enrol(&config, &http, &agent).await?;
             let since = tokio::time::Instant::now();
-            let spoken = courier.speak(&mut line, once).await;
+            let spoken = match relay {
+                RelayAddress::Embedded { path } => {
+                    let mut line = http.connect(&path, agent.fleet(), agent.key()).await?;
+                    tracing::info!(server = %config.server, fleet = agent.fleet(), "connected");
+                    courier.speak(&mut line, once).await
+                }
+                RelayAddress::Amqp { nonce } => {
+                    let told = http.open_line(nonce, agent.fleet(), agent.key()).await?;
+                    let mut line = Queue::open(told).await?;
+                    tracing::info!(server = %config.server, fleet = agent.fleet(), "connected over the broker");
+                    courier.speak(&mut line, once).await
+                }
+            };
             Ok::<_, RelayError>((since.elapsed(), spoken))
         };
         let (held, ended) = match session.await {
@@ -116,7 +127,7 @@ async fn open(config: &Config, http: &Http) -> Result<(Arc<Agent>, Arc<Spool>)> 
 }
 
 /// Tells the server who is here, and learns where commands come from.
-async fn enrol(config: &Config, http: &Http, agent: &Agent) -> Result<String, RelayError> {
+async fn enrol(config: &Config, http: &Http, agent: &Agent) -> Result<RelayAddress, RelayError> {
     let about = http.about().await?;
     if about.fleet != agent.fleet() {
         return Err(RelayError::Refused(format!(
@@ -139,8 +150,7 @@ async fn enrol(config: &Config, http: &Http, agent: &Agent) -> Result<String, Re
             )));
         }
     }
-    let RelayAddress::Embedded { path } = enrolled.relay;
-    Ok(path)
+    Ok(enrolled.relay)
 }
 
 fn program() -> Result<PathBuf> {

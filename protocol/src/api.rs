@@ -73,6 +73,38 @@ pub enum Admission {
 pub enum RelayAddress {
     /// A WebSocket of the server itself, by its path.
     Embedded { path: String },
+    /// A broker's queue, which `POST /v1/lines` opens for whoever proves its key over this challenge.
+    Amqp { nonce: String },
+}
+
+/// `POST /v1/lines`: an agent proves its key, where its relay is a broker.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OpenLine {
+    /// The challenge that enrolment gave.
+    pub nonce: String,
+    /// A [`crate::proof::Proof`] over it.
+    pub proof: Signed,
+}
+
+/// An agent's line over a broker.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct QueueLine {
+    /// The broker's address, with the credentials to use.
+    pub url: String,
+    /// The queue that commands come from; it ends with the line.
+    pub queue: String,
+    /// The exchange that answers go to.
+    pub exchange: String,
+    /// What each message carries as its correlation id: known to the agent, the server and the broker.
+    pub line: String,
+}
+
+impl std::fmt::Debug for QueueLine {
+    /// Without its secrets.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("QueueLine").field("queue", &self.queue).finish_non_exhaustive()
+    }
 }
 
 /// `GET /v1/agents`: everybody admitted.

@@ -1,11 +1,14 @@
 //! What the server is told: flags, `CANVASS_…` variables, and a file, in this order of rank.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
 use clap::{Parser, ValueEnum};
 use serde::Deserialize;
+use url::Url;
+
+use crate::relay::amqp::Address;
 
 /// More than any configuration needs.
 const FILE_BYTES_MAX: u64 = 1 << 20;
@@ -28,9 +31,15 @@ pub struct Flags {
     /// `sqlite:FILE` [default: a file in the data folder]
     #[arg(long, env = "CANVASS_STORE", value_name = "URL")]
     store: Option<String>,
-    /// `embedded` [default: embedded]
-    #[arg(long, env = "CANVASS_RELAY", value_name = "URL")]
+    /// `embedded`, or `amqp://…` or `amqps://…` for RabbitMQ [default: embedded]
+    #[arg(long, env = "CANVASS_RELAY", value_name = "URL", hide_env_values = true)]
     relay: Option<String>,
+    /// The broker's address for agents, where they reach it by another than this server does
+    #[arg(long, env = "CANVASS_RELAY_PUBLIC", value_name = "URL", hide_env_values = true)]
+    relay_public: Option<String>,
+    /// The broker's management, `http(s)://user:password@host:15672`: each agent then gets a user of its own there
+    #[arg(long, env = "CANVASS_RELAY_ADMIN", value_name = "URL", hide_env_values = true)]
+    relay_admin: Option<String>,
     /// Whom the server lets into the fleet [default: open on a loopback address, else approve]
     #[arg(long, env = "CANVASS_ENROL", value_enum)]
     enrol: Option<Enrol>,
@@ -69,6 +78,7 @@ pub struct Config {
     pub listen: SocketAddr,
     pub data: PathBuf,
     pub store: StoreUrl,
+    pub relay: RelayUrl,
     pub enrol: Enrol,
     pub enrol_token: Option<String>,
     pub tls: Option<Tls>,
@@ -80,6 +90,13 @@ pub struct Config {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum StoreUrl {
     Sqlite(PathBuf),
+}
+
+/// Which relay carries.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RelayUrl {
+    Embedded,
+    Amqp(Address),
 }
 
 /// Files in PEM.
@@ -106,6 +123,8 @@ impl Flags {
             data: self.data.or(file.data),
             store: self.store.or(file.store),
             relay: self.relay.or(file.relay),
+            relay_public: self.relay_public.or(file.relay_public),
+            relay_admin: self.relay_admin.or(file.relay_admin),
             enrol: self.enrol.or(file.enrol),
             enrol_token: self.enrol_token.or(file.enrol_token),
             tls_cert: self.tls_cert.or(file.tls_cert),
@@ -134,13 +153,7 @@ impl Flags {
                 _ => bail!("`--store {url}`: write `sqlite:FILE`"),
             },
         };
-        match self.relay.as_deref() {
-            None | Some("embedded") => {}
-            Some(url) if url.starts_with("amqp:") || url.starts_with("amqps:") => {
-                bail!("RabbitMQ is not in this version: use `--relay embedded`")
-            }
-            Some(url) => bail!("`--relay {url}`: write `embedded`"),
-        }
+        let relay = relay(self.relay.as_deref(), self.relay_public.as_deref(), self.relay_admin.as_deref())?;
         let enrol = self.enrol.unwrap_or(if listen.ip().is_loopback() { Enrol::Open } else { Enrol::Approve });
         if self.enrol_token.is_some() && enrol != Enrol::Token {
             bail!("`--enrol-token` goes with `--enrol token`");
@@ -149,8 +162,42 @@ impl Flags {
             bail!("`--fleet`: a fleet's name is 1 to 64 letters, digits, `-`, `_` and `.`");
         }
         let keyring = self.keyring.unwrap_or_else(|| data.join("keyring"));
-        Ok(Config { listen, data, store, enrol, enrol_token: self.enrol_token, tls, keyring, fleet: self.fleet })
+        Ok(Config { listen, data, store, relay, enrol, enrol_token: self.enrol_token, tls, keyring, fleet: self.fleet })
     }
+}
+
+fn relay(own: Option<&str>, public: Option<&str>, admin: Option<&str>) -> Result<RelayUrl> {
+    let Some(own) = own.filter(|own| *own != "embedded") else {
+        if public.or(admin).is_some() {
+            bail!("`--relay-public` and `--relay-admin` go with `--relay amqps://…`");
+        }
+        return Ok(RelayUrl::Embedded);
+    };
+    let amqp = |flag, url| checked_url(flag, url, &["amqp", "amqps"], "embedded`, `amqp://…` or `amqps://…");
+    Ok(RelayUrl::Amqp(Address {
+        own: amqp("--relay", own)?,
+        public: public.map(|url| amqp("--relay-public", url)).transpose()?,
+        admin: admin.map(|url| checked_url("--relay-admin", url, &["http", "https"], "https://…")).transpose()?,
+    }))
+}
+
+/// Reads an address. It may hold a password, so no message shows it.
+fn checked_url(flag: &str, text: &str, schemes: &[&str], write: &str) -> Result<Url> {
+    let url = Url::parse(text).ok().filter(|url| schemes.contains(&url.scheme()) && url.has_host());
+    let url = url.with_context(|| format!("`{flag}` is no address that is known here: write `{write}`"))?;
+    let loopback = match url.host() {
+        Some(url::Host::Domain(name)) => name == "localhost",
+        // Schemes that the standard does not know keep addresses as text.
+        Some(url::Host::Ipv4(ip)) => ip.is_loopback(),
+        Some(url::Host::Ipv6(ip)) => ip.is_loopback(),
+        None => false,
+    } || url
+        .host_str()
+        .is_some_and(|host| host.trim_matches(['[', ']']).parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback()));
+    if !loopback && matches!(url.scheme(), "amqp" | "http") {
+        bail!("`{flag}` would send credentials in the clear: write `{}s://…`", url.scheme());
+    }
+    Ok(url)
 }
 
 /// Names with a colon are those of fleets that need no server.
@@ -206,8 +253,12 @@ mod tests {
             ("--tls-cert c", "", "go together"),
             ("--store mysql://x", "", "write `sqlite:FILE`"),
             ("--store postgres://x", "", "not in this version"),
-            ("--relay amqp://x", "", "not in this version"),
-            ("--relay carrier-pigeon", "", "write `embedded`"),
+            ("--relay amqp://broker.example", "", "in the clear: write `amqps://…`"),
+            ("--relay carrier-pigeon", "", "write `embedded`, `amqp://…`"),
+            ("--relay amqp:", "", "write `embedded`, `amqp://…`"),
+            ("--relay-admin http://localhost", "", "go with `--relay amqps://…`"),
+            ("--relay amqp://localhost --relay-admin http://broker.example", "", "in the clear"),
+            ("--relay amqp://localhost --relay-public ftp://x", "", "`--relay-public` is no address"),
             ("--enrol-token x", "", "goes with `--enrol token`"),
             ("--fleet local:x", "", "letters, digits"),
             ("", "colour = 1", "unknown field `colour`"),

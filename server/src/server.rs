@@ -14,10 +14,12 @@ use jiff::{SignedDuration, Timestamp};
 use tokio::sync::mpsc;
 
 use crate::api::{self, Shared};
-use crate::config::{Config, Enrol, StoreUrl, Tls};
+use crate::config::{Config, Enrol, RelayUrl, StoreUrl, Tls};
 use crate::investigators::Investigators;
 use crate::pump::{Pump, Watchers};
 use crate::random;
+use crate::relay::Door;
+use crate::relay::amqp::Amqp;
 use crate::relay::embedded::Embedded;
 use crate::store::Store;
 use crate::store::sqlite::Sqlite;
@@ -83,9 +85,14 @@ async fn open(config: &Config) -> Result<Arc<Shared>> {
     };
     let (incoming, messages) = mpsc::channel(INCOMING_MAX);
     let (orders, ordered) = mpsc::channel(ORDERS_MAX);
-    let relay = Arc::new(Embedded::new(fleet.clone(), store.clone(), incoming));
+    let relay = match &config.relay {
+        RelayUrl::Embedded => Door::Embedded(Arc::new(Embedded::new(fleet.clone(), store.clone(), incoming))),
+        RelayUrl::Amqp(address) => {
+            Door::Amqp(Amqp::open(address.clone(), fleet.clone(), store.clone(), incoming).await?)
+        }
+    };
     let watchers = Arc::new(Watchers::default());
-    let pump = Pump::start(fleet.clone(), store.clone(), relay.clone(), watchers.clone()).await?;
+    let pump = Pump::start(fleet.clone(), store.clone(), relay.relay(), watchers.clone()).await?;
     tokio::spawn(pump.run(messages, ordered));
     tokio::spawn(purge(store.clone()));
     let investigators = Investigators::new(fleet.clone(), config.keyring.clone());

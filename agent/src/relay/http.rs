@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use canvass_protocol::api::{About, Enrol, Enrolled, Problem};
+use canvass_protocol::api::{About, Enrol, Enrolled, OpenLine, Problem, QueueLine};
 use canvass_protocol::limits;
 use canvass_protocol::proof::Proof;
 use canvass_protocol::relay::{FromAgent, ToAgent};
@@ -11,6 +11,7 @@ use ed25519_dalek::SigningKey;
 use futures::{SinkExt as _, StreamExt as _};
 use reqwest::header::{CONNECTION, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION, UPGRADE};
 use reqwest::{Client, Response, StatusCode};
+use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::time::timeout;
 use tokio_tungstenite::WebSocketStream;
@@ -56,8 +57,18 @@ impl Http {
 
     /// Asks to be let in.
     pub async fn enrol(&self, request: &Enrol) -> Result<Enrolled, RelayError> {
-        let body = serde_json::to_vec(request).expect("requests have text keys");
-        let request = self.client.post(self.server.at("/v1/enrolments"));
+        self.post("/v1/enrolments", request).await
+    }
+
+    /// Proves the agent's key over a challenge, and is told where its line is.
+    pub async fn open_line(&self, nonce: String, fleet: &str, key: &SigningKey) -> Result<QueueLine, RelayError> {
+        let proof = Proof::sign(key, fleet.to_owned(), self.server.name(), nonce.clone());
+        self.post("/v1/lines", &OpenLine { nonce, proof }).await
+    }
+
+    async fn post<T: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> Result<T, RelayError> {
+        let body = serde_json::to_vec(body).expect("requests have text keys");
+        let request = self.client.post(self.server.at(path));
         self.reply(request.header("content-type", "application/json").body(body)).await
     }
 

@@ -1,5 +1,6 @@
 //! How an agent reaches its server.
 
+pub mod amqp;
 pub mod http;
 
 use canvass_protocol::relay::{FromAgent, ToAgent};

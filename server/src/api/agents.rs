@@ -55,7 +55,7 @@ pub async fn enrol(shared: State, peer: Peer, body: Body<Enrol>) -> Result<Json<
         shared.store.admit(&agent.id).await?;
     }
     let admission = if admitted { Admission::Admitted } else { Admission::Pending };
-    Ok(Json(Enrolled { admission, relay: shared.relay_address() }))
+    Ok(Json(Enrolled { admission, relay: shared.relay_address()? }))
 }
 
 /// `POST /v1/agents/{id}/admission`

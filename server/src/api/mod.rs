@@ -25,8 +25,7 @@ use tokio::sync::mpsc;
 use crate::config::Enrol;
 use crate::investigators::{Investigator, Investigators, Stranger};
 use crate::pump::{Order, Watchers};
-use crate::relay::Relay;
-use crate::relay::embedded::Embedded;
+use crate::relay::Door;
 use crate::store::{Audit, Store};
 
 use problem::Problem;
@@ -35,7 +34,7 @@ use problem::Problem;
 pub struct Shared {
     pub fleet: String,
     pub store: Arc<dyn Store>,
-    pub relay: Arc<Embedded>,
+    pub relay: Door,
     pub orders: mpsc::Sender<Order>,
     pub watchers: Arc<Watchers>,
     pub investigators: Investigators,
@@ -64,6 +63,7 @@ pub fn routes(shared: Arc<Shared>) -> Router {
         .route("/v1/actions/{id}/answers", get(answers::follow))
         .route("/v1/audit", get(audit::list))
         .route("/v1/relay", get(relay::connect))
+        .route("/v1/lines", post(relay::open_line))
         .fallback(async || Problem::new(StatusCode::NOT_FOUND, "there is nothing at this address"))
         .method_not_allowed_fallback(async || {
             Problem::new(StatusCode::METHOD_NOT_ALLOWED, "this address does not know that method")
@@ -137,7 +137,7 @@ impl Shared {
         Ok(self.store.note(&line).await?)
     }
 
-    fn relay_address(&self) -> canvass_protocol::api::RelayAddress {
-        self.relay.address()
+    fn relay_address(&self) -> Result<canvass_protocol::api::RelayAddress, Problem> {
+        self.relay.relay().address().map_err(|reason| Problem::new(StatusCode::INTERNAL_SERVER_ERROR, reason))
     }
 }

@@ -21,6 +21,9 @@ pub trait Place: Send {
     /// An agent comes and proves its key, for this fleet; the reason where it is not let in.
     async fn come(&self, key: &SigningKey, fleet: &str) -> Result<Box<dyn Agent>, String>;
 
+    /// As much time goes by as it takes to see that an agent has left, where its connection does not tell.
+    async fn miss(&mut self, id: &str);
+
     /// What the relay brings in next.
     async fn incoming(&mut self) -> Incoming;
 }
@@ -75,6 +78,7 @@ pub async fn messages_reach_those_they_are_for(mut place: Box<dyn Place>) {
         assert_eq!(one.hear().await, Some(command(number)), "what was said to somebody who was away is not kept");
     }
     drop(one);
+    place.miss(&first).await;
     gone(place.as_mut(), &first).await;
     place.relay().send(&[first, second], &command(102)).await;
     assert_eq!(two.hear().await, Some(command(102)));

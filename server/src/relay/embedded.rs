@@ -17,7 +17,7 @@ use canvass_protocol::relay::{FromAgent, ToAgent};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
-use super::{Incoming, Relay};
+use super::{Incoming, Relay, check_admitted};
 use crate::store::Store;
 
 /// Where agents connect.
@@ -97,15 +97,7 @@ impl Embedded {
             return Err("it began with something else than a proof".into());
         };
         let agent = Proof::open(&proof, &self.fleet, server, &nonce).map_err(|error| format!("the proof: {error}"))?;
-        match self.store.agent(&agent).await {
-            Ok(Some(known)) if known.admitted => {}
-            Ok(Some(_)) => return Err("it waits for an administrator's approval".into()),
-            Ok(None) => return Err("it is not enrolled".into()),
-            Err(error) => {
-                tracing::error!(%error, "an agent could not be looked up");
-                return Err("the server cannot look it up now".into());
-            }
-        }
+        check_admitted(self.store.as_ref(), &agent).await.map_err(|error| error.to_string())?;
         send(socket, &ToAgent::Welcome).await.ok_or_else(gone)?;
         Ok(agent)
     }
@@ -178,8 +170,8 @@ impl Embedded {
 
 #[async_trait]
 impl Relay for Embedded {
-    fn address(&self) -> RelayAddress {
-        RelayAddress::Embedded { path: PATH.to_owned() }
+    fn address(&self) -> Result<RelayAddress, String> {
+        Ok(RelayAddress::Embedded { path: PATH.to_owned() })
     }
 
     async fn send(&self, agents: &[String], message: &ToAgent) {

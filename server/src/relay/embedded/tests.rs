@@ -85,6 +85,8 @@ impl Place for Listening {
         }
     }
 
+    async fn miss(&mut self, _: &str) {}
+
     async fn incoming(&mut self) -> Incoming {
         self.incoming.recv().await.unwrap()
     }

@@ -1,0 +1,134 @@
+//! A line over RabbitMQ: commands come from a queue of the agent's own, answers go to the server's exchange.
+//!
+//! Nothing here is confirmed or acknowledged: an answer stays in the spool until the server says that it has it, and whoever
+//! comes again is brought all that is open.
+
+use std::time::Duration;
+
+use canvass_protocol::api::QueueLine;
+use canvass_protocol::relay::ToAgent;
+use futures::StreamExt as _;
+use lapin::options::{BasicConsumeOptions, BasicPublishOptions};
+use lapin::types::FieldTable;
+use lapin::{BasicProperties, Channel, Connection, ConnectionProperties, Consumer};
+use tokio::time::timeout;
+use url::Url;
+
+use super::{Line, RelayError};
+
+/// How long the broker may take to be reached.
+const CONNECT_WITHIN: Duration = Duration::from_secs(30);
+/// How long it may take nothing.
+const SILENT_MAX: Duration = Duration::from_secs(90);
+/// The client keeps buffers of several frames: with small ones a connection costs kilobytes.
+const FRAME_BYTES_MAX: &str = "8192";
+/// Seconds after which either side finds the other gone.
+const HEARTBEAT_S: &str = "60";
+
+/// An open line over a broker.
+pub struct Queue {
+    told: QueueLine,
+    user: String,
+    channel: Channel,
+    consumer: Consumer,
+    /// Ends with the line.
+    _connection: Connection,
+}
+
+impl Queue {
+    /// Connects to the broker as the server told.
+    pub async fn open(told: QueueLine) -> Result<Queue, RelayError> {
+        let address = address(&told.url)?;
+        let name = host(&address);
+        let opened = timeout(CONNECT_WITHIN, connect(&address, &told.queue)).await;
+        let (connection, channel, consumer) = opened
+            .map_err(|_| RelayError::Away(format!("the broker `{name}` does not answer")))?
+            .map_err(|error| RelayError::Away(format!("the broker `{name}` cannot be used: {error}")))?;
+        Ok(Queue { user: user(&address), told, channel, consumer, _connection: connection })
+    }
+}
+
+/// The broker's address with what we need of a connection.
+fn address(url: &str) -> Result<Url, RelayError> {
+    let mut url =
+        Url::parse(url).map_err(|_| RelayError::Refused("the server names a broker without an address".into()))?;
+    if !matches!(url.scheme(), "amqp" | "amqps") {
+        return Err(RelayError::Refused(format!("the server names a broker that speaks `{}`", url.scheme())));
+    }
+    url.query_pairs_mut().clear().append_pair("frame_max", FRAME_BYTES_MAX).append_pair("heartbeat", HEARTBEAT_S);
+    Ok(url)
+}
+
+/// The user's name.
+fn user(url: &Url) -> String {
+    url::form_urlencoded::parse(format!("user={}", url.username().replace('+', "%2B")).as_bytes())
+        .next()
+        .map_or_else(String::new, |(_, name)| name.into_owned())
+}
+
+/// Host and port, without credentials, for messages.
+fn host(url: &Url) -> String {
+    let host = url.host_str().unwrap_or_default();
+    url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
+}
+
+async fn connect(address: &Url, queue: &str) -> lapin::Result<(Connection, Channel, Consumer)> {
+    let connection = Connection::connect_with_runtime(
+        address.as_str(),
+        ConnectionProperties::default(),
+        lapin::runtime::default_runtime()?,
+    )
+    .await?;
+    let channel = connection.create_channel().await?;
+    let options = BasicConsumeOptions { no_ack: true, ..BasicConsumeOptions::default() };
+    let consumer = channel.basic_consume(queue.into(), "agent".into(), options, FieldTable::default()).await?;
+    Ok((connection, channel, consumer))
+}
+
+impl Line for Queue {
+    async fn say(&mut self, message: Vec<u8>) -> Result<(), RelayError> {
+        let properties = BasicProperties::default().with_correlation_id(self.told.line.as_str().into());
+        // The broker refuses a message that names another user than its connection's.
+        let properties = properties.with_user_id(self.user.as_str().into());
+        let exchange = self.told.exchange.as_str().into();
+        let options = BasicPublishOptions::default();
+        let sent = self.channel.basic_publish(exchange, "".into(), options, &message, properties);
+        match timeout(SILENT_MAX, sent).await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(error)) => Err(RelayError::Away(format!("the broker is lost: {error}"))),
+            Err(_) => Err(RelayError::Away("the broker takes nothing any more".into())),
+        }
+    }
+
+    async fn hear(&mut self) -> Result<ToAgent, RelayError> {
+        loop {
+            let delivery = match self.consumer.next().await {
+                Some(Ok(delivery)) => delivery,
+                Some(Err(error)) => return Err(RelayError::Away(format!("the broker is lost: {error}"))),
+                None => return Err(RelayError::Away("the server has closed the line".into())),
+            };
+            let message = std::str::from_utf8(&delivery.data).map_err(|error| error.to_string());
+            match message.and_then(|text| ToAgent::parse(text).map_err(|error| error.to_string())) {
+                Ok(message) => return Ok(message),
+                Err(error) => tracing::warn!(error, "the server sent what cannot be read"),
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_of_brokers_are_checked_and_their_secrets_kept() {
+        let good = address("amqp://agent:secret@127.0.0.1:5672/%2f?x=1").unwrap();
+        assert_eq!(good.as_str(), "amqp://agent:secret@127.0.0.1:5672/%2f?frame_max=8192&heartbeat=60");
+        assert_eq!((host(&good).as_str(), user(&good).as_str()), ("127.0.0.1:5672", "agent"));
+        assert_eq!(user(&Url::parse("amqp://a%40b+c:x@h").unwrap()), "a@b+c");
+        for (url, words) in [("http://x:secret@h", "speaks `http`"), ("secret", "without an address")] {
+            let error = address(url).unwrap_err().to_string();
+            assert!(error.contains(words) && !error.contains("secret"), "{error}");
+        }
+    }
+}

@@ -1,0 +1,226 @@
+//! The relay's contract over a real broker, with one user for all agents and with one for each.
+
+use canvass_protocol::answer::agent_id;
+use canvass_services::Rabbitmq;
+use ed25519_dalek::SigningKey;
+use jiff::Timestamp;
+use tempfile::TempDir;
+
+use super::*;
+use crate::relay::contract::{self, FLEET, Place};
+use crate::store;
+use crate::store::sqlite::Sqlite;
+
+struct Broker {
+    relay: Arc<Amqp>,
+    store: Arc<dyn Store>,
+    incoming: mpsc::Receiver<Incoming>,
+    _folder: TempDir,
+}
+
+impl Broker {
+    async fn open(rabbitmq: &Rabbitmq, own_users: bool) -> Broker {
+        let folder = tempfile::tempdir().unwrap();
+        let store: Arc<dyn Store> = Arc::new(Sqlite::open(&folder.path().join("server.sqlite")).await.unwrap());
+        let (sender, incoming) = mpsc::channel(16);
+        let admin = own_users.then(|| Url::parse(&rabbitmq.admin_url()).unwrap());
+        let address = Address { own: Url::parse(&rabbitmq.url()).unwrap(), public: None, admin };
+        let relay = Amqp::open(address, FLEET.to_owned(), store.clone(), sender).await.unwrap();
+        Broker { relay, store, incoming, _folder: folder }
+    }
+
+    async fn line(&self, key: &SigningKey, fleet: &str) -> Result<QueueLine, String> {
+        let Ok(RelayAddress::Amqp { nonce }) = self.relay.address() else { panic!("no challenge") };
+        let proof = Proof::sign(key, fleet.to_owned(), "here".to_owned(), nonce.clone());
+        self.relay.come(&nonce, &proof, "here", None).await.map_err(|error| error.to_string())
+    }
+}
+
+/// An agent's end of a line.
+struct Client {
+    told: QueueLine,
+    channel: Channel,
+    consumer: Consumer,
+    connection: Connection,
+}
+
+impl Client {
+    async fn open(told: QueueLine) -> Client {
+        let runtime = lapin::runtime::default_runtime().unwrap();
+        let connection =
+            Connection::connect_with_runtime(&told.url, ConnectionProperties::default(), runtime).await.unwrap();
+        let channel = connection.create_channel().await.unwrap();
+        let options = BasicConsumeOptions { no_ack: true, ..BasicConsumeOptions::default() };
+        let queue = told.queue.as_str().into();
+        let consumer = channel.basic_consume(queue, "".into(), options, FieldTable::default()).await.unwrap();
+        Client { told, channel, consumer, connection }
+    }
+
+    async fn publish(&self, message: &FromAgent, line: &str) {
+        let user = Url::parse(&self.told.url).unwrap().username().to_owned();
+        let properties = BasicProperties::default().with_correlation_id(line.into()).with_user_id(user.into());
+        let options = BasicPublishOptions::default();
+        let exchange = self.told.exchange.as_str().into();
+        self.channel.basic_publish(exchange, "".into(), options, &message.to_bytes(), properties).await.unwrap();
+    }
+}
+
+#[async_trait]
+impl Place for Broker {
+    fn relay(&self) -> &dyn Relay {
+        self.relay.as_ref()
+    }
+
+    async fn enrol(&self, key: &SigningKey, admitted: bool) -> String {
+        let id = agent_id(&hex::encode(key.verifying_key().as_bytes())).unwrap();
+        let agent = store::Agent {
+            id: id.clone(),
+            name: "web-1".to_owned(),
+            admitted,
+            heartbeat: Signed { statement: String::new(), signature: String::new() },
+            heard_at: Timestamp::UNIX_EPOCH,
+            public_ip: None,
+        };
+        self.store.hear(&[agent]).await.unwrap();
+        id
+    }
+
+    async fn come(&self, key: &SigningKey, fleet: &str) -> Result<Box<dyn contract::Agent>, String> {
+        Ok(Box::new(Client::open(self.line(key, fleet).await?).await))
+    }
+
+    async fn miss(&mut self, id: &str) {
+        let channel = self.relay.channel().unwrap();
+        self.relay.end(&channel, vec![id.to_owned()]).await;
+    }
+
+    async fn incoming(&mut self) -> Incoming {
+        self.incoming.recv().await.unwrap()
+    }
+}
+
+#[async_trait]
+impl contract::Agent for Client {
+    async fn say(&mut self, message: FromAgent) {
+        self.publish(&message, &self.told.line).await;
+    }
+
+    async fn hear(&mut self) -> Option<ToAgent> {
+        let delivery = self.consumer.next().await?.ok()?;
+        Some(ToAgent::parse(std::str::from_utf8(&delivery.data).unwrap()).unwrap())
+    }
+}
+
+macro_rules! keeps {
+    ($rabbitmq:ident, $own_users:ident, $($promise:ident),* $(,)?) => {
+        $(
+            eprintln!("{} with own_users={}", stringify!($promise), $own_users);
+            contract::$promise(Box::new(Broker::open(&$rabbitmq, $own_users).await)).await;
+        )*
+    };
+}
+
+/// A broker takes seconds to start, so one serves all promises, one after the other.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_contract_is_kept() {
+    let rabbitmq = Rabbitmq::start().unwrap();
+    for own_users in [false, true] {
+        keeps!(
+            rabbitmq,
+            own_users,
+            messages_reach_those_they_are_for,
+            what_agents_say_is_brought_in,
+            who_comes_again_takes_its_own_place,
+            strangers_stay_outside,
+        );
+    }
+    an_agents_user_reaches_nothing_else(&rabbitmq).await;
+    what_is_of_no_line_is_not_brought_in(&rabbitmq).await;
+}
+
+/// With a user of its own an agent can neither read another's queue, nor make one, nor speak on another's line.
+async fn an_agents_user_reaches_nothing_else(rabbitmq: &Rabbitmq) {
+    let mut place = Broker::open(rabbitmq, true).await;
+    let keys = [1, 2].map(|number| SigningKey::from_bytes(&[number; 32]));
+    for key in &keys {
+        place.enrol(key, true).await;
+    }
+    let told = [place.line(&keys[0], FLEET).await.unwrap(), place.line(&keys[1], FLEET).await.unwrap()];
+    let thief = Client::open(told[0].clone()).await;
+    for _ in 0..2 {
+        assert!(matches!(place.incoming().await, Incoming::Present { .. }));
+    }
+    let refused = |error: lapin::Error| assert!(error.to_string().contains("ACCESS_REFUSED"), "{error}");
+    let consume = BasicConsumeOptions::default();
+    let channel = thief.connection.create_channel().await.unwrap();
+    let queue = told[1].queue.as_str().into();
+    refused(channel.basic_consume(queue, "".into(), consume, FieldTable::default()).await.err().unwrap());
+    let channel = thief.connection.create_channel().await.unwrap();
+    let declare = QueueDeclareOptions::default();
+    refused(channel.queue_declare("mine".into(), declare, FieldTable::default()).await.err().unwrap());
+    let beat = |number: u8| Signed { statement: format!("{{\"beat\":{number}}}"), signature: "00".to_owned() };
+    thief.publish(&FromAgent::Heartbeat(beat(1)), &told[1].line).await;
+    thief.publish(&FromAgent::Heartbeat(beat(2)), &told[0].line).await;
+    match place.incoming().await {
+        Incoming::Heartbeat { heartbeat, .. } => {
+            assert_eq!(heartbeat, beat(2), "what it said on another's line is dropped")
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Whoever can write to the exchange and has no line is not heard; a challenge answers for one line.
+async fn what_is_of_no_line_is_not_brought_in(rabbitmq: &Rabbitmq) {
+    let mut place = Broker::open(rabbitmq, false).await;
+    let key = SigningKey::from_bytes(&[1; 32]);
+    let id = place.enrol(&key, true).await;
+    let client = Client::open(place.line(&key, FLEET).await.unwrap()).await;
+    assert!(matches!(place.incoming().await, Incoming::Present { agent } if agent == id));
+    let beat = |number: u8| Signed { statement: format!("{{\"beat\":{number}}}"), signature: "00".to_owned() };
+    client.publish(&FromAgent::Heartbeat(beat(1)), "guess").await;
+    client.publish(&FromAgent::Heartbeat(beat(2)), &client.told.line).await;
+    assert!(matches!(place.incoming().await, Incoming::Heartbeat { heartbeat, .. } if heartbeat == beat(2)));
+    let Ok(RelayAddress::Amqp { nonce }) = place.relay.address() else { panic!("no challenge") };
+    let proof = Proof::sign(&key, FLEET.to_owned(), "here".to_owned(), nonce.clone());
+    assert!(place.relay.come(&nonce, &proof, "here", None).await.is_ok());
+    let again = place.relay.come(&nonce, &proof, "here", None).await.unwrap_err().to_string();
+    assert!(again.contains("answers no challenge"), "{again}");
+}
+
+/// A broker that is killed takes lines with it, and agents come again to the one that is started in its place.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broker_that_comes_back_is_used_again() {
+    let mut rabbitmq = Rabbitmq::start().unwrap();
+    let mut place = Broker::open(&rabbitmq, false).await;
+    let key = SigningKey::from_bytes(&[1; 32]);
+    let id = place.enrol(&key, true).await;
+    let mut before = place.come(&key, FLEET).await.ok().unwrap();
+    assert!(matches!(place.incoming().await, Incoming::Present { agent } if agent == id));
+    rabbitmq.kill();
+    assert_eq!(before.hear().await, None);
+    rabbitmq.start_again().unwrap();
+    assert!(matches!(place.incoming().await, Incoming::Gone { agent } if agent == id));
+    let mut after = place.come(&key, FLEET).await.ok().unwrap();
+    assert!(matches!(place.incoming().await, Incoming::Present { agent } if agent == id));
+    let message = ToAgent::Taken(canvass_protocol::action::ActionHash([7; 32]));
+    place.relay().send(&[id], &message).await;
+    assert_eq!(after.hear().await, Some(message));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broker_that_cannot_be_used_is_told_without_its_password() {
+    let open = async |url: &str| {
+        let folder = tempfile::tempdir().unwrap();
+        let store: Arc<dyn Store> = Arc::new(Sqlite::open(&folder.path().join("server.sqlite")).await.unwrap());
+        let address = Address { own: Url::parse(url).unwrap(), public: None, admin: None };
+        let opened = Amqp::open(address, FLEET.to_owned(), store, mpsc::channel(1).0).await;
+        opened.err().unwrap().to_string()
+    };
+    let rabbitmq = Rabbitmq::start().unwrap();
+    let wrong = Url::parse(&rabbitmq.url()).unwrap();
+    let port = wrong.port().unwrap();
+    for url in [format!("amqp://canvass:guess@127.0.0.1:{port}"), "amqp://canvass:guess@127.0.0.1:9".to_owned()] {
+        let error = open(&url).await;
+        assert!(error.contains("cannot be used") && !error.contains("guess"), "{error}");
+    }
+}

@@ -1,0 +1,94 @@
+//! A user at the broker for each agent: it may read its own queue, write to the exchange of answers, and nothing else.
+
+use std::time::Duration;
+
+use reqwest::{Client, StatusCode};
+use serde_json::{Value, json};
+use url::Url;
+
+use super::{AGENT_QUEUE, ANSWERS};
+
+/// How long the broker's management may take.
+const REPLY_WITHIN: Duration = Duration::from_secs(30);
+
+/// Why the broker's management did not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum UsersError {
+    #[error("the broker's management `{0}` cannot be reached: {1}")]
+    Away(String, reqwest::Error),
+    #[error("the broker's management `{0}` answers {1}")]
+    Refused(String, StatusCode),
+    #[error("no random bytes: {0}")]
+    Random(#[from] getrandom::Error),
+    #[error("cannot speak HTTP: {0}")]
+    Client(reqwest::Error),
+}
+
+/// An agent's user.
+pub struct User {
+    pub name: String,
+    pub password: String,
+}
+
+/// The broker's management.
+pub struct Users {
+    client: Client,
+    /// Without credentials.
+    admin: Url,
+    name: String,
+    password: String,
+    /// The virtual host, as it stands in paths: percent-encoded.
+    vhost: String,
+}
+
+impl Users {
+    /// Speaks to the management at `admin`, with its credentials or else those of the broker's own address.
+    pub fn new(admin: &Url, broker: &Url) -> Result<Users, UsersError> {
+        // Where another part of the program has chosen already, that is the same choice.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let client = Client::builder().timeout(REPLY_WITHIN).no_proxy().build().map_err(UsersError::Client)?;
+        let with = if admin.username().is_empty() { broker } else { admin };
+        let (name, password) = (decoded(with.username()), decoded(with.password().unwrap_or_default()));
+        let path = broker.path().trim_start_matches('/');
+        let vhost = if path.is_empty() { "%2F".to_owned() } else { path.to_owned() };
+        let mut admin = admin.clone();
+        // Both only fail for addresses without a host, which the configuration refuses.
+        let _ = admin.set_username("");
+        let _ = admin.set_password(None);
+        Ok(Users { client, admin, name, password, vhost })
+    }
+
+    /// Makes an agent's user anew, with a password that nobody had before.
+    pub async fn make(&self, agent: &str) -> Result<User, UsersError> {
+        let user = User { name: name(agent), password: crate::random::hex()? };
+        self.put(&format!("api/users/{}", user.name), json!({"password": user.password, "tags": ""})).await?;
+        let rights = json!({
+            "configure": "^$",
+            "write": format!("^{}$", ANSWERS.replace('.', r"\.")),
+            "read": format!("^{}{agent}$", AGENT_QUEUE.replace('.', r"\.")),
+        });
+        self.put(&format!("api/permissions/{}/{}", self.vhost, user.name), rights).await?;
+        Ok(user)
+    }
+
+    async fn put(&self, path: &str, body: Value) -> Result<(), UsersError> {
+        let shown = || self.admin.to_string();
+        let url = format!("{}/{path}", self.admin.as_str().trim_end_matches('/'));
+        let request = self.client.put(url).basic_auth(&self.name, Some(&self.password));
+        let request = request.header("content-type", "application/json").body(body.to_string());
+        let response = request.send().await.map_err(|error| UsersError::Away(shown(), error.without_url()))?;
+        let status = response.status();
+        if status.is_success() { Ok(()) } else { Err(UsersError::Refused(shown(), status)) }
+    }
+}
+
+/// The user of an agent.
+pub fn name(agent: &str) -> String {
+    format!("canvass-{agent}")
+}
+
+fn decoded(text: &str) -> String {
+    url::form_urlencoded::parse(format!("x={}", text.replace('+', "%2B")).as_bytes())
+        .next()
+        .map_or_else(String::new, |(_, value)| value.into_owned())
+}
