@@ -150,7 +150,13 @@ impl Yard {
 
     /// Waits until the server has let an action in.
     pub fn wait_for_action(&self) -> Result<()> {
-        wait_until(|| Ok(self.log("server").contains("an action was posted"))).context(self.log("server"))
+        self.wait_for_actions(1)
+    }
+
+    /// Waits until the server has let a count of actions in.
+    pub fn wait_for_actions(&self, count: usize) -> Result<()> {
+        let posted = || self.log("server").matches("an action was posted").count();
+        wait_until(|| Ok(posted() >= count)).context(self.log("server"))
     }
 }
 

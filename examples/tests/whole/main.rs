@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on may panic")]
 
 mod desk;
+mod distributed;
 mod fleet;
 mod house;
 mod journey;
