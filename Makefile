@@ -1,6 +1,6 @@
 # What a newcomer types. Everything else is plain cargo.
 
-.PHONY: test lint fleet agent-static tools bench-files bench-tools
+.PHONY: test lint fleet fleet-distributed agent-static tools bench-files bench-tools
 
 # All tests of the house. Installs the few programs of the distribution that tests compare with, if they are missing.
 test: tools
@@ -14,6 +14,11 @@ test: tools
 fleet:
 	@cargo build --workspace --quiet
 	@"$$(cargo metadata --no-deps --format-version 1 | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')/debug/play" $(ARGS)
+
+# The same over a private PostgreSQL and a private RabbitMQ, which end with it.
+fleet-distributed: tools
+	@cargo build --workspace --quiet
+	@"$$(cargo metadata --no-deps --format-version 1 | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')/debug/play" --distributed $(ARGS)
 
 # The agent as one static program, which runs on any Linux of this machine's kind.
 agent-static:

@@ -1,6 +1,6 @@
 //! The agent's part of the fleet: takes commands from the relay, has the guard decide, and sees answers to the server.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -15,13 +15,12 @@ use tokio::time::Instant;
 use crate::agent::Agent;
 use crate::relay::{Line, RelayError};
 use crate::spool::{Spool, is_last};
+use crate::withdrawn::Withdrawn;
 
 /// Actions that run at once; others wait for their turn.
 const RUNNING_MAX: usize = 4;
 /// Actions that wait; more are left to the server, which offers them again.
 const WAITING_MAX: usize = 1000;
-/// Withdrawals remembered.
-const WITHDRAWN_MAX: usize = 10_000;
 /// Time between two heartbeats.
 pub const HEARTBEAT: Duration = Duration::from_secs(60);
 /// With `--once`: how long nothing has to come before nothing more is expected.
@@ -35,9 +34,10 @@ pub struct Courier {
 }
 
 /// What runs and what waits.
-#[derive(Default)]
 struct Work {
     state: Mutex<State>,
+    /// Actions that are not begun, because they were withdrawn.
+    withdrawn: Withdrawn,
     /// Something was added to the spool, or ended.
     changed: Notify,
 }
@@ -46,8 +46,6 @@ struct Work {
 struct State {
     running: HashMap<ActionHash, Arc<AtomicBool>>,
     waiting: VecDeque<(ActionHash, Envelope)>,
-    /// Actions that are not begun, because they were withdrawn.
-    withdrawn: HashSet<ActionHash>,
 }
 
 impl Work {
@@ -62,8 +60,9 @@ impl Work {
 }
 
 impl Courier {
-    pub fn new(agent: Arc<Agent>, spool: Arc<Spool>) -> Courier {
-        Courier { agent, spool, work: Arc::default() }
+    pub fn new(agent: Arc<Agent>, spool: Arc<Spool>, withdrawn: Withdrawn) -> Courier {
+        let work = Work { state: Mutex::default(), withdrawn, changed: Notify::new() };
+        Courier { agent, spool, work: Arc::new(work) }
     }
 
     /// Speaks on a line until it breaks. With `once` it returns when nothing more is to be done.
@@ -142,7 +141,7 @@ impl Courier {
             return;
         }
         let mut state = self.work.lock();
-        if state.withdrawn.contains(&hash) {
+        if self.work.withdrawn.contains(hash) {
             drop(state);
             let refusal = self.agent.refuse(hash, "the action was withdrawn", Timestamp::now());
             if let Err(error) = self.spool.add(hash, refusal, true) {
@@ -169,11 +168,10 @@ impl Courier {
     fn withdraw(&self, envelope: &Envelope) {
         match self.agent.check_withdrawal(envelope, Timestamp::now()) {
             Ok(hash) => {
-                let mut state = self.work.lock();
-                if state.withdrawn.len() < WITHDRAWN_MAX {
-                    state.withdrawn.insert(hash);
+                if let Err(error) = self.work.withdrawn.add(hash, Timestamp::now()) {
+                    tracing::error!(action = %hash, %error, "a withdrawal will be forgotten");
                 }
-                if let Some(stop) = state.running.get(&hash) {
+                if let Some(stop) = self.work.lock().running.get(&hash) {
                     stop.store(true, Ordering::Relaxed);
                 }
             }
@@ -190,7 +188,7 @@ fn begin(agent: &Arc<Agent>, spool: &Arc<Spool>, work: &Arc<Work>) {
             return;
         }
         let Some((hash, envelope)) = state.waiting.pop_front() else { return };
-        let stop = Arc::new(AtomicBool::new(state.withdrawn.contains(&hash)));
+        let stop = Arc::new(AtomicBool::new(work.withdrawn.contains(hash)));
         state.running.insert(hash, stop.clone());
         drop(state);
         let (agent, spool, work) = (agent.clone(), spool.clone(), work.clone());

@@ -19,6 +19,7 @@ use crate::relay::RelayError;
 use crate::relay::amqp::Queue;
 use crate::relay::http::Http;
 use crate::spool::Spool;
+use crate::withdrawn::Withdrawn;
 
 /// The name of the file that holds the fleet that this agent belongs to.
 const FLEET: &str = "fleet";
@@ -47,7 +48,9 @@ pub async fn run(config: Config) -> Result<()> {
     for trouble in agent.troubles() {
         tracing::warn!("{trouble}");
     }
-    let courier = Courier::new(agent.clone(), spool);
+    let withdrawn = Withdrawn::open(&Folder::open(&config.data)?, Timestamp::now())
+        .with_context(|| format!("the withdrawals in `{}`", config.data.display()))?;
+    let courier = Courier::new(agent.clone(), spool, withdrawn);
     let mut pause = Pause::default();
     loop {
         let session = async {

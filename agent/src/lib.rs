@@ -9,6 +9,7 @@ pub mod daemon;
 pub mod courier;
 pub mod relay;
 pub mod spool;
+pub mod withdrawn;
 
 pub mod agent;
 

@@ -28,8 +28,8 @@ pub struct Flags {
     /// Where the server keeps what it has to [default: canvass-server in the user's data folder]
     #[arg(long, env = "CANVASS_DATA", value_name = "DIR")]
     data: Option<PathBuf>,
-    /// `sqlite:FILE` [default: a file in the data folder]
-    #[arg(long, env = "CANVASS_STORE", value_name = "URL")]
+    /// `sqlite:FILE`, or `postgres://…` [default: a file in the data folder]
+    #[arg(long, env = "CANVASS_STORE", value_name = "URL", hide_env_values = true)]
     store: Option<String>,
     /// `embedded`, or `amqp://…` or `amqps://…` for RabbitMQ [default: embedded]
     #[arg(long, env = "CANVASS_RELAY", value_name = "URL", hide_env_values = true)]
@@ -90,6 +90,7 @@ pub struct Config {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum StoreUrl {
     Sqlite(PathBuf),
+    Postgres(Url),
 }
 
 /// Which relay carries.
@@ -149,8 +150,11 @@ impl Flags {
             None => StoreUrl::Sqlite(data.join("server.sqlite")),
             Some(url) => match url.split_once(':') {
                 Some(("sqlite", path)) if !path.is_empty() => StoreUrl::Sqlite(path.trim_start_matches("//").into()),
-                Some(("postgres" | "postgresql", _)) => bail!("PostgreSQL is not in this version: use `sqlite:FILE`"),
-                _ => bail!("`--store {url}`: write `sqlite:FILE`"),
+                // The address may hold a password, so no message shows it.
+                _ => match Url::parse(url) {
+                    Ok(url) if matches!(url.scheme(), "postgres" | "postgresql") => StoreUrl::Postgres(url),
+                    _ => bail!("`--store` is no address that is known here: write `sqlite:FILE` or `postgres://…`"),
+                },
             },
         };
         let relay = relay(self.relay.as_deref(), self.relay_public.as_deref(), self.relay_admin.as_deref())?;
@@ -251,8 +255,7 @@ mod tests {
         for (arguments, file, words) in [
             ("--listen 0.0.0.0:1664", "", "needs TLS"),
             ("--tls-cert c", "", "go together"),
-            ("--store mysql://x", "", "write `sqlite:FILE`"),
-            ("--store postgres://x", "", "not in this version"),
+            ("--store mysql://x", "", "write `sqlite:FILE` or `postgres://…`"),
             ("--relay amqp://broker.example", "", "in the clear: write `amqps://…`"),
             ("--relay carrier-pigeon", "", "write `embedded`, `amqp://…`"),
             ("--relay amqp:", "", "write `embedded`, `amqp://…`"),

@@ -22,6 +22,7 @@ use crate::relay::Door;
 use crate::relay::amqp::Amqp;
 use crate::relay::embedded::Embedded;
 use crate::store::Store;
+use crate::store::postgres::Postgres;
 use crate::store::sqlite::Sqlite;
 
 /// What agents said and is not stored yet, in messages; who sends more waits.
@@ -71,9 +72,16 @@ async fn open(config: &Config) -> Result<Arc<Shared>> {
         .mode(0o700)
         .create(folder)
         .with_context(|| format!("cannot make `{}`", folder.display()))?;
-    let StoreUrl::Sqlite(file) = &config.store;
-    let store = Sqlite::open(file).await.with_context(|| format!("cannot open the store `{}`", file.display()))?;
-    let store: Arc<dyn Store> = Arc::new(store);
+    let store: Arc<dyn Store> = match &config.store {
+        StoreUrl::Sqlite(file) => {
+            let why = || format!("cannot open the store `{}`", file.display());
+            Arc::new(Sqlite::open(file).await.with_context(why)?)
+        }
+        StoreUrl::Postgres(url) => {
+            let why = || format!("cannot open the store at `{}`", url.host_str().unwrap_or_default());
+            Arc::new(Postgres::open(url).await.with_context(why)?)
+        }
+    };
     let fleet = match &config.fleet {
         Some(fleet) => fleet.clone(),
         None => kept(folder, "fleet", || Ok(format!("fleet-{}", &random::hex()?[..8])))?,

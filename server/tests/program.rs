@@ -66,8 +66,9 @@ impl Server {
 fn it_says_what_is_wrong_with_its_settings() {
     for (arguments, words) in [
         (&["--listen", "0.0.0.0:0"][..], "needs TLS"),
-        (&["--store", "postgres://x"], "not in this version"),
-        (&["--relay", "amqp://x"], "not in this version"),
+        (&["--store", "postgres://canvass:secret@127.0.0.1:9/x"], "cannot open the store at `127.0.0.1`"),
+        (&["--relay", "amqp://x"], "in the clear"),
+        (&["--relay", "amqp://canvass:secret@127.0.0.1:9"], "the broker `127.0.0.1:9` cannot be used"),
         (&["--config", "/no/such/file"], "/no/such/file"),
         (&["--listen", "nowhere"], "invalid value 'nowhere'"),
         (&["--tls-cert", "/none", "--tls-key", "/none"], "/none"),

@@ -1,9 +1,9 @@
-//! A fleet over a broker: the same questions, and a broker that ends in mid-hunt.
+//! A fleet over PostgreSQL and RabbitMQ: the same questions, and services that end in mid-hunt.
 
 use std::process::Stdio;
 
 use canvass_examples::yard::Yard;
-use canvass_services::Rabbitmq;
+use canvass_services::{Postgres, Rabbitmq};
 
 use crate::desk::{stderr, stdout};
 
@@ -39,6 +39,31 @@ fn a_question_goes_over_a_broker_and_outlives_its_crash() {
     let output = hunt.wait_with_output().unwrap();
     assert_eq!((output.status.code(), stdout(&output).as_str()), (Some(0), ROWS), "{}", stderr(&output));
     assert!(stderr(&output).contains("3 of 3 hosts · 3 answered"), "{}", stderr(&output));
+}
+
+#[test]
+fn postgres_and_rabbitmq_carry_a_hunt_through_a_restart_of_each() {
+    let (mut postgres, mut rabbitmq) = (Postgres::start(true).unwrap(), Rabbitmq::start().unwrap());
+    let (store, relay, admin) = (postgres.url(), rabbitmq.url(), rabbitmq.admin_url());
+    let mut yard = yard(&["--store", &store, "--relay", &relay, "--relay-admin", &admin]);
+    yard.kill_agent("web-1");
+    let mut desk = yard.desk();
+    desk.args(["--server", &yard.url(), "--wait", "expire", "--format", "csv", "-c", COUNTS]);
+    let hunt = desk.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    yard.wait_for_actions(1).unwrap();
+    postgres.kill();
+    rabbitmq.kill();
+    postgres.start_again().unwrap();
+    rabbitmq.start_again().unwrap();
+    yard.start_agent("web-1", "web-1", &[]).unwrap();
+    let output = hunt.wait_with_output().unwrap();
+    assert_eq!((output.status.code(), stdout(&output).as_str()), (Some(0), ROWS), "{}", stderr(&output));
+    // What was stored is there for whoever asks later, and a second server is kept out.
+    let past = "SELECT state, asked, answered, rows FROM actions";
+    let listed = yard.ask(&["--format", "csv", "-c", past]).unwrap();
+    assert_eq!(stdout(&listed), "state,asked,answered,rows\ncomplete,3,3,19\n", "{}", stderr(&listed));
+    let second = Yard::open(&["--store", &store]).err().unwrap();
+    assert!(format!("{second:#}").contains("another server uses this database"), "{second:#}");
 }
 
 #[test]

@@ -5,6 +5,8 @@
 
 #[cfg(test)]
 mod contract;
+pub mod postgres;
+mod rows;
 pub mod sqlite;
 
 use async_trait::async_trait;

@@ -1,7 +1,6 @@
 //! The embedded store: one SQLite file.
 
 use std::borrow::Cow;
-use std::net::IpAddr;
 use std::path::Path;
 use std::time::Duration;
 
@@ -9,14 +8,14 @@ use async_trait::async_trait;
 use canvass_protocol::action::ActionHash;
 use canvass_protocol::api::StoredPart;
 use canvass_protocol::envelope::Envelope;
-use canvass_protocol::signed::Signed;
 use jiff::Timestamp;
 use sqlx::migrate::{Migration, MigrationType, Migrator};
-use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteRow, SqliteSynchronous};
-use sqlx::{AssertSqlSafe, Row as _, SqlSafeStr as _, SqlitePool};
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::{AssertSqlSafe, SqlSafeStr as _, SqlitePool};
 use uuid::Uuid;
 
-use super::{Action, Agent, Audit, Command, Conclusion, NewPart, Result, Store, StoreError, Tally, Totals};
+use super::rows::{self, envelope_text, to_i64, to_ns};
+use super::{Action, Agent, Audit, Command, Conclusion, NewPart, Result, Store, StoreError, Tally};
 use crate::scheduler::State;
 
 /// Changes of the schema, in order. What is released is never edited.
@@ -58,12 +57,6 @@ impl Sqlite {
     }
 }
 
-impl From<sqlx::Error> for StoreError {
-    fn from(error: sqlx::Error) -> StoreError {
-        StoreError::Failed(error.to_string())
-    }
-}
-
 #[async_trait]
 impl Store for Sqlite {
     async fn hear(&self, agents: &[Agent]) -> Result<()> {
@@ -96,12 +89,12 @@ impl Store for Sqlite {
 
     async fn agent(&self, id: &str) -> Result<Option<Agent>> {
         let row = sqlx::query("SELECT * FROM agents WHERE id = ?").bind(id).fetch_optional(&self.reader).await?;
-        row.as_ref().map(agent).transpose()
+        row.as_ref().map(rows::agent).transpose()
     }
 
     async fn agents(&self) -> Result<Vec<Agent>> {
-        let rows = sqlx::query("SELECT * FROM agents ORDER BY name, id").fetch_all(&self.reader).await?;
-        rows.iter().map(agent).collect()
+        let query = sqlx::query("SELECT * FROM agents ORDER BY name, id");
+        query.fetch_all(&self.reader).await?.iter().map(rows::agent).collect()
     }
 
     async fn post(&self, action: &Action, agents: &[String]) -> Result<()> {
@@ -122,7 +115,7 @@ impl Store for Sqlite {
         )
         .bind(&hash)
         .bind(action.id.to_string())
-        .bind(text(&action.envelope))
+        .bind(envelope_text(&action.envelope))
         .bind(&action.statement)
         .bind(&action.investigator)
         .bind(to_ns(action.created_at))
@@ -141,12 +134,12 @@ impl Store for Sqlite {
 
     async fn action(&self, id: Uuid) -> Result<Option<Action>> {
         let query = sqlx::query("SELECT * FROM actions WHERE id = ?").bind(id.to_string());
-        query.fetch_optional(&self.reader).await?.as_ref().map(action).transpose()
+        query.fetch_optional(&self.reader).await?.as_ref().map(rows::action).transpose()
     }
 
     async fn actions(&self, count: u32) -> Result<Vec<Action>> {
         let query = sqlx::query("SELECT * FROM actions ORDER BY created_at DESC, hash LIMIT ?").bind(count);
-        query.fetch_all(&self.reader).await?.iter().map(action).collect()
+        query.fetch_all(&self.reader).await?.iter().map(rows::action).collect()
     }
 
     async fn tallies(&self, hashes: &[ActionHash]) -> Result<Vec<Tally>> {
@@ -158,15 +151,7 @@ impl Store for Sqlite {
         .bind(list(&hashes))
         .fetch_all(&self.reader)
         .await?;
-        let tally = |row: &SqliteRow| {
-            Ok(Tally {
-                action: to_hash(row.try_get("action")?)?,
-                state: state(row)?,
-                count: count(row, "count")?,
-                rows: count(row, "rows")?,
-            })
-        };
-        rows.iter().map(tally).collect()
+        rows.iter().map(rows::tally).collect()
     }
 
     async fn latest_commands(&self, investigator: Option<&str>, count: u32) -> Result<Vec<(Uuid, Command)>> {
@@ -176,17 +161,17 @@ impl Store for Sqlite {
              ORDER BY actions.created_at DESC, actions.hash, commands.agent LIMIT ?2",
         );
         let rows = query.bind(investigator).bind(count).fetch_all(&self.reader).await?;
-        rows.iter().map(|row| Ok((to_uuid(row.try_get("id")?)?, command(row)?))).collect()
+        rows.iter().map(rows::command_of_action).collect()
     }
 
     async fn open_actions(&self) -> Result<Vec<Action>> {
         let query = sqlx::query("SELECT * FROM actions WHERE closed = 0 ORDER BY created_at, hash");
-        query.fetch_all(&self.reader).await?.iter().map(action).collect()
+        query.fetch_all(&self.reader).await?.iter().map(rows::action).collect()
     }
 
     async fn commands(&self, hash: ActionHash) -> Result<Vec<Command>> {
         let query = sqlx::query("SELECT * FROM commands WHERE action = ? ORDER BY agent").bind(hash.to_string());
-        query.fetch_all(&self.reader).await?.iter().map(command).collect()
+        query.fetch_all(&self.reader).await?.iter().map(rows::command).collect()
     }
 
     async fn sent(&self, hash: ActionHash, agents: &[String], at: Timestamp) -> Result<()> {
@@ -218,7 +203,7 @@ impl Store for Sqlite {
 
     async fn withdraw(&self, hash: ActionHash, withdrawal: &Envelope) -> Result<()> {
         sqlx::query("UPDATE actions SET withdrawal = ? WHERE hash = ? AND withdrawal IS NULL")
-            .bind(text(withdrawal))
+            .bind(envelope_text(withdrawal))
             .bind(hash.to_string())
             .execute(&self.writer)
             .await?;
@@ -278,16 +263,7 @@ impl Store for Sqlite {
              WHERE action = ? AND position > ? ORDER BY position LIMIT ?",
         );
         let rows = query.bind(hash.to_string()).bind(after).bind(count).fetch_all(&self.reader).await?;
-        let part = |row: &SqliteRow| {
-            Ok(StoredPart {
-                position: row.try_get("position")?,
-                agent: row.try_get("agent")?,
-                statement: row.try_get("statement")?,
-                signature: row.try_get("signature")?,
-                body: row.try_get("body")?,
-            })
-        };
-        rows.iter().map(part).collect()
+        rows.iter().map(rows::part).collect()
     }
 
     async fn note(&self, line: &Audit) -> Result<()> {
@@ -304,17 +280,7 @@ impl Store for Sqlite {
 
     async fn audit(&self, count: u32) -> Result<Vec<Audit>> {
         let query = sqlx::query("SELECT * FROM audit ORDER BY position DESC LIMIT ?").bind(count);
-        let line = |row: &SqliteRow| {
-            let hash: Option<String> = row.try_get("action")?;
-            Ok(Audit {
-                at: to_time(row.try_get("at")?)?,
-                who: row.try_get("who")?,
-                what: row.try_get("what")?,
-                action: hash.map(|hash| to_hash(&hash)).transpose()?,
-                detail: row.try_get("detail")?,
-            })
-        };
-        query.fetch_all(&self.reader).await?.iter().map(line).collect()
+        query.fetch_all(&self.reader).await?.iter().map(rows::audit).collect()
     }
 
     async fn purge(&self, before: Timestamp) -> Result<u64> {
@@ -330,91 +296,8 @@ impl Store for Sqlite {
 const ADD_COMMANDS: &str = "INSERT INTO commands (action, agent, state)
     SELECT ?, value, 'waiting' FROM json_each(?) WHERE true ON CONFLICT DO NOTHING";
 
-fn agent(row: &SqliteRow) -> Result<Agent> {
-    let public_ip: Option<String> = row.try_get("public_ip")?;
-    let public_ip = public_ip.map(|ip| ip.parse::<IpAddr>()).transpose();
-    Ok(Agent {
-        id: row.try_get("id")?,
-        name: row.try_get("name")?,
-        admitted: row.try_get("admitted")?,
-        heartbeat: Signed { statement: row.try_get("statement")?, signature: row.try_get("signature")? },
-        heard_at: to_time(row.try_get("heard_at")?)?,
-        public_ip: public_ip.map_err(|error| StoreError::Corrupt(error.to_string()))?,
-    })
-}
-
-fn action(row: &SqliteRow) -> Result<Action> {
-    let withdrawal: Option<String> = row.try_get("withdrawal")?;
-    Ok(Action {
-        hash: to_hash(row.try_get("hash")?)?,
-        id: to_uuid(row.try_get("id")?)?,
-        envelope: to_envelope(row.try_get("envelope")?)?,
-        statement: row.try_get("statement")?,
-        investigator: row.try_get("investigator")?,
-        created_at: to_time(row.try_get("created_at")?)?,
-        expires_at: to_time(row.try_get("expires_at")?)?,
-        answers_until: to_time(row.try_get("answers_until")?)?,
-        withdrawal: withdrawal.as_deref().map(to_envelope).transpose()?,
-    })
-}
-
-fn command(row: &SqliteRow) -> Result<Command> {
-    let time = |name: &str| -> Result<Option<Timestamp>> {
-        let ns: Option<i64> = row.try_get(name)?;
-        ns.map(to_time).transpose()
-    };
-    Ok(Command {
-        agent: row.try_get("agent")?,
-        state: state(row)?,
-        sent_at: time("sent_at")?,
-        finished_at: time("finished_at")?,
-        totals: Totals { rows: count(row, "rows")?, bytes: count(row, "bytes")?, troubles: count(row, "troubles")? },
-        reason: row.try_get("reason")?,
-    })
-}
-
-fn state(row: &SqliteRow) -> Result<State> {
-    let word: String = row.try_get("state")?;
-    State::parse(&word).ok_or_else(|| StoreError::Corrupt(format!("`{word}` is no state")))
-}
-
-fn count(row: &SqliteRow, name: &str) -> Result<u64> {
-    let count: i64 = row.try_get(name)?;
-    Ok(u64::try_from(count).unwrap_or_default())
-}
-
-fn to_uuid(text: &str) -> Result<Uuid> {
-    text.parse().map_err(|_| StoreError::Corrupt(format!("`{text}` is no UUID")))
-}
-
-fn text(envelope: &Envelope) -> String {
-    String::from_utf8(envelope.to_bytes()).expect("JSON is UTF-8")
-}
-
 fn list(agents: &[String]) -> String {
     serde_json::to_string(agents).expect("texts always serialise")
-}
-
-fn to_envelope(text: &str) -> Result<Envelope> {
-    Envelope::parse(text.as_bytes()).map_err(|error| StoreError::Corrupt(error.to_string()))
-}
-
-fn to_hash(text: &str) -> Result<ActionHash> {
-    let bytes = hex::decode(text).ok().and_then(|bytes| <[u8; 32]>::try_from(bytes).ok());
-    bytes.map(ActionHash).ok_or_else(|| StoreError::Corrupt(format!("`{text}` is no hash")))
-}
-
-/// Nanoseconds since 1970; what lies beyond 2262 is as good as never.
-fn to_ns(at: Timestamp) -> i64 {
-    i64::try_from(at.as_nanosecond()).unwrap_or(i64::MAX)
-}
-
-fn to_time(ns: i64) -> Result<Timestamp> {
-    Timestamp::from_nanosecond(ns.into()).map_err(|error| StoreError::Corrupt(error.to_string()))
-}
-
-fn to_i64(count: u64) -> i64 {
-    i64::try_from(count).unwrap_or(i64::MAX)
 }
 
 #[cfg(test)]

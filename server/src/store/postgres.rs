@@ -1,0 +1,331 @@
+//! The store in PostgreSQL. Whatever comes in numbers is one statement, whose lists travel as arrays.
+
+mod lock;
+#[cfg(test)]
+mod tests;
+
+use std::borrow::Cow;
+use std::collections::HashSet;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use canvass_protocol::action::ActionHash;
+use canvass_protocol::api::StoredPart;
+use canvass_protocol::envelope::Envelope;
+use jiff::Timestamp;
+use sqlx::migrate::{Migration, MigrationType, Migrator};
+use sqlx::postgres::PgPoolOptions;
+use sqlx::{AssertSqlSafe, PgPool, SqlSafeStr as _};
+use url::Url;
+use uuid::Uuid;
+
+use self::lock::Lock;
+use super::rows::{self, envelope_text, to_i64, to_ns};
+use super::{Action, Agent, Audit, Command, Conclusion, NewPart, Result, Store, StoreError, Tally};
+use crate::scheduler::State;
+
+/// Changes of the schema, in order. What is released is never edited.
+const MIGRATIONS: [(i64, &str, &str); 1] = [(1, "first", include_str!("../../migrations/postgres/0001_first.sql"))];
+
+/// Connections of this server, beside the one that holds the lock.
+const CONNECTIONS: u32 = 8;
+/// How long one waits for a free one, or for the database to be there.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// A store in a PostgreSQL database, which one server uses at a time.
+pub struct Postgres {
+    pool: PgPool,
+    _lock: Lock,
+}
+
+impl Postgres {
+    /// Connects and brings the schema up to date.
+    pub async fn open(url: &Url) -> Result<Postgres> {
+        let lock = Lock::take(url).await?;
+        let lost = lock.lost();
+        let pool = PgPoolOptions::new()
+            .max_connections(CONNECTIONS)
+            .acquire_timeout(PATIENCE)
+            // Once another server uses the database, this one reads and writes nothing of it.
+            .before_acquire(move |_, _| {
+                let lost = lost.load(Ordering::Relaxed);
+                Box::pin(async move { if lost { Err(sqlx::Error::Protocol(lock::IN_USE.into())) } else { Ok(true) } })
+            })
+            .connect(url.as_str())
+            .await?;
+        let migrations = MIGRATIONS.map(|(version, name, sql)| {
+            let sql = AssertSqlSafe(sql).into_sql_str();
+            Migration::new(version, Cow::Borrowed(name), MigrationType::Simple, sql, false)
+        });
+        Migrator::with_migrations(migrations.to_vec())
+            .run(&pool)
+            .await
+            .map_err(|error| StoreError::Failed(format!("the schema cannot be brought up to date: {error}")))?;
+        Ok(Postgres { pool, _lock: lock })
+    }
+}
+
+#[async_trait]
+impl Store for Postgres {
+    async fn hear(&self, agents: &[Agent]) -> Result<()> {
+        let texts =
+            |get: fn(&Agent) -> &str| -> Vec<String> { agents.iter().map(|agent| storable(get(agent))).collect() };
+        let ips: Vec<Option<String>> = agents.iter().map(|agent| Some(agent.public_ip?.to_string())).collect();
+        sqlx::query(
+            "INSERT INTO agents (id, name, admitted, statement, signature, heard_at, public_ip)
+             SELECT DISTINCT ON (id) id, name, admitted, statement, signature, heard_at, public_ip
+             FROM UNNEST($1::text[], $2::text[], $3::boolean[], $4::text[], $5::text[], $6::bigint[], $7::text[])
+                AS heard (id, name, admitted, statement, signature, heard_at, public_ip)
+             ORDER BY id, heard_at DESC
+             ON CONFLICT (id) DO UPDATE SET name = excluded.name, statement = excluded.statement,
+                signature = excluded.signature, heard_at = excluded.heard_at, public_ip = excluded.public_ip
+             WHERE excluded.heard_at >= agents.heard_at",
+        )
+        .bind(texts(|agent| &agent.id))
+        .bind(texts(|agent| &agent.name))
+        .bind(agents.iter().map(|agent| agent.admitted).collect::<Vec<bool>>())
+        .bind(texts(|agent| &agent.heartbeat.statement))
+        .bind(texts(|agent| &agent.heartbeat.signature))
+        .bind(agents.iter().map(|agent| to_ns(agent.heard_at)).collect::<Vec<i64>>())
+        .bind(ips)
+        .execute(&self.pool)
+        .await?;
+        Ok(())
+    }
+
+    async fn admit(&self, agent: &str) -> Result<bool> {
+        let done = sqlx::query("UPDATE agents SET admitted = TRUE WHERE id = $1")
+            .bind(storable(agent))
+            .execute(&self.pool)
+            .await?;
+        Ok(done.rows_affected() > 0)
+    }
+
+    async fn agent(&self, id: &str) -> Result<Option<Agent>> {
+        let query = sqlx::query("SELECT * FROM agents WHERE id = $1").bind(storable(id));
+        query.fetch_optional(&self.pool).await?.as_ref().map(rows::agent).transpose()
+    }
+
+    async fn agents(&self) -> Result<Vec<Agent>> {
+        let query = sqlx::query("SELECT * FROM agents ORDER BY name COLLATE \"C\", id COLLATE \"C\"");
+        query.fetch_all(&self.pool).await?.iter().map(rows::agent).collect()
+    }
+
+    async fn post(&self, action: &Action, agents: &[String]) -> Result<()> {
+        let mut transaction = self.pool.begin().await?;
+        let hash = action.hash.to_string();
+        let posted = sqlx::query(
+            "INSERT INTO actions (hash, id, envelope, statement, investigator, created_at, expires_at, answers_until)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT DO NOTHING",
+        )
+        .bind(&hash)
+        .bind(action.id.to_string())
+        .bind(envelope_text(&action.envelope))
+        .bind(storable(&action.statement))
+        .bind(storable(&action.investigator))
+        .bind(to_ns(action.created_at))
+        .bind(to_ns(action.expires_at))
+        .bind(to_ns(action.answers_until))
+        .execute(&mut *transaction)
+        .await?;
+        if posted.rows_affected() == 0 {
+            let known: Option<String> = sqlx::query_scalar("SELECT hash FROM actions WHERE id = $1")
+                .bind(action.id.to_string())
+                .fetch_optional(&mut *transaction)
+                .await?;
+            return if known == Some(hash) { Ok(()) } else { Err(StoreError::Taken(action.id)) };
+        }
+        sqlx::query(ADD_COMMANDS).bind(&hash).bind(agents).execute(&mut *transaction).await?;
+        Ok(transaction.commit().await?)
+    }
+
+    async fn ask(&self, hash: ActionHash, agents: &[String]) -> Result<()> {
+        sqlx::query(ADD_COMMANDS).bind(hash.to_string()).bind(agents).execute(&self.pool).await?;
+        Ok(())
+    }
+
+    async fn action(&self, id: Uuid) -> Result<Option<Action>> {
+        let query = sqlx::query("SELECT * FROM actions WHERE id = $1").bind(id.to_string());
+        query.fetch_optional(&self.pool).await?.as_ref().map(rows::action).transpose()
+    }
+
+    async fn actions(&self, count: u32) -> Result<Vec<Action>> {
+        let query = sqlx::query("SELECT * FROM actions ORDER BY created_at DESC, hash COLLATE \"C\" LIMIT $1");
+        query.bind(i64::from(count)).fetch_all(&self.pool).await?.iter().map(rows::action).collect()
+    }
+
+    async fn tallies(&self, hashes: &[ActionHash]) -> Result<Vec<Tally>> {
+        let hashes: Vec<String> = hashes.iter().map(ToString::to_string).collect();
+        let query = sqlx::query(
+            "SELECT action, state, count(*) AS count, sum(rows)::bigint AS rows FROM commands
+             WHERE action = ANY($1) GROUP BY action, state ORDER BY action COLLATE \"C\", state COLLATE \"C\"",
+        );
+        query.bind(hashes).fetch_all(&self.pool).await?.iter().map(rows::tally).collect()
+    }
+
+    async fn latest_commands(&self, investigator: Option<&str>, count: u32) -> Result<Vec<(Uuid, Command)>> {
+        let query = sqlx::query(
+            "SELECT actions.id, commands.* FROM commands JOIN actions ON actions.hash = commands.action
+             WHERE $1::text IS NULL OR actions.investigator = $1
+             ORDER BY actions.created_at DESC, actions.hash COLLATE \"C\", commands.agent COLLATE \"C\" LIMIT $2",
+        );
+        let query = query.bind(investigator).bind(i64::from(count));
+        query.fetch_all(&self.pool).await?.iter().map(rows::command_of_action).collect()
+    }
+
+    async fn open_actions(&self) -> Result<Vec<Action>> {
+        let query = sqlx::query("SELECT * FROM actions WHERE NOT closed ORDER BY created_at, hash COLLATE \"C\"");
+        query.fetch_all(&self.pool).await?.iter().map(rows::action).collect()
+    }
+
+    async fn commands(&self, hash: ActionHash) -> Result<Vec<Command>> {
+        let query = sqlx::query("SELECT * FROM commands WHERE action = $1 ORDER BY agent COLLATE \"C\"");
+        query.bind(hash.to_string()).fetch_all(&self.pool).await?.iter().map(rows::command).collect()
+    }
+
+    async fn sent(&self, hash: ActionHash, agents: &[String], at: Timestamp) -> Result<()> {
+        sqlx::query(
+            "UPDATE commands SET state = 'sent', sent_at = $1
+             WHERE action = $2 AND state = 'waiting' AND agent = ANY($3)",
+        )
+        .bind(to_ns(at))
+        .bind(hash.to_string())
+        .bind(agents)
+        .execute(&self.pool)
+        .await?;
+        Ok(())
+    }
+
+    async fn settle(&self, hash: ActionHash, agents: &[String], state: State, at: Timestamp) -> Result<()> {
+        sqlx::query(
+            "UPDATE commands SET state = $1, finished_at = $2
+             WHERE action = $3 AND state IN ('waiting', 'sent') AND agent = ANY($4)",
+        )
+        .bind(state.as_str())
+        .bind(to_ns(at))
+        .bind(hash.to_string())
+        .bind(agents)
+        .execute(&self.pool)
+        .await?;
+        Ok(())
+    }
+
+    async fn withdraw(&self, hash: ActionHash, withdrawal: &Envelope) -> Result<()> {
+        sqlx::query("UPDATE actions SET withdrawal = $1 WHERE hash = $2 AND withdrawal IS NULL")
+            .bind(envelope_text(withdrawal))
+            .bind(hash.to_string())
+            .execute(&self.pool)
+            .await?;
+        Ok(())
+    }
+
+    async fn close(&self, hash: ActionHash) -> Result<()> {
+        sqlx::query("UPDATE actions SET closed = TRUE WHERE hash = $1")
+            .bind(hash.to_string())
+            .execute(&self.pool)
+            .await?;
+        Ok(())
+    }
+
+    async fn take(&self, parts: &[NewPart], at: Timestamp) -> Result<()> {
+        let mut transaction = self.pool.begin().await?;
+        let texts = |get: fn(&NewPart) -> &str| -> Vec<&str> { parts.iter().map(get).collect() };
+        let hashes: Vec<String> = parts.iter().map(|part| part.action.to_string()).collect();
+        let stored: Vec<(String, String, String)> = sqlx::query_as(
+            "INSERT INTO parts (action, agent, signature, statement, body)
+             SELECT new.action, new.agent, new.signature, new.statement, new.body
+             FROM UNNEST($1::text[], $2::text[], $3::text[], $4::text[], $5::bytea[]) WITH ORDINALITY
+                AS new (action, agent, signature, statement, body, place)
+             JOIN commands ON commands.action = new.action AND commands.agent = new.agent
+             ORDER BY new.place
+             ON CONFLICT DO NOTHING RETURNING action, agent, signature",
+        )
+        .bind(&hashes)
+        .bind(texts(|part| &part.agent))
+        .bind(texts(|part| &part.signature))
+        .bind(texts(|part| &part.statement))
+        .bind(parts.iter().map(|part| part.body.as_slice()).collect::<Vec<&[u8]>>())
+        .fetch_all(&mut *transaction)
+        .await?;
+        let stored: HashSet<(String, String, String)> = stored.into_iter().collect();
+        let mut last = Vec::new();
+        for (hash, part) in hashes.iter().zip(parts) {
+            let key = (hash.clone(), part.agent.clone(), part.signature.clone());
+            last.extend(part.conclusion.as_ref().filter(|_| stored.contains(&key)).map(|word| (hash, part, word)));
+        }
+        if !last.is_empty() {
+            let numbers = |get: fn(&Conclusion) -> u64| -> Vec<i64> {
+                last.iter().map(|(_, _, word)| to_i64(get(word))).collect()
+            };
+            sqlx::query(
+                "UPDATE commands SET state = word.state, finished_at = $1, rows = word.rows, bytes = word.bytes,
+                    troubles = word.troubles, reason = word.reason
+                 FROM (SELECT DISTINCT ON (action, agent) * FROM
+                    UNNEST($2::text[], $3::text[], $4::text[], $5::bigint[], $6::bigint[], $7::bigint[], $8::text[])
+                    WITH ORDINALITY AS said (action, agent, state, rows, bytes, troubles, reason, place)
+                    ORDER BY action, agent, place) AS word
+                 WHERE commands.action = word.action AND commands.agent = word.agent
+                    AND commands.state IN ('waiting', 'sent', 'expired', 'cancelled')",
+            )
+            .bind(to_ns(at))
+            .bind(last.iter().map(|(hash, ..)| hash.as_str()).collect::<Vec<&str>>())
+            .bind(last.iter().map(|(_, part, _)| part.agent.as_str()).collect::<Vec<&str>>())
+            .bind(last.iter().map(|(_, _, word)| word.state.as_str()).collect::<Vec<&str>>())
+            .bind(numbers(|word| word.totals.rows))
+            .bind(numbers(|word| word.totals.bytes))
+            .bind(numbers(|word| word.totals.troubles))
+            .bind(
+                last.iter()
+                    .map(|(_, _, word)| Some(storable(word.reason.as_deref()?)))
+                    .collect::<Vec<Option<String>>>(),
+            )
+            .execute(&mut *transaction)
+            .await?;
+        }
+        Ok(transaction.commit().await?)
+    }
+
+    async fn parts(&self, hash: ActionHash, after: i64, count: u32) -> Result<Vec<StoredPart>> {
+        let query = sqlx::query(
+            "SELECT position, agent, statement, signature, body FROM parts
+             WHERE action = $1 AND position > $2 ORDER BY position LIMIT $3",
+        );
+        let query = query.bind(hash.to_string()).bind(after).bind(i64::from(count));
+        query.fetch_all(&self.pool).await?.iter().map(rows::part).collect()
+    }
+
+    async fn note(&self, line: &Audit) -> Result<()> {
+        sqlx::query("INSERT INTO audit (at, who, what, action, detail) VALUES ($1, $2, $3, $4, $5)")
+            .bind(to_ns(line.at))
+            .bind(storable(&line.who))
+            .bind(&line.what)
+            .bind(line.action.map(|hash| hash.to_string()))
+            .bind(storable(&line.detail))
+            .execute(&self.pool)
+            .await?;
+        Ok(())
+    }
+
+    async fn audit(&self, count: u32) -> Result<Vec<Audit>> {
+        let query = sqlx::query("SELECT * FROM audit ORDER BY position DESC LIMIT $1").bind(i64::from(count));
+        query.fetch_all(&self.pool).await?.iter().map(rows::audit).collect()
+    }
+
+    async fn purge(&self, before: Timestamp) -> Result<u64> {
+        let done = sqlx::query("DELETE FROM actions WHERE closed AND answers_until < $1")
+            .bind(to_ns(before))
+            .execute(&self.pool)
+            .await?;
+        Ok(done.rows_affected())
+    }
+}
+
+/// All commands of an action in one statement: its hash, and the agents' ids.
+const ADD_COMMANDS: &str = "INSERT INTO commands (action, agent, state)
+    SELECT $1, agent, 'waiting' FROM UNNEST($2::text[]) AS asked (agent) ON CONFLICT DO NOTHING";
+
+/// PostgreSQL's texts hold no NUL, and one in a name or a reason must not keep a whole batch out.
+fn storable(text: &str) -> String {
+    text.replace('\0', "\u{fffd}")
+}

@@ -1,0 +1,116 @@
+//! The store's contract over a real PostgreSQL, each promise in a database of its own.
+
+use canvass_protocol::signed::Signed;
+use canvass_services::Postgres as Instance;
+
+use sqlx::{Connection as _, PgConnection};
+
+use super::*;
+use crate::store::contract;
+
+/// A fresh database's address.
+async fn database(instance: &Instance, name: &str) -> Url {
+    let url = Url::parse(&instance.url()).unwrap();
+    let mut connection = PgConnection::connect(url.as_str()).await.unwrap();
+    sqlx::query(AssertSqlSafe(format!("CREATE DATABASE {name}"))).execute(&mut connection).await.unwrap();
+    url.join(&format!("/{name}")).unwrap()
+}
+
+macro_rules! keeps {
+    ($instance:ident, $($promise:ident),* $(,)?) => {
+        $(
+            eprintln!("{}", stringify!($promise));
+            let store = Postgres::open(&database(&$instance, stringify!($promise)).await).await.unwrap();
+            contract::$promise(&store).await;
+        )*
+    };
+}
+
+/// One instance serves all promises.
+#[tokio::test]
+async fn the_contract_is_kept() {
+    let instance = Instance::start(false).unwrap();
+    keeps!(
+        instance,
+        agents_are_as_last_heard,
+        actions_are_posted_once,
+        commands_end_once,
+        answers_are_taken_once,
+        what_is_old_is_forgotten,
+        the_audit_keeps_all,
+        many_are_written_at_once,
+    );
+    a_nul_keeps_nobody_out(&database(&instance, "nul").await).await;
+    one_server_uses_a_database(&database(&instance, "in_use").await).await;
+    what_is_no_store_is_refused(&instance).await;
+}
+
+async fn a_nul_keeps_nobody_out(url: &Url) {
+    let store = Postgres::open(url).await.unwrap();
+    let agent = |id: &str, name: &str| Agent {
+        id: id.to_owned(),
+        name: name.to_owned(),
+        admitted: true,
+        heartbeat: Signed { statement: "{}".to_owned(), signature: "00".to_owned() },
+        heard_at: Timestamp::UNIX_EPOCH,
+        public_ip: None,
+    };
+    store.hear(&[agent("1", "web\0"), agent("2", "db")]).await.unwrap();
+    let names: Vec<String> = store.agents().await.unwrap().into_iter().map(|agent| agent.name).collect();
+    assert_eq!(names, ["db", "web\u{fffd}"]);
+    assert_eq!(store.agent("\0").await.unwrap(), None);
+}
+
+async fn one_server_uses_a_database(url: &Url) {
+    let first = Postgres::open(url).await.unwrap();
+    let second = Postgres::open(url).await.err().unwrap().to_string();
+    assert!(second.contains("another server uses this database"), "{second}");
+    drop(first);
+    // The database sees that the first is gone when it reads from the connection, which nobody can wait for.
+    while Postgres::open(url).await.is_err() {}
+}
+
+async fn what_is_no_store_is_refused(instance: &Instance) {
+    let url = database(instance, "newer").await;
+    drop(Postgres::open(&url).await.unwrap());
+    let mut connection = PgConnection::connect(url.as_str()).await.unwrap();
+    sqlx::query("UPDATE _sqlx_migrations SET version = 99").execute(&mut connection).await.unwrap();
+    let mut wrong = url.clone();
+    wrong.set_password(Some("guess")).unwrap();
+    let mut away = url.clone();
+    away.set_port(Some(9)).unwrap();
+    let missing = url.join("/missing").unwrap();
+    for (url, words) in [
+        (&url, "migration 99"),
+        (&wrong, "password authentication failed"),
+        (&away, "Connection refused"),
+        (&missing, "does not exist"),
+    ] {
+        let error = loop {
+            let error = Postgres::open(url).await.err().unwrap().to_string();
+            if !error.contains("another server") {
+                break error;
+            }
+        };
+        assert!(error.contains(words) && !error.contains("guess"), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn everything_outlives_a_restart() {
+    let instance = std::sync::Mutex::new(Instance::start(true).unwrap());
+    let url = Url::parse(&instance.lock().unwrap().url()).unwrap();
+    let store = Postgres::open(&url).await.unwrap();
+    let again = async || {
+        store._lock.release();
+        {
+            let mut instance = instance.lock().unwrap();
+            instance.kill();
+            instance.start_again().unwrap();
+        }
+        Box::new(Postgres::open(&url).await.unwrap()) as Box<dyn Store>
+    };
+    contract::everything_outlives_a_restart(&store, again).await;
+    // The store that was open before goes on by itself.
+    assert_eq!(store.agents().await.unwrap().len(), 1);
+}

@@ -1,0 +1,177 @@
+//! Rows as both databases store them: texts, numbers, nanoseconds, and what they stand for.
+
+use std::net::IpAddr;
+
+use canvass_protocol::action::ActionHash;
+use canvass_protocol::api::StoredPart;
+use canvass_protocol::envelope::Envelope;
+use canvass_protocol::signed::Signed;
+use jiff::Timestamp;
+use sqlx::Row as _;
+use sqlx::postgres::PgRow;
+use sqlx::sqlite::SqliteRow;
+use uuid::Uuid;
+
+use super::{Action, Agent, Audit, Command, Result, StoreError, Tally, Totals};
+use crate::scheduler::State;
+
+/// A row, whichever database it comes from.
+pub trait Columns {
+    fn text(&self, column: &str) -> Result<String>;
+    fn text_or_null(&self, column: &str) -> Result<Option<String>>;
+    fn number(&self, column: &str) -> Result<i64>;
+    fn number_or_null(&self, column: &str) -> Result<Option<i64>>;
+    fn bytes(&self, column: &str) -> Result<Vec<u8>>;
+    fn flag(&self, column: &str) -> Result<bool>;
+}
+
+macro_rules! columns {
+    ($($row:ty),*) => {
+        $(
+            impl Columns for $row {
+                fn text(&self, column: &str) -> Result<String> {
+                    Ok(self.try_get(column)?)
+                }
+
+                fn text_or_null(&self, column: &str) -> Result<Option<String>> {
+                    Ok(self.try_get(column)?)
+                }
+
+                fn number(&self, column: &str) -> Result<i64> {
+                    Ok(self.try_get(column)?)
+                }
+
+                fn number_or_null(&self, column: &str) -> Result<Option<i64>> {
+                    Ok(self.try_get(column)?)
+                }
+
+                fn bytes(&self, column: &str) -> Result<Vec<u8>> {
+                    Ok(self.try_get(column)?)
+                }
+
+                fn flag(&self, column: &str) -> Result<bool> {
+                    Ok(self.try_get(column)?)
+                }
+            }
+        )*
+    };
+}
+
+columns!(SqliteRow, PgRow);
+
+impl From<sqlx::Error> for StoreError {
+    fn from(error: sqlx::Error) -> StoreError {
+        StoreError::Failed(error.to_string())
+    }
+}
+
+pub fn agent(row: &impl Columns) -> Result<Agent> {
+    let public_ip = row.text_or_null("public_ip")?.map(|ip| ip.parse::<IpAddr>()).transpose();
+    Ok(Agent {
+        id: row.text("id")?,
+        name: row.text("name")?,
+        admitted: row.flag("admitted")?,
+        heartbeat: Signed { statement: row.text("statement")?, signature: row.text("signature")? },
+        heard_at: to_time(row.number("heard_at")?)?,
+        public_ip: public_ip.map_err(|error| StoreError::Corrupt(error.to_string()))?,
+    })
+}
+
+pub fn action(row: &impl Columns) -> Result<Action> {
+    Ok(Action {
+        hash: to_hash(&row.text("hash")?)?,
+        id: to_uuid(&row.text("id")?)?,
+        envelope: to_envelope(&row.text("envelope")?)?,
+        statement: row.text("statement")?,
+        investigator: row.text("investigator")?,
+        created_at: to_time(row.number("created_at")?)?,
+        expires_at: to_time(row.number("expires_at")?)?,
+        answers_until: to_time(row.number("answers_until")?)?,
+        withdrawal: row.text_or_null("withdrawal")?.as_deref().map(to_envelope).transpose()?,
+    })
+}
+
+pub fn command(row: &impl Columns) -> Result<Command> {
+    Ok(Command {
+        agent: row.text("agent")?,
+        state: state(row)?,
+        sent_at: row.number_or_null("sent_at")?.map(to_time).transpose()?,
+        finished_at: row.number_or_null("finished_at")?.map(to_time).transpose()?,
+        totals: Totals { rows: count(row, "rows")?, bytes: count(row, "bytes")?, troubles: count(row, "troubles")? },
+        reason: row.text_or_null("reason")?,
+    })
+}
+
+/// A command with its action's id.
+pub fn command_of_action(row: &impl Columns) -> Result<(Uuid, Command)> {
+    Ok((to_uuid(&row.text("id")?)?, command(row)?))
+}
+
+pub fn tally(row: &impl Columns) -> Result<Tally> {
+    Ok(Tally {
+        action: to_hash(&row.text("action")?)?,
+        state: state(row)?,
+        count: count(row, "count")?,
+        rows: count(row, "rows")?,
+    })
+}
+
+pub fn part(row: &impl Columns) -> Result<StoredPart> {
+    Ok(StoredPart {
+        position: row.number("position")?,
+        agent: row.text("agent")?,
+        statement: row.text("statement")?,
+        signature: row.text("signature")?,
+        body: row.bytes("body")?,
+    })
+}
+
+pub fn audit(row: &impl Columns) -> Result<Audit> {
+    Ok(Audit {
+        at: to_time(row.number("at")?)?,
+        who: row.text("who")?,
+        what: row.text("what")?,
+        action: row.text_or_null("action")?.as_deref().map(to_hash).transpose()?,
+        detail: row.text("detail")?,
+    })
+}
+
+/// An envelope as it is stored.
+pub fn envelope_text(envelope: &Envelope) -> String {
+    String::from_utf8(envelope.to_bytes()).expect("JSON is UTF-8")
+}
+
+/// Nanoseconds since 1970; what lies beyond 2262 is as good as never.
+pub fn to_ns(at: Timestamp) -> i64 {
+    i64::try_from(at.as_nanosecond()).unwrap_or(i64::MAX)
+}
+
+pub fn to_i64(count: u64) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
+}
+
+fn to_time(ns: i64) -> Result<Timestamp> {
+    Timestamp::from_nanosecond(ns.into()).map_err(|error| StoreError::Corrupt(error.to_string()))
+}
+
+fn state(row: &impl Columns) -> Result<State> {
+    let word = row.text("state")?;
+    State::parse(&word).ok_or_else(|| StoreError::Corrupt(format!("`{word}` is no state")))
+}
+
+fn count(row: &impl Columns, column: &str) -> Result<u64> {
+    Ok(u64::try_from(row.number(column)?).unwrap_or_default())
+}
+
+fn to_uuid(text: &str) -> Result<Uuid> {
+    text.parse().map_err(|_| StoreError::Corrupt(format!("`{text}` is no UUID")))
+}
+
+fn to_envelope(text: &str) -> Result<Envelope> {
+    Envelope::parse(text.as_bytes()).map_err(|error| StoreError::Corrupt(error.to_string()))
+}
+
+fn to_hash(text: &str) -> Result<ActionHash> {
+    let bytes = hex::decode(text).ok().and_then(|bytes| <[u8; 32]>::try_from(bytes).ok());
+    bytes.map(ActionHash).ok_or_else(|| StoreError::Corrupt(format!("`{text}` is no hash")))
+}
