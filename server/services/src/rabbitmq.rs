@@ -107,6 +107,8 @@ impl Rabbitmq {
 
     fn environment(&self, command: &mut Command) {
         let at = |name: &str| -> PathBuf { self.folder.path().join(name) };
+        // What it writes down of a crash goes where it works.
+        command.current_dir(self.folder.path());
         command.env("HOME", self.folder.path()).env("LC_ALL", "C.UTF-8");
         command.env("RABBITMQ_NODENAME", self.node()).env("RABBITMQ_DIST_PORT", self.ports.distribution.to_string());
         command.env("ERL_EPMD_PORT", self.ports.epmd.to_string()).env("ERL_EPMD_ADDRESS", "127.0.0.1");
