@@ -97,7 +97,7 @@ pub enum StoreUrl {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RelayUrl {
     Embedded,
-    Amqp(Address),
+    Amqp(Box<Address>),
 }
 
 /// Files in PEM.
@@ -178,11 +178,11 @@ fn relay(own: Option<&str>, public: Option<&str>, admin: Option<&str>) -> Result
         return Ok(RelayUrl::Embedded);
     };
     let amqp = |flag, url| checked_url(flag, url, &["amqp", "amqps"], "embedded`, `amqp://…` or `amqps://…");
-    Ok(RelayUrl::Amqp(Address {
+    Ok(RelayUrl::Amqp(Box::new(Address {
         own: amqp("--relay", own)?,
         public: public.map(|url| amqp("--relay-public", url)).transpose()?,
         admin: admin.map(|url| checked_url("--relay-admin", url, &["http", "https"], "https://…")).transpose()?,
-    }))
+    })))
 }
 
 /// Reads an address. It may hold a password, so no message shows it.

@@ -96,7 +96,7 @@ async fn open(config: &Config) -> Result<Arc<Shared>> {
     let relay = match &config.relay {
         RelayUrl::Embedded => Door::Embedded(Arc::new(Embedded::new(fleet.clone(), store.clone(), incoming))),
         RelayUrl::Amqp(address) => {
-            Door::Amqp(Amqp::open(address.clone(), fleet.clone(), store.clone(), incoming).await?)
+            Door::Amqp(Amqp::open(address.as_ref().clone(), fleet.clone(), store.clone(), incoming).await?)
         }
     };
     let watchers = Arc::new(Watchers::default());

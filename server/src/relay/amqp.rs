@@ -24,7 +24,7 @@ use lapin::options::{
     BasicAckOptions, BasicConsumeOptions, BasicPublishOptions, BasicQosOptions, ExchangeDeclareOptions,
     QueueBindOptions, QueueDeclareOptions, QueueDeleteOptions,
 };
-use lapin::types::{AMQPValue, FieldTable};
+use lapin::types::{AMQPValue, FieldTable, ShortString};
 use lapin::{BasicProperties, Channel, Connection, ConnectionProperties, Consumer, ExchangeKind};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
@@ -218,7 +218,7 @@ impl Amqp {
         let line = properties.correlation_id().as_ref()?.as_str().to_owned();
         let (agent, public_ip) = self.lines().heard(&line, Instant::now())?;
         // The broker vouches for the user where each agent has one.
-        let user = properties.user_id().as_ref().map(|user| user.as_str());
+        let user = properties.user_id().as_ref().map(ShortString::as_str);
         if self.users.is_some() && user != Some(users::name(&agent).as_str()) {
             tracing::warn!(agent, "a message on an agent's line is not that agent's");
             return None;

@@ -163,7 +163,7 @@ async fn an_agents_user_reaches_nothing_else(rabbitmq: &Rabbitmq) {
     thief.publish(&FromAgent::Heartbeat(beat(2)), &told[0].line).await;
     match place.incoming().await {
         Incoming::Heartbeat { heartbeat, .. } => {
-            assert_eq!(heartbeat, beat(2), "what it said on another's line is dropped")
+            assert_eq!(heartbeat, beat(2), "what it said on another's line is dropped");
         }
         other => panic!("{other:?}"),
     }
