@@ -4,14 +4,17 @@ use std::fs::{self, File};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::Instant;
 
 use anyhow::{Context as _, Result};
 use tempfile::TempDir;
 
-use crate::process::{Running, free_port, password, run, tied, wait_until_ready};
+use crate::process::{PATIENCE, Running, free_port, password, pause, run, tied, wait_until_ready};
 
 /// Where distributions put the server's programs, which are not on the path.
 const FOLDERS: &str = "/usr/lib/postgresql";
+/// What PostgreSQL says where processes of a killed cluster are still there.
+const LEFT_BEHIND: &str = "pre-existing shared memory block";
 /// Nobody's user id.
 const NOBODY: u32 = 65534;
 
@@ -64,6 +67,17 @@ impl Postgres {
 
     /// Starts it at the same address, with what it had.
     pub fn start_again(&mut self) -> Result<()> {
+        let started = Instant::now();
+        loop {
+            match self.start_once() {
+                // What is left of a cluster that was killed ends by itself, and until then no other can start.
+                Err(error) if error.to_string().contains(LEFT_BEHIND) && started.elapsed() < PATIENCE => pause(),
+                done => return done,
+            }
+        }
+    }
+
+    fn start_once(&mut self) -> Result<()> {
         let log = self.folder.path().join("log");
         let mut command = tied(&self.programs.join("postgres"), step_down_to(self.folder.path())?);
         command.arg("-D").arg(self.folder.path().join("data")).arg("-k").arg(self.folder.path());
@@ -71,7 +85,7 @@ impl Postgres {
         if !self.durable {
             command.args(["-c", "fsync=off", "-c", "synchronous_commit=off", "-c", "full_page_writes=off"]);
         }
-        let file = File::options().create(true).append(true).open(&log)?;
+        let file = File::create(&log)?;
         command.stdin(Stdio::null()).stdout(file.try_clone()?).stderr(file);
         let mut running = Running(command.spawn().context("cannot start PostgreSQL")?);
         let is_ready = self.programs.join("pg_isready");

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail};
 
 /// How long a service may take to answer, on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(120);
+pub const PATIENCE: Duration = Duration::from_secs(120);
 
 /// A process that is ended when it is dropped.
 pub struct Running(pub Child);
@@ -57,10 +57,15 @@ pub fn wait_until_ready(running: &mut Running, log: &Path, mut ready: impl FnMut
         if started.elapsed() > PATIENCE {
             bail!("the service did not answer in {} s: {}", PATIENCE.as_secs(), said());
         }
-        #[expect(clippy::disallowed_methods, reason = "another program's state is no channel to block on")]
-        std::thread::sleep(Duration::from_millis(50));
+        pause();
     }
     Ok(())
+}
+
+/// Before another look.
+#[expect(clippy::disallowed_methods, reason = "another program's state is no channel to block on")]
+pub fn pause() {
+    std::thread::sleep(Duration::from_millis(50));
 }
 
 /// Runs a tool to its end.
