@@ -134,27 +134,29 @@ impl Courier {
         }
     }
 
-    /// Runs an action, now or when there is room. What runs, waits or is answered already is not begun again.
+    /// Runs an action, now or when there is room. What runs, or whose answer is on its way, is not begun beside it: where that
+    /// was a refusal and the action has more signatures now, the server brings it again.
     fn command(&self, envelope: Envelope) {
         let hash = envelope.hash();
+        let mut state = self.work.lock();
         if self.spool.contains(hash) {
             return;
         }
-        let mut state = self.work.lock();
         if self.work.withdrawn.contains(hash) {
             drop(state);
             let refusal = self.agent.refuse(hash, "the action was withdrawn", Timestamp::now());
-            if let Err(error) = self.spool.add(hash, refusal, true) {
+            if let Err(error) = self.spool.add(hash, envelope.signatures.len(), refusal, true) {
                 tracing::error!(action = %hash, %error, "an answer cannot be kept");
             }
             self.work.changed.notify_one();
             return;
         }
-        let known = state.running.contains_key(&hash) || state.waiting.iter().any(|(waiting, _)| *waiting == hash);
-        if known || state.waiting.len() >= WAITING_MAX {
-            return;
+        let room = state.waiting.len() < WAITING_MAX && !state.running.contains_key(&hash);
+        match state.waiting.iter_mut().find(|(waiting, _)| *waiting == hash) {
+            Some((_, waiting)) => *waiting = envelope,
+            None if room => state.waiting.push_back((hash, envelope)),
+            None => return,
         }
-        state.waiting.push_back((hash, envelope));
         drop(state);
         self.begin();
     }
@@ -195,7 +197,13 @@ fn begin(agent: &Arc<Agent>, spool: &Arc<Spool>, work: &Arc<Work>) {
         tokio::task::spawn_blocking(move || {
             agent.handle(&envelope.to_bytes(), &stop, &mut |part| {
                 let last = is_last(&part);
-                spool.add(hash, part, last)?;
+                let mut state = work.lock();
+                if last {
+                    // It passes from one list to the other at once: what comes again in between would be lost.
+                    state.running.remove(&hash);
+                }
+                spool.add(hash, envelope.signatures.len(), part, last)?;
+                drop(state);
                 work.changed.notify_one();
                 Ok(())
             });

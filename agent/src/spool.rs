@@ -50,9 +50,9 @@ impl Spool {
         Ok(Spool { folder: folder.to_owned(), answers: Mutex::new(answers) })
     }
 
-    /// Adds a part to the answer to an action.
-    pub fn add(&self, action: ActionHash, part: Part, last: bool) -> io::Result<()> {
-        let message = FromAgent::Part(action, part).to_bytes();
+    /// Adds a part to the answer to an action, which was judged with so many signatures.
+    pub fn add(&self, action: ActionHash, judged: usize, part: Part, last: bool) -> io::Result<()> {
+        let message = FromAgent::Part { action, judged, part }.to_bytes();
         let length = u32::try_from(message.len()).map_err(io::Error::other)?;
         let mut answers = self.lock();
         let total: u64 = answers.values().map(|answer| answer.bytes).sum();
@@ -137,7 +137,7 @@ fn is_whole(path: &Path) -> io::Result<bool> {
         }
     }
     Ok(last.is_some_and(|message| match FromAgent::parse(&message) {
-        Ok(FromAgent::Part(_, part)) => is_last(&part),
+        Ok(FromAgent::Part { part, .. }) => is_last(&part),
         _ => false,
     }))
 }
@@ -170,10 +170,10 @@ mod tests {
         let (whole, half, torn) = (ActionHash([1; 32]), ActionHash([2; 32]), ActionHash([3; 32]));
         let spool = Spool::open(folder.path(), Timestamp::UNIX_EPOCH).unwrap();
         for action in [whole, half, torn] {
-            spool.add(action, part(b"rows\n\n"), false).unwrap();
+            spool.add(action, 1, part(b"rows\n\n"), false).unwrap();
         }
-        spool.add(whole, part(b""), true).unwrap();
-        spool.add(torn, part(b""), true).unwrap();
+        spool.add(whole, 1, part(b""), true).unwrap();
+        spool.add(torn, 1, part(b""), true).unwrap();
         let path = folder.path().join(torn.to_string());
         let bytes = fs::read(&path).unwrap();
         fs::write(&path, &bytes[..bytes.len() - 1]).unwrap();
@@ -181,7 +181,7 @@ mod tests {
         assert_eq!(spool.answers(), [(whole, true)]);
         assert_eq!(
             messages(&spool, whole),
-            [FromAgent::Part(whole, part(b"rows\n\n")), FromAgent::Part(whole, part(b""))]
+            [b"rows\n\n".as_slice(), b""].map(|body| FromAgent::Part { action: whole, judged: 1, part: part(body) })
         );
         spool.forget(whole);
         assert!(!spool.contains(whole) && fs::read_dir(folder.path()).unwrap().next().is_none());
@@ -191,7 +191,7 @@ mod tests {
     fn what_nobody_came_for_is_dropped_in_the_end() {
         let folder = tempfile::tempdir().unwrap();
         let spool = Spool::open(folder.path(), Timestamp::UNIX_EPOCH).unwrap();
-        spool.add(ActionHash([1; 32]), part(b""), true).unwrap();
+        spool.add(ActionHash([1; 32]), 1, part(b""), true).unwrap();
         let later = Timestamp::now() + jiff::SignedDuration::from_hours(1);
         assert_eq!(Spool::open(folder.path(), later).unwrap().answers(), []);
     }

@@ -33,6 +33,16 @@ pub struct Entry {
     pub troubles: Vec<String>,
 }
 
+impl Entry {
+    /// Counts rows of an answer that goes on: where the endpoint had refused, it has thought otherwise.
+    pub(crate) fn take(&mut self, rows: u64) {
+        self.rows += rows;
+        if matches!(self.state, State::Refused(_)) {
+            self.state = State::Waiting;
+        }
+    }
+}
+
 /// What became of every endpoint asked; final once the rows have ended.
 #[derive(Debug, Default)]
 pub struct Account {

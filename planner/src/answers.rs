@@ -180,10 +180,14 @@ impl Follower {
         let result = match agent.reader.read(part) {
             Ok(Says::Frame(frame)) => count(agent, &self.limits, &frame, &part.body)
                 .and_then(|()| open(agent, &self.scans, &frame, &part.body))
-                .map(|rows| self.account.update(index, |entry| entry.rows += rows)),
-            Ok(Says::Final(last)) => {
-                check_totals(&agent.taken, &last).map(|()| self.account.update(index, |entry| close(entry, *last)))
-            }
+                .map(|rows| self.account.update(index, |entry| entry.take(rows))),
+            Ok(Says::Final(last)) => check_totals(&agent.taken, &last).map(|()| {
+                if matches!(last.outcome, Outcome::Refused(_)) {
+                    // A refusal uses up nothing: with more signatures the agent may come to another end, in another run.
+                    agent.reader = Reader::new(self.fleet.clone(), self.hash, id.to_owned());
+                }
+                self.account.update(index, |entry| close(entry, *last));
+            }),
             Err(error) => Err(error.to_string()),
         };
         if let Err(reason) = result {

@@ -129,14 +129,26 @@ pub struct Posted {
     pub asked: Vec<String>,
 }
 
+/// `POST /v1/actions/{id}/signatures`: one more investigator's signature over an action.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Cosignature {
+    /// What was signed; an id is only a name.
+    pub hash: ActionHash,
+    /// ASCII-armored and detached, as one of an [`crate::envelope::Envelope`].
+    pub signature: String,
+}
+
 /// `GET /v1/actions/{id}`, and one of `GET /v1/actions`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ActionSummary {
     pub id: Uuid,
     pub hash: ActionHash,
     pub statement: String,
-    /// Who posted it.
+    /// Fingerprint of who posted it.
     pub investigator: String,
+    /// Fingerprints of those who signed it.
+    pub signers: Vec<String>,
     pub created_at: Timestamp,
     pub expires_at: Timestamp,
     pub withdrawn: bool,

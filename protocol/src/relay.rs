@@ -29,8 +29,12 @@ pub enum ToAgent {
 pub enum FromAgent {
     Proof(Signed),
     Heartbeat(Signed),
-    /// A part of the answer to an action.
-    Part(ActionHash, Part),
+    /// A part of the answer to an action, and how many signatures the action had when the agent judged it.
+    Part {
+        action: ActionHash,
+        judged: usize,
+        part: Part,
+    },
 }
 
 /// A [`FromAgent`] without its body.
@@ -39,7 +43,7 @@ pub enum FromAgent {
 enum Line {
     Proof(Signed),
     Heartbeat(Signed),
-    Part { action: ActionHash, statement: String, signature: String },
+    Part { action: ActionHash, judged: usize, statement: String, signature: String },
 }
 
 /// Why a message cannot be read.
@@ -71,8 +75,9 @@ impl FromAgent {
         match self {
             FromAgent::Proof(signed) => joined(&Line::Proof(signed.clone()), &[]),
             FromAgent::Heartbeat(signed) => joined(&Line::Heartbeat(signed.clone()), &[]),
-            FromAgent::Part(action, Part { statement, signature, body }) => {
-                let line = Line::Part { action: *action, statement: statement.clone(), signature: signature.clone() };
+            FromAgent::Part { action, judged, part: Part { statement, signature, body } } => {
+                let (statement, signature) = (statement.clone(), signature.clone());
+                let line = Line::Part { action: *action, judged: *judged, statement, signature };
                 joined(&line, body)
             }
         }
@@ -84,8 +89,9 @@ impl FromAgent {
         let (line, body) = (&bytes[..end], bytes.get(end + 1..).unwrap_or_default());
         let line: Line = serde_json::from_slice(line).map_err(|error| malformed(&error))?;
         Ok(match line {
-            Line::Part { action, statement, signature } => {
-                FromAgent::Part(action, Part { statement, signature, body: body.to_vec() })
+            Line::Part { action, judged, statement, signature } => {
+                let part = Part { statement, signature, body: body.to_vec() };
+                FromAgent::Part { action, judged, part }
             }
             _ if !body.is_empty() => return Err(MessageError::Malformed("only a part has a body".into())),
             Line::Proof(signed) => FromAgent::Proof(signed),

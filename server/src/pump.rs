@@ -30,6 +30,8 @@ const LONG: Duration = Duration::from_secs(3600);
 pub enum Order {
     /// An action that the store has, for these agents.
     Post { action: Box<store::Action>, agents: Vec<String>, done: oneshot::Sender<()> },
+    /// An action to which the store has another signature.
+    Cosign { action: Box<store::Action>, done: oneshot::Sender<()> },
     /// An action whose withdrawal the store has.
     Withdraw { action: Box<store::Action>, done: oneshot::Sender<()> },
 }
@@ -142,13 +144,27 @@ impl Pump {
                 }
                 let _ = done.send(());
             }
-            Order::Withdraw { action, done } => {
+            Order::Cosign { action, done } => {
                 let hash = action.hash;
-                self.envelopes.insert(hash, *action);
-                self.feed(Event::Withdrawn { hash }).await;
-                self.tell(&HashSet::from([hash]));
+                let signatures = action.envelope.signatures.len();
+                self.change(*action, Event::Cosigned { hash, signatures }).await;
                 let _ = done.send(());
             }
+            Order::Withdraw { action, done } => {
+                let hash = action.hash;
+                self.change(*action, Event::Withdrawn { hash }).await;
+                let _ = done.send(());
+            }
+        }
+    }
+
+    /// Acts on what became of an action that is there already.
+    async fn change(&mut self, action: store::Action, event: Event) {
+        let hash = action.hash;
+        if let Some(known) = self.envelopes.get_mut(&hash) {
+            *known = action;
+            self.feed(event).await;
+            self.tell(&HashSet::from([hash]));
         }
     }
 
@@ -165,12 +181,12 @@ impl Pump {
                 Incoming::Heartbeat { agent, heartbeat, public_ip } => {
                     heard.insert(agent, (heartbeat, public_ip));
                 }
-                Incoming::Part { agent, action, part } => {
+                Incoming::Part { agent, action, judged, part } => {
                     bytes += part.body.len();
                     match conclusion(&self.fleet, &agent, action, &part.statement) {
                         Ok(conclusion) => {
                             let (statement, signature, body) = (part.statement, part.signature, part.body);
-                            parts.push(NewPart { action, agent, statement, signature, body, conclusion });
+                            parts.push((NewPart { action, agent, statement, signature, body, conclusion }, judged));
                         }
                         Err(reason) => tracing::warn!(agent, %action, reason, "a part of an answer is dropped"),
                     }
@@ -185,10 +201,11 @@ impl Pump {
         self.hear(heard, now).await;
     }
 
-    async fn take_parts(&mut self, parts: Vec<NewPart>, now: Timestamp) {
+    async fn take_parts(&mut self, parts: Vec<(NewPart, usize)>, now: Timestamp) {
         if parts.is_empty() {
             return;
         }
+        let (parts, judged): (Vec<NewPart>, Vec<usize>) = parts.into_iter().unzip();
         if let Err(error) = self.store.take(&parts, now).await {
             tracing::error!(%error, "answers cannot be stored; their agents will send them again");
             let mut agents: Vec<String> = parts.into_iter().map(|part| part.agent).collect();
@@ -197,11 +214,11 @@ impl Pump {
             return;
         }
         let mut changed = HashSet::new();
-        for NewPart { action: hash, agent, conclusion, .. } in parts {
+        for (NewPart { action: hash, agent, conclusion, .. }, judged) in parts.into_iter().zip(judged) {
             changed.insert(hash);
             if let Some(Conclusion { state, .. }) = conclusion {
                 self.relay.send(std::slice::from_ref(&agent), &ToAgent::Taken(hash)).await;
-                self.feed(Event::Concluded { hash, agent, state }).await;
+                self.feed(Event::Concluded { hash, agent, state, judged }).await;
             }
         }
         self.tell(&changed);
@@ -261,6 +278,10 @@ impl Pump {
                     self.relay.send(&agents, &ToAgent::Withdraw(withdrawal)).await;
                 }
             }
+            Effect::Reopen { hash, agents } => {
+                self.store.reopen(hash, &agents).await?;
+                self.tell(&HashSet::from([hash]));
+            }
             Effect::Settle { hash, agents, state } => {
                 self.store.settle(hash, &agents, state, now).await?;
                 self.tell(&HashSet::from([hash]));
@@ -285,6 +306,7 @@ fn posted(action: &store::Action) -> Option<Posted> {
     Some(Posted {
         hash: action.hash,
         target: signed.target(),
+        signatures: action.envelope.signatures.len(),
         until: action.expires_at,
         answers_until: action.answers_until,
     })

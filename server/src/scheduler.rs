@@ -57,9 +57,15 @@ impl State {
         State::ALL.into_iter().find(|state| state.as_str() == word)
     }
 
-    /// Whether an agent's word may still come and count.
+    /// Whether an agent's word is waited for.
     pub fn is_open(self) -> bool {
         matches!(self, State::Waiting | State::Sent)
+    }
+
+    /// Whether an agent's word counts when it comes: what the server ended for want of one, and a refusal, which uses up
+    /// nothing, give way to it.
+    pub fn gives_way(self) -> bool {
+        self.is_open() || matches!(self, State::Expired | State::Cancelled | State::Refused)
     }
 }
 
@@ -68,6 +74,7 @@ impl State {
 pub struct Posted {
     pub hash: ActionHash,
     pub target: Target,
+    pub signatures: usize,
     /// The end of the window: no agent begins later.
     pub until: Timestamp,
     /// An agent that began in time has answered by then.
@@ -87,8 +94,11 @@ pub enum Event {
     Present { agent: String },
     /// The relay can reach it no more.
     Gone { agent: String },
-    /// An agent's last word on an action is stored: answered, failed, refused or interrupted.
-    Concluded { hash: ActionHash, agent: String, state: State },
+    /// An agent's last word on an action is stored: answered, failed, refused or interrupted. It was judged with so many
+    /// signatures.
+    Concluded { hash: ActionHash, agent: String, state: State, judged: usize },
+    /// An action has so many signatures now.
+    Cosigned { hash: ActionHash, signatures: usize },
     /// An investigator withdrew an action.
     Withdrawn { hash: ActionHash },
     /// Time went by.
@@ -104,6 +114,8 @@ pub enum Effect {
     Send { hash: ActionHash, agents: Vec<String> },
     /// The relay is to tell these agents that an action was withdrawn: they may have begun it.
     Stop { hash: ActionHash, agents: Vec<String> },
+    /// These commands, which agents refused, are to be written down as waiting again.
+    Reopen { hash: ActionHash, agents: Vec<String> },
     /// These commands are to be written down as ended.
     Settle { hash: ActionHash, agents: Vec<String>, state: State },
     /// No command of the action is open and none will be added.
@@ -126,6 +138,7 @@ struct Open {
     commands: HashMap<String, State>,
     progress: Progress,
     withdrawn: bool,
+    signatures: usize,
 }
 
 /// How far an action is.
@@ -163,6 +176,7 @@ impl Open {
             commands: HashMap::with_capacity(commands.len()),
             progress: Progress::default(),
             withdrawn,
+            signatures: action.signatures,
         };
         commands.into_iter().for_each(|(agent, state)| open.set(agent, state));
         open
@@ -219,14 +233,19 @@ impl Scheduler {
             Event::Gone { agent } => {
                 self.present.remove(&agent);
             }
-            Event::Concluded { hash, agent, state } => {
+            Event::Concluded { hash, agent, state, judged } => {
                 // The store has it with the answer.
                 if let Some(open) = self.actions.get_mut(&hash)
-                    && open.commands.contains_key(&agent)
+                    && open.commands.get(&agent).is_some_and(|state| state.gives_way())
                 {
-                    open.set(agent, state);
+                    open.set(agent.clone(), state);
+                    // It was refused as it was, and is another now.
+                    if state == State::Refused && judged < open.signatures {
+                        self.reopen(hash, vec![agent], &mut effects);
+                    }
                 }
             }
+            Event::Cosigned { hash, signatures } => self.cosigned(hash, signatures, &mut effects),
             Event::Withdrawn { hash } => self.withdraw(hash, &mut effects),
             Event::Now(now) => self.expire(now, &mut effects),
         }
@@ -258,6 +277,28 @@ impl Scheduler {
                 }
             }
         }
+    }
+
+    /// Agents that refused may think otherwise now. Those that were given it before and have not answered say what they
+    /// judged.
+    fn cosigned(&mut self, hash: ActionHash, signatures: usize, effects: &mut Vec<Effect>) {
+        let Some(open) = self.actions.get_mut(&hash) else { return };
+        open.signatures = signatures;
+        let refused = open.commands.iter().filter(|(_, state)| **state == State::Refused);
+        let mut refused: Vec<String> = refused.map(|(agent, _)| agent.clone()).collect();
+        refused.sort_unstable();
+        self.reopen(hash, refused, effects);
+    }
+
+    fn reopen(&mut self, hash: ActionHash, agents: Vec<String>, effects: &mut Vec<Effect>) {
+        let Some(open) = self.actions.get_mut(&hash).filter(|open| !open.withdrawn) else { return };
+        if agents.is_empty() {
+            return;
+        }
+        agents.iter().for_each(|agent| open.set(agent.clone(), State::Waiting));
+        effects.push(Effect::Reopen { hash, agents: agents.clone() });
+        let present = agents.into_iter().filter(|agent| self.present.contains(agent)).collect();
+        reach(hash, open, present, effects);
     }
 
     /// What no agent was given is cancelled; what some were given is theirs to end and to answer.

@@ -34,7 +34,7 @@ pub async fn post(shared: State, caller: Caller, body: Body<Envelope>) -> Result
     let Body(envelope) = body;
     envelope.check_sizes().map_err(|error| Problem::bad(error.to_string()))?;
     let now = Timestamp::now();
-    shared.investigators.verify(&envelope, now)?;
+    let signers = shared.investigators.verify(&envelope, now)?;
     let signed = Signed::parse(envelope.payload.as_bytes()).map_err(|error| Problem::bad(error.to_string()))?;
     if signed.fleet != shared.fleet {
         return Err(Problem::bad(format!("the action is for fleet `{}`", signed.fleet)));
@@ -48,6 +48,7 @@ pub async fn post(shared: State, caller: Caller, body: Body<Envelope>) -> Result
         id: signed.id,
         statement: signed.statement.clone(),
         investigator: caller.0.fingerprint.0.clone(),
+        signers: signers.into_iter().map(|signer| signer.0).collect(),
         created_at: now,
         expires_at: signed.window.until,
         answers_until: answers_until(&signed),
@@ -121,6 +122,7 @@ pub async fn withdraw(
     id: Path<Uuid>,
     body: Body<Envelope>,
 ) -> Result<StatusCode, Problem> {
+    caller.check(Role::Hunt)?;
     let mut action = find(&shared, &caller, *id).await?;
     let Body(envelope) = body;
     envelope.check_sizes().map_err(|error| Problem::bad(error.to_string()))?;
@@ -146,9 +148,10 @@ pub async fn find(shared: &State, caller: &Caller, id: Uuid) -> Result<Action, P
     action.ok_or_else(|| Problem::not_found("action"))
 }
 
-/// Statements are shown to their authors and to administrators.
+/// Statements are shown to those who posted or signed them, and to administrators.
 fn may_see(investigator: &Investigator, action: &Action) -> bool {
-    action.investigator == investigator.fingerprint.0 || investigator.check(Role::Admin).is_ok()
+    let own = &investigator.fingerprint.0;
+    action.investigator == *own || action.signers.contains(own) || investigator.check(Role::Admin).is_ok()
 }
 
 async fn summaries(shared: &State, actions: Vec<Action>) -> Result<Vec<ActionSummary>, Problem> {
@@ -166,6 +169,7 @@ async fn summaries(shared: &State, actions: Vec<Action>) -> Result<Vec<ActionSum
             hash: action.hash,
             statement: action.statement,
             investigator: action.investigator,
+            signers: action.signers,
             created_at: action.created_at,
             expires_at: action.expires_at,
             withdrawn: action.withdrawal.is_some(),

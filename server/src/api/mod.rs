@@ -7,6 +7,7 @@ mod audit;
 mod problem;
 mod relay;
 mod sessions;
+mod signatures;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -57,6 +58,8 @@ pub fn routes(shared: Arc<Shared>) -> Router {
         .route("/v1/agents/{id}/admission", post(agents::admit))
         .route("/v1/actions", get(actions::list).post(actions::post))
         .route("/v1/actions/{id}", get(actions::show))
+        .route("/v1/actions/{id}/envelope", get(signatures::envelope))
+        .route("/v1/actions/{id}/signatures", post(signatures::cosign))
         .route("/v1/commands", get(actions::latest_commands))
         .route("/v1/actions/{id}/commands", get(actions::commands))
         .route("/v1/actions/{id}/withdrawal", post(actions::withdraw))

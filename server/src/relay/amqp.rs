@@ -225,7 +225,7 @@ impl Amqp {
         }
         match FromAgent::parse(&delivery.data) {
             Ok(FromAgent::Heartbeat(heartbeat)) => Some(Incoming::Heartbeat { agent, heartbeat, public_ip }),
-            Ok(FromAgent::Part(action, part)) => Some(Incoming::Part { agent, action, part }),
+            Ok(FromAgent::Part { action, judged, part }) => Some(Incoming::Part { agent, action, judged, part }),
             Ok(FromAgent::Proof(_)) => None,
             Err(error) => {
                 tracing::warn!(agent, %error, "an agent sent what cannot be read");

@@ -93,15 +93,15 @@ pub async fn what_agents_say_is_brought_in(mut place: Box<dyn Place>) {
     let part = |body: Vec<u8>| Part { statement: "{\"part\":\"\\n\"}".to_owned(), signature: "01".to_owned(), body };
     let large = vec![b'\n'; 4 << 20];
     one.say(FromAgent::Heartbeat(beat.clone())).await;
-    one.say(FromAgent::Part(ActionHash([7; 32]), part(large.clone()))).await;
-    one.say(FromAgent::Part(ActionHash([7; 32]), part(Vec::new()))).await;
+    one.say(FromAgent::Part { action: ActionHash([7; 32]), judged: 2, part: part(large.clone()) }).await;
+    one.say(FromAgent::Part { action: ActionHash([7; 32]), judged: 2, part: part(Vec::new()) }).await;
     match place.incoming().await {
         Incoming::Heartbeat { agent, heartbeat, .. } => assert_eq!((agent, heartbeat), (id.clone(), beat)),
         other => panic!("{other:?}"),
     }
     for body in [large, Vec::new()] {
         match place.incoming().await {
-            Incoming::Part { agent, action, part: got } => {
+            Incoming::Part { agent, action, judged: 2, part: got } => {
                 assert_eq!((agent, action), (id.clone(), ActionHash([7; 32])));
                 assert!(got == part(body));
             }

@@ -125,7 +125,7 @@ impl Embedded {
                     let agent = agent.to_owned();
                     let incoming = match FromAgent::parse(&bytes) {
                         Ok(FromAgent::Heartbeat(heartbeat)) => Incoming::Heartbeat { agent, heartbeat, public_ip },
-                        Ok(FromAgent::Part(action, part)) => Incoming::Part { agent, action, part },
+                        Ok(FromAgent::Part { action, judged, part }) => Incoming::Part { agent, action, judged, part },
                         Ok(FromAgent::Proof(_)) => continue,
                         Err(error) => {
                             tracing::warn!(agent, %error, "an agent sent what cannot be read");

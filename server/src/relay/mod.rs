@@ -36,6 +36,8 @@ pub enum Incoming {
     Part {
         agent: String,
         action: ActionHash,
+        /// Signatures that the action had when the agent judged it.
+        judged: usize,
         part: Part,
     },
 }

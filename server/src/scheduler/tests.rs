@@ -67,13 +67,15 @@ struct Endpoint {
     connected: bool,
     ran: BTreeMap<ActionHash, u32>,
     withdrawn: BTreeSet<ActionHash>,
-    spool: BTreeMap<ActionHash, State>,
+    spool: BTreeMap<ActionHash, (State, usize)>,
 }
 
 enum Message {
-    Command(ActionHash),
+    /// With so many signatures.
+    Command(ActionHash, usize),
     Stop(ActionHash),
-    Answer(ActionHash, State),
+    /// With what was judged.
+    Answer(ActionHash, State, usize),
     Taken(ActionHash),
 }
 
@@ -82,6 +84,10 @@ struct World {
     dice: Dice,
     now: i64,
     scheduler: Scheduler,
+    /// With how many signatures an answer was judged that is the latest.
+    refusals: BTreeMap<(ActionHash, String), usize>,
+    /// Signatures that each action has, and that agents ask for.
+    signatures: BTreeMap<ActionHash, (usize, usize)>,
     /// The store: actions as posted, and their commands.
     actions: BTreeMap<ActionHash, (Posted, bool, bool)>,
     commands: BTreeMap<(ActionHash, String), State>,
@@ -96,6 +102,8 @@ impl World {
             dice: Dice(seed),
             now: 0,
             scheduler: Scheduler::default(),
+            refusals: BTreeMap::new(),
+            signatures: BTreeMap::new(),
             actions: BTreeMap::new(),
             commands: BTreeMap::new(),
             endpoints,
@@ -117,12 +125,19 @@ impl World {
                         let state = self.commands.get_mut(&(hash, agent.clone())).expect("commands are written first");
                         assert!(state.is_open(), "what has ended is not sent");
                         *state = State::Sent;
-                        self.fly(&agent, Message::Command(hash));
+                        self.fly(&agent, Message::Command(hash, self.signatures[&hash].0));
                     }
                 }
                 Effect::Stop { hash, agents } => {
                     for agent in agents {
                         self.fly(&agent, Message::Stop(hash));
+                    }
+                }
+                Effect::Reopen { hash, agents } => {
+                    for agent in agents {
+                        let state = self.commands.get_mut(&(hash, agent)).expect("it was asked");
+                        assert_eq!(*state, State::Refused);
+                        *state = State::Waiting;
                     }
                 }
                 Effect::Settle { hash, agents, state } => {
@@ -165,9 +180,9 @@ impl World {
         }
         if self.dice.chance(10) {
             let copy = match &message {
-                Message::Command(hash) => Message::Command(*hash),
+                Message::Command(hash, signatures) => Message::Command(*hash, *signatures),
                 Message::Stop(hash) => Message::Stop(*hash),
-                Message::Answer(hash, state) => Message::Answer(*hash, *state),
+                Message::Answer(hash, state, judged) => Message::Answer(*hash, *state, *judged),
                 Message::Taken(hash) => Message::Taken(*hash),
             };
             self.flying.push((agent.to_owned(), copy));
@@ -183,7 +198,7 @@ impl World {
         let (agent, message) = self.flying.swap_remove(number);
         let until = |world: &World, hash: &ActionHash| world.actions[hash].0.until;
         match message {
-            Message::Command(hash) => {
+            Message::Command(hash, signatures) => {
                 let open = at(self.now) <= until(self, &hash);
                 let outcome = match self.dice.roll(10) {
                     0 => State::Failed,
@@ -195,39 +210,41 @@ impl World {
                     return;
                 }
                 let runs = endpoint.ran.entry(hash).or_default();
-                let state = if *runs > 0 || !open || endpoint.withdrawn.contains(&hash) {
+                let missing = signatures < self.signatures[&hash].1;
+                let state = if *runs > 0 || !open || missing || endpoint.withdrawn.contains(&hash) {
                     State::Refused
                 } else {
                     *runs += 1;
                     outcome
                 };
-                endpoint.spool.insert(hash, state);
-                self.fly(&agent, Message::Answer(hash, state));
+                endpoint.spool.insert(hash, (state, signatures));
+                self.fly(&agent, Message::Answer(hash, state, signatures));
             }
             Message::Stop(hash) => drop(self.endpoints.get_mut(&agent).unwrap().withdrawn.insert(hash)),
             Message::Taken(hash) => drop(self.endpoints.get_mut(&agent).unwrap().spool.remove(&hash)),
-            Message::Answer(hash, state) => self.conclude(&agent, hash, state),
+            Message::Answer(hash, state, judged) => self.conclude(&agent, hash, state, judged),
         }
     }
 
     /// What the pump does: the store first, where an agent's own word counts however late it comes.
-    fn conclude(&mut self, agent: &str, hash: ActionHash, state: State) {
+    fn conclude(&mut self, agent: &str, hash: ActionHash, state: State, judged: usize) {
         let Some(known) = self.commands.get_mut(&(hash, agent.to_owned())) else { return };
-        if known.is_open() || matches!(known, State::Expired | State::Cancelled) {
+        if known.gives_way() {
             *known = state;
-            self.feed(Event::Concluded { hash, agent: agent.to_owned(), state });
+            self.refusals.insert((hash, agent.to_owned()), judged);
         }
         self.fly(agent, Message::Taken(hash));
+        self.feed(Event::Concluded { hash, agent: agent.to_owned(), state, judged });
     }
 
     fn connect(&mut self, agent: &str) {
         let endpoint = self.endpoints.get_mut(agent).unwrap();
         endpoint.connected = true;
-        let spooled: Vec<(ActionHash, State)> = endpoint.spool.iter().map(|(hash, state)| (*hash, *state)).collect();
+        let spooled: Vec<_> = endpoint.spool.iter().map(|(hash, said)| (*hash, *said)).collect();
         self.feed(Event::Present { agent: agent.to_owned() });
         self.feed(heard(agent, at(self.now)));
-        for (hash, state) in spooled {
-            self.fly(agent, Message::Answer(hash, state));
+        for (hash, (state, judged)) in spooled {
+            self.fly(agent, Message::Answer(hash, state, judged));
         }
     }
 
@@ -239,7 +256,9 @@ impl World {
             .actions
             .values()
             .filter(|(_, _, closed)| !closed)
-            .map(|(posted, withdrawn, _)| (posted.clone(), *withdrawn))
+            .map(|(posted, withdrawn, _)| {
+                (Posted { signatures: self.signatures[&posted.hash].0, ..posted.clone() }, *withdrawn)
+            })
             .collect();
         for (action, withdrawn) in open {
             let of_action = self.commands.iter().filter(|((hash, _), _)| *hash == action.hash);
@@ -252,7 +271,8 @@ impl World {
         let hash = ActionHash([u8::try_from(self.actions.len()).unwrap(); 32]);
         let until = self.now + 20 + i64::try_from(self.dice.roll(200)).unwrap();
         let target = if self.dice.chance(50) { linux() } else { None };
-        let posted = Posted { hash, target: target.clone(), until: at(until), answers_until: at(until + 30) };
+        let posted =
+            Posted { hash, target: target.clone(), signatures: 1, until: at(until), answers_until: at(until + 30) };
         // Those who are there now are asked at once, others when they come.
         let agents: Vec<String> = self
             .endpoints
@@ -261,6 +281,8 @@ impl World {
             .map(|(agent, _)| agent.clone())
             .collect();
         self.actions.insert(hash, (posted.clone(), false, false));
+        let needed = if self.dice.chance(40) { 2 } else { 1 };
+        self.signatures.insert(hash, (1, needed));
         self.commands.extend(agents.iter().map(|agent| ((hash, agent.clone()), State::Waiting)));
         self.feed(Event::Posted { action: posted, agents });
     }
@@ -274,11 +296,23 @@ impl World {
         }
     }
 
+    fn cosign(&mut self) {
+        let hashes: Vec<ActionHash> = self.actions.keys().copied().collect();
+        let Some(hash) = self.dice.choose(&hashes) else { return };
+        if self.actions.get(&hash).is_some_and(|(_, withdrawn, closed)| !withdrawn && !closed) {
+            let (signatures, _) = self.signatures.get_mut(&hash).expect("it was posted");
+            *signatures += 1;
+            let signatures = *signatures;
+            self.feed(Event::Cosigned { hash, signatures });
+        }
+    }
+
     fn step(&mut self) {
         let agents: Vec<String> = self.endpoints.keys().cloned().collect();
         match self.dice.roll(100) {
             0..=2 if self.actions.len() < 20 => self.post(),
             3 => self.withdraw(),
+            31 | 32 => self.cosign(),
             4..=14 => {
                 let agent = self.dice.choose(&agents).unwrap();
                 if self.endpoints[&agent].connected {
@@ -318,6 +352,15 @@ fn nothing_is_lost_doubled_or_left_open() {
         while !world.flying.is_empty() {
             world.arrive();
         }
+        let refusals = |world: &World| -> Vec<(ActionHash, String, usize)> {
+            let said = world.refusals.iter().map(|((hash, agent), judged)| (*hash, agent.clone(), *judged));
+            said.filter(|(hash, agent, _)| world.commands[&(*hash, agent.clone())] == State::Refused).collect()
+        };
+        for (hash, agent, judged) in refusals(&world) {
+            let (posted, withdrawn, closed) = &world.actions[&hash];
+            let over = *withdrawn || *closed || posted.until < at(world.now);
+            assert!(over || judged == world.signatures[&hash].0, "seed {seed}: {agent} refused it with {judged}");
+        }
         if let Some(last) = last {
             world.feed(Event::Now(last + SignedDuration::from_secs(1)));
         }
@@ -338,7 +381,7 @@ fn nothing_is_lost_doubled_or_left_open() {
 fn who_comes_before_the_end_is_asked_and_who_comes_after_is_not() {
     let mut scheduler = Scheduler::default();
     let hash = ActionHash([1; 32]);
-    let action = Posted { hash, target: linux(), until: at(60), answers_until: at(90) };
+    let action = Posted { hash, target: linux(), signatures: 1, until: at(60), answers_until: at(90) };
     assert_eq!(scheduler.on(Event::Posted { action, agents: vec![] }), []);
     assert_eq!(scheduler.on(heard("agent-0", at(1))), [], "it is no linux");
     scheduler.on(Event::Present { agent: "agent-1".into() });
@@ -359,11 +402,38 @@ fn who_comes_before_the_end_is_asked_and_who_comes_after_is_not() {
 }
 
 #[test]
+fn what_was_refused_is_brought_again_with_more_signatures() {
+    let mut scheduler = Scheduler::default();
+    let hash = ActionHash([1; 32]);
+    let (one, two) = (vec!["agent-1".to_owned()], vec!["agent-2".to_owned()]);
+    for agent in ["agent-1", "agent-2", "agent-3"] {
+        scheduler.on(Event::Present { agent: agent.into() });
+    }
+    let action = Posted { hash, target: None, signatures: 1, until: at(60), answers_until: at(90) };
+    scheduler.on(Event::Posted { action, agents: ["agent-1", "agent-2", "agent-3"].map(str::to_owned).to_vec() });
+    let says = |agent: &str, state, judged| Event::Concluded { hash, agent: agent.into(), state, judged };
+    assert_eq!(scheduler.on(says("agent-1", State::Refused, 1)), []);
+    assert_eq!(scheduler.on(says("agent-3", State::Answered, 1)), []);
+    assert_eq!(
+        scheduler.on(Event::Cosigned { hash, signatures: 2 }),
+        [Effect::Reopen { hash, agents: one.clone() }, Effect::Send { hash, agents: one }]
+    );
+    // The second was given it before and refuses that; what it says of it as it is now is its last word.
+    let again = [Effect::Reopen { hash, agents: two.clone() }, Effect::Send { hash, agents: two }];
+    assert_eq!(scheduler.on(says("agent-2", State::Refused, 1)), again);
+    assert_eq!(scheduler.on(says("agent-2", State::Refused, 2)), []);
+    assert_eq!(scheduler.on(says("agent-3", State::Refused, 1)), [], "who has answered is not asked again");
+    assert_eq!(scheduler.progress(hash).unwrap().sent, 1);
+    scheduler.on(Event::Withdrawn { hash });
+    assert_eq!(scheduler.on(says("agent-1", State::Refused, 1)), [], "what was withdrawn is not begun");
+}
+
+#[test]
 fn what_was_withdrawn_reaches_nobody_else() {
     let mut scheduler = Scheduler::default();
     let hash = ActionHash([1; 32]);
     scheduler.on(Event::Present { agent: "agent-1".into() });
-    let action = Posted { hash, target: None, until: at(60), answers_until: at(90) };
+    let action = Posted { hash, target: None, signatures: 1, until: at(60), answers_until: at(90) };
     let agents = vec!["agent-1".to_owned(), "agent-2".to_owned()];
     scheduler.on(Event::Posted { action, agents });
     assert_eq!(

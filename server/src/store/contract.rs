@@ -38,6 +38,7 @@ fn action(number: u8) -> Action {
         envelope,
         statement: "SELECT '\"; DROP TABLE actions; --'".to_owned(),
         investigator: "ABCD".to_owned(),
+        signers: vec!["ABCD".to_owned(), "EF01".to_owned()],
         created_at: at(number.into()),
         expires_at: at(300),
         answers_until: at(600),
@@ -113,6 +114,36 @@ pub async fn commands_end_once(store: &dyn Store) {
     assert_eq!((commands[0].sent_at, commands[0].finished_at), (Some(at(1)), None));
     assert_eq!((commands[1].sent_at, commands[1].finished_at), (Some(at(1)), Some(at(2))));
     assert_eq!((commands[3].sent_at, commands[3].finished_at), (None, Some(at(3))));
+}
+
+/// A refusal gives way to an answer; what is opened again is what was refused and nothing else.
+pub async fn refusals_open_again(store: &dyn Store) {
+    let first = action(1);
+    let hash = first.hash;
+    store.post(&first, &ids(&[1, 2, 3, 4])).await.unwrap();
+    store.sent(hash, &ids(&[1, 2, 3]), at(1)).await.unwrap();
+    let said = [
+        part(hash, 1, 0, Some(State::Refused)),
+        part(hash, 2, 0, Some(State::Answered)),
+        part(hash, 3, 0, Some(State::Refused)),
+        part(hash, 3, 1, Some(State::Answered)),
+        part(hash, 2, 1, Some(State::Refused)),
+    ];
+    store.take(&said, at(2)).await.unwrap();
+    let after = [State::Refused, State::Answered, State::Answered, State::Waiting];
+    assert_eq!(states(store, hash).await, after, "a refusal gives way to an answer, and an answer to nothing");
+    let signers = ["ABCD", "EF01", "2345"].map(str::to_owned);
+    let more = Envelope { signatures: vec!["signature".to_owned(), "another".to_owned()], ..first.envelope.clone() };
+    assert!(!store.cosign(&more, &more, &signers).await.unwrap(), "another envelope is there");
+    assert!(store.cosign(&first.envelope, &more, &signers).await.unwrap());
+    store.reopen(hash, &ids(&[1, 2, 9])).await.unwrap();
+    assert_eq!(states(store, hash).await, [State::Waiting, State::Answered, State::Answered, State::Waiting]);
+    let command = store.commands(hash).await.unwrap().swap_remove(0);
+    assert_eq!((command.state, command.finished_at, command.reason), (State::Waiting, None, None));
+    let stored = store.action(first.id).await.unwrap().unwrap();
+    assert_eq!((stored.envelope.clone(), stored.signers), (more.clone(), signers.to_vec()));
+    assert_eq!(store.latest_commands(Some("2345"), 10).await.unwrap().len(), 4);
+    assert_eq!(store.latest_commands(Some("9999"), 10).await.unwrap(), []);
 }
 
 /// Parts are stored once, in the order in which they came; an agent's last word ends its command, however late, and the

@@ -52,8 +52,10 @@ pub struct Action {
     pub envelope: Envelope,
     /// The author's words.
     pub statement: String,
-    /// Fingerprints of those who signed, the one who sent it first.
+    /// Fingerprint of who posted it.
     pub investigator: String,
+    /// Fingerprints of those who signed it.
+    pub signers: Vec<String>,
     pub created_at: Timestamp,
     pub expires_at: Timestamp,
     pub answers_until: Timestamp,
@@ -148,8 +150,8 @@ pub trait Store: Send + Sync {
     /// How many commands of these actions are in which state, and how many rows they have.
     async fn tallies(&self, hashes: &[ActionHash]) -> Result<Vec<Tally>>;
 
-    /// Commands with the ids of their actions, those of the newest action first; of one investigator, or of all.
-    async fn latest_commands(&self, investigator: Option<&str>, count: u32) -> Result<Vec<(Uuid, Command)>>;
+    /// Commands with the ids of their actions, those of the newest action first; of one signer, or of all.
+    async fn latest_commands(&self, signer: Option<&str>, count: u32) -> Result<Vec<(Uuid, Command)>>;
 
     /// Actions that may still be brought to somebody or answered, for a scheduler that starts.
     async fn open_actions(&self) -> Result<Vec<Action>>;
@@ -163,6 +165,12 @@ pub trait Store: Send + Sync {
     /// Ends commands that are still open.
     async fn settle(&self, hash: ActionHash, agents: &[String], state: State, at: Timestamp) -> Result<()>;
 
+    /// Puts an envelope with more signatures in the place of the one that is there; false where that is not `before`.
+    async fn cosign(&self, before: &Envelope, after: &Envelope, signers: &[String]) -> Result<bool>;
+
+    /// Opens commands again that agents refused.
+    async fn reopen(&self, hash: ActionHash, agents: &[String]) -> Result<()>;
+
     /// Notes the signed withdrawal of an action.
     async fn withdraw(&self, hash: ActionHash, withdrawal: &Envelope) -> Result<()>;
 
@@ -170,7 +178,7 @@ pub trait Store: Send + Sync {
     async fn close(&self, hash: ActionHash) -> Result<()>;
 
     /// Stores parts that are not there yet, and ends the commands that they conclude: an agent's own word counts however
-    /// late it comes. What belongs to no command is dropped.
+    /// late it comes, and the first that is no refusal for good. What belongs to no command is dropped.
     async fn take(&self, parts: &[NewPart], at: Timestamp) -> Result<()>;
 
     /// Parts of an action behind a position, in order, at most so many.

@@ -26,7 +26,10 @@ use super::{Action, Agent, Audit, Command, Conclusion, NewPart, Result, Store, S
 use crate::scheduler::State;
 
 /// Changes of the schema, in order. What is released is never edited.
-const MIGRATIONS: [(i64, &str, &str); 1] = [(1, "first", include_str!("../../migrations/postgres/0001_first.sql"))];
+const MIGRATIONS: [(i64, &str, &str); 2] = [
+    (1, "first", include_str!("../../migrations/postgres/0001_first.sql")),
+    (2, "signers", include_str!("../../migrations/postgres/0002_signers.sql")),
+];
 
 /// Connections of this server, beside the one that holds the lock.
 const CONNECTIONS: u32 = 8;
@@ -116,14 +119,16 @@ impl Store for Postgres {
         let mut transaction = self.pool.begin().await?;
         let hash = action.hash.to_string();
         let posted = sqlx::query(
-            "INSERT INTO actions (hash, id, envelope, statement, investigator, created_at, expires_at, answers_until)
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT DO NOTHING",
+            "INSERT INTO actions (hash, id, envelope, statement, investigator, signers, created_at, expires_at,
+                answers_until)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT DO NOTHING",
         )
         .bind(&hash)
         .bind(action.id.to_string())
         .bind(envelope_text(&action.envelope))
         .bind(storable(&action.statement))
         .bind(storable(&action.investigator))
+        .bind(action.signers.join(" "))
         .bind(to_ns(action.created_at))
         .bind(to_ns(action.expires_at))
         .bind(to_ns(action.answers_until))
@@ -164,13 +169,13 @@ impl Store for Postgres {
         query.bind(hashes).fetch_all(&self.pool).await?.iter().map(rows::tally).collect()
     }
 
-    async fn latest_commands(&self, investigator: Option<&str>, count: u32) -> Result<Vec<(Uuid, Command)>> {
+    async fn latest_commands(&self, signer: Option<&str>, count: u32) -> Result<Vec<(Uuid, Command)>> {
         let query = sqlx::query(
             "SELECT actions.id, commands.* FROM commands JOIN actions ON actions.hash = commands.action
-             WHERE $1::text IS NULL OR actions.investigator = $1
+             WHERE $1::text IS NULL OR position($1 IN actions.signers) > 0
              ORDER BY actions.created_at DESC, actions.hash COLLATE \"C\", commands.agent COLLATE \"C\" LIMIT $2",
         );
-        let query = query.bind(investigator).bind(i64::from(count));
+        let query = query.bind(signer).bind(i64::from(count));
         query.fetch_all(&self.pool).await?.iter().map(rows::command_of_action).collect()
     }
 
@@ -204,6 +209,29 @@ impl Store for Postgres {
         )
         .bind(state.as_str())
         .bind(to_ns(at))
+        .bind(hash.to_string())
+        .bind(agents)
+        .execute(&self.pool)
+        .await?;
+        Ok(())
+    }
+
+    async fn cosign(&self, before: &Envelope, after: &Envelope, signers: &[String]) -> Result<bool> {
+        let done = sqlx::query("UPDATE actions SET envelope = $1, signers = $2 WHERE hash = $3 AND envelope = $4")
+            .bind(envelope_text(after))
+            .bind(signers.join(" "))
+            .bind(before.hash().to_string())
+            .bind(envelope_text(before))
+            .execute(&self.pool)
+            .await?;
+        Ok(done.rows_affected() > 0)
+    }
+
+    async fn reopen(&self, hash: ActionHash, agents: &[String]) -> Result<()> {
+        sqlx::query(
+            "UPDATE commands SET state = 'waiting', finished_at = NULL, reason = NULL
+             WHERE action = $1 AND state = 'refused' AND agent = ANY($2)",
+        )
         .bind(hash.to_string())
         .bind(agents)
         .execute(&self.pool)
@@ -264,9 +292,9 @@ impl Store for Postgres {
                  FROM (SELECT DISTINCT ON (action, agent) * FROM
                     UNNEST($2::text[], $3::text[], $4::text[], $5::bigint[], $6::bigint[], $7::bigint[], $8::text[])
                     WITH ORDINALITY AS said (action, agent, state, rows, bytes, troubles, reason, place)
-                    ORDER BY action, agent, place) AS word
+                    ORDER BY action, agent, state = 'refused', place) AS word
                  WHERE commands.action = word.action AND commands.agent = word.agent
-                    AND commands.state IN ('waiting', 'sent', 'expired', 'cancelled')",
+                    AND commands.state IN ('waiting', 'sent', 'expired', 'cancelled', 'refused')",
             )
             .bind(to_ns(at))
             .bind(last.iter().map(|(hash, ..)| hash.as_str()).collect::<Vec<&str>>())

@@ -84,6 +84,7 @@ pub fn action(row: &impl Columns) -> Result<Action> {
         envelope: to_envelope(&row.text("envelope")?)?,
         statement: row.text("statement")?,
         investigator: row.text("investigator")?,
+        signers: row.text("signers")?.split_whitespace().map(str::to_owned).collect(),
         created_at: to_time(row.number("created_at")?)?,
         expires_at: to_time(row.number("expires_at")?)?,
         answers_until: to_time(row.number("answers_until")?)?,

@@ -19,7 +19,10 @@ use super::{Action, Agent, Audit, Command, Conclusion, NewPart, Result, Store, S
 use crate::scheduler::State;
 
 /// Changes of the schema, in order. What is released is never edited.
-const MIGRATIONS: [(i64, &str, &str); 1] = [(1, "first", include_str!("../../migrations/sqlite/0001_first.sql"))];
+const MIGRATIONS: [(i64, &str, &str); 2] = [
+    (1, "first", include_str!("../../migrations/sqlite/0001_first.sql")),
+    (2, "signers", include_str!("../../migrations/sqlite/0002_signers.sql")),
+];
 
 /// Connections that read at once.
 const READERS: u32 = 4;
@@ -110,14 +113,16 @@ impl Store for Sqlite {
             None => {}
         }
         sqlx::query(
-            "INSERT INTO actions (hash, id, envelope, statement, investigator, created_at, expires_at, answers_until)
-             VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT INTO actions (hash, id, envelope, statement, investigator, signers, created_at, expires_at,
+                answers_until)
+             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
         )
         .bind(&hash)
         .bind(action.id.to_string())
         .bind(envelope_text(&action.envelope))
         .bind(&action.statement)
         .bind(&action.investigator)
+        .bind(action.signers.join(" "))
         .bind(to_ns(action.created_at))
         .bind(to_ns(action.expires_at))
         .bind(to_ns(action.answers_until))
@@ -154,13 +159,13 @@ impl Store for Sqlite {
         rows.iter().map(rows::tally).collect()
     }
 
-    async fn latest_commands(&self, investigator: Option<&str>, count: u32) -> Result<Vec<(Uuid, Command)>> {
+    async fn latest_commands(&self, signer: Option<&str>, count: u32) -> Result<Vec<(Uuid, Command)>> {
         let query = sqlx::query(
             "SELECT actions.id, commands.* FROM commands JOIN actions ON actions.hash = commands.action
-             WHERE ?1 IS NULL OR actions.investigator = ?1
+             WHERE ?1 IS NULL OR instr(actions.signers, ?1) > 0
              ORDER BY actions.created_at DESC, actions.hash, commands.agent LIMIT ?2",
         );
-        let rows = query.bind(investigator).bind(count).fetch_all(&self.reader).await?;
+        let rows = query.bind(signer).bind(count).fetch_all(&self.reader).await?;
         rows.iter().map(rows::command_of_action).collect()
     }
 
@@ -194,6 +199,29 @@ impl Store for Sqlite {
         )
         .bind(state.as_str())
         .bind(to_ns(at))
+        .bind(hash.to_string())
+        .bind(list(agents))
+        .execute(&self.writer)
+        .await?;
+        Ok(())
+    }
+
+    async fn cosign(&self, before: &Envelope, after: &Envelope, signers: &[String]) -> Result<bool> {
+        let done = sqlx::query("UPDATE actions SET envelope = ?, signers = ? WHERE hash = ? AND envelope = ?")
+            .bind(envelope_text(after))
+            .bind(signers.join(" "))
+            .bind(before.hash().to_string())
+            .bind(envelope_text(before))
+            .execute(&self.writer)
+            .await?;
+        Ok(done.rows_affected() > 0)
+    }
+
+    async fn reopen(&self, hash: ActionHash, agents: &[String]) -> Result<()> {
+        sqlx::query(
+            "UPDATE commands SET state = 'waiting', finished_at = NULL, reason = NULL
+             WHERE action = ? AND state = 'refused' AND agent IN (SELECT value FROM json_each(?))",
+        )
         .bind(hash.to_string())
         .bind(list(agents))
         .execute(&self.writer)
@@ -241,7 +269,7 @@ impl Store for Sqlite {
             };
             sqlx::query(
                 "UPDATE commands SET state = ?, finished_at = ?, rows = ?, bytes = ?, troubles = ?, reason = ?
-                 WHERE action = ? AND agent = ? AND state IN ('waiting', 'sent', 'expired', 'cancelled')",
+                 WHERE action = ? AND agent = ? AND state IN ('waiting', 'sent', 'expired', 'cancelled', 'refused')",
             )
             .bind(state.as_str())
             .bind(to_ns(at))
@@ -322,6 +350,7 @@ mod tests {
         agents_are_as_last_heard,
         actions_are_posted_once,
         commands_end_once,
+        refusals_open_again,
         answers_are_taken_once,
         what_is_old_is_forgotten,
         the_audit_keeps_all,

@@ -35,6 +35,7 @@ async fn the_contract_is_kept() {
         agents_are_as_last_heard,
         actions_are_posted_once,
         commands_end_once,
+        refusals_open_again,
         answers_are_taken_once,
         what_is_old_is_forgotten,
         the_audit_keeps_all,
