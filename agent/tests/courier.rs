@@ -91,19 +91,20 @@ async fn no_more_actions_run_at_once_than_policy_says() {
         let envelope = Envelope { payload: String::from_utf8(payload).unwrap(), signatures };
         to_agent.send(ToAgent::Command(envelope)).unwrap();
     }
-    let gate = home.path().join("gate");
+    let (gate, log) = (home.path().join("gate"), home.path().join("log"));
     let hunt = async move {
-        for _ in 0..ACTIONS {
+        for done in 1..=ACTIONS {
             let gate = gate.clone();
             // Waits for a scan that has opened it from the other side.
             let open = move || fs::File::options().write(true).open(gate).unwrap().write_all(b"go\n").unwrap();
             tokio::task::spawn_blocking(open).await.unwrap();
             while !matches!(from_agent.recv().await.unwrap(), FromAgent::Part(_, part) if is_last(&part)) {}
+            let log = fs::read_to_string(&log).unwrap();
+            assert!(log.starts_with(&"begun\nended\n".repeat(done)), "{log}");
         }
         drop(to_agent);
     };
     let mut line = Thread { said, heard };
     let (ended, ()) = tokio::join!(courier.speak(&mut line, false), hunt);
     assert!(matches!(ended, Err(RelayError::Away(_))));
-    assert_eq!(fs::read_to_string(home.path().join("log")).unwrap(), "begun\nended\n".repeat(ACTIONS));
 }
