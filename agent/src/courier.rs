@@ -131,7 +131,7 @@ impl Courier {
                 sent.remove(&hash);
                 self.spool.forget(hash);
             }
-            ToAgent::Challenge { .. } | ToAgent::Welcome => {}
+            ToAgent::Challenge { .. } | ToAgent::Welcome | ToAgent::Replaced => {}
         }
     }
 

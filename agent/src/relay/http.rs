@@ -177,10 +177,11 @@ impl Line for Socket {
                 return Err(RelayError::Away(format!("`{}` is silent", self.server)));
             };
             match next {
-                Some(Ok(Message::Text(text))) => match ToAgent::parse(&text) {
-                    Ok(message) => return Ok(message),
-                    Err(error) => tracing::warn!(%error, "the server sent what cannot be read"),
-                },
+                Some(Ok(Message::Text(text))) => {
+                    if let Some(message) = super::read(&text) {
+                        return message;
+                    }
+                }
                 Some(Ok(Message::Close(Some(frame)))) if u16::from(frame.code) == POLICY => {
                     return Err(RelayError::Refused(format!("`{}`: {}", self.server, frame.reason)));
                 }
