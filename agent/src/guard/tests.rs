@@ -157,6 +157,7 @@ fn what_was_signed_is_parsed_strictly() {
     let cases = [
         ("nonsense".into(), "not a canvass `action/1`"),
         (text.replace("action/1", "login/1"), "not a canvass `action/1`"),
+        (text.replace("action/1", "action/0"), "not a canvass `action/1`"),
         (text.replace("action/1", "action/2"), "not a canvass `action/1`"),
         (text.replace("\"id\":", "\"more\":1,\"id\":"), "unknown field `more`"),
         (text.replace("\"scans\":", "\"fleet\":\"acme\",\"scans\":"), "duplicate field `fleet`"),

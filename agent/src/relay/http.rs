@@ -77,8 +77,9 @@ impl Http {
             let response = request.send().await.map_err(|error| self.away(&error))?;
             let response = self.check(response).await?;
             let bytes = self.read(response).await?;
-            serde_json::from_slice(&bytes)
-                .map_err(|error| RelayError::Refused(format!("`{}` is no Canvass server: {error}", self.server)))
+            serde_json::from_slice(&bytes).map_err(|error| {
+                RelayError::Refused(format!("`{}` says what this agent does not know: {error}", self.server))
+            })
         };
         timeout(REPLY_WITHIN, exchange).await.unwrap_or_else(|_| Err(self.silent()))
     }

@@ -3,6 +3,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on may panic")]
 
+mod bad_input;
+mod certificates;
 mod desk;
 mod distributed;
 mod fleet;
