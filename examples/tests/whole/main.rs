@@ -12,6 +12,7 @@ mod house;
 mod journey;
 mod local_files;
 mod manual;
+mod proxy;
 mod reading;
 mod readme;
 mod stories;
