@@ -1,6 +1,7 @@
 //! One agent: an identity, a policy, a journal, and a host to scan.
 
 use std::collections::BTreeMap;
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{PoisonError, RwLock};
@@ -154,6 +155,11 @@ impl Agent {
         Heartbeat::sign(self.identity.key(), self.fleet.clone(), self.facts(), hex::encode(digest), now)
     }
 
+    /// How many actions may run at once, where the policy says so.
+    pub fn concurrency(&self) -> Option<NonZeroUsize> {
+        self.policy.get().as_ref().as_ref().ok().and_then(|policy| policy.concurrency)
+    }
+
     /// The agent's key, for proofs to a server.
     pub fn key(&self) -> &SigningKey {
         self.identity.key()
@@ -263,7 +269,7 @@ impl Agent {
         stop: &AtomicBool,
         out: &mut dyn FnMut(Part) -> std::io::Result<()>,
     ) {
-        let Accepted { action, permits, limits, threads, begun } = accepted;
+        let Accepted { action, permits, limits, threads, scans_at_once, begun } = accepted;
         let forbidden: Vec<String> = self.forbidden.iter().cloned().chain(forbidden).collect();
         let scans_count = permits.len();
         let jobs = (0..).zip(action.scans).zip(permits).filter_map(|((index, scan), permit)| {
@@ -272,7 +278,7 @@ impl Agent {
             Some((index, Job { host, scan, limits, threads, withheld, forbidden }))
         });
         let mut taken = true;
-        let ran = cage::run(&self.program, jobs.collect(), stop, &mut |frame| {
+        let ran = cage::run(&self.program, jobs.collect(), scans_at_once, stop, &mut |frame| {
             let handed = out(writer.frame(frame.scan, frame.rows, frame.body));
             taken &= handed.is_ok();
             handed

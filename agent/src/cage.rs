@@ -31,8 +31,8 @@ pub use child::child_main;
 /// The first argument with which a program is asked to be a scan's process.
 pub const ARGUMENT: &str = "--scan-in-cage";
 
-/// Scans of one action that run side by side; the rest wait their turn.
-const SCANS_AT_ONCE: usize = 8;
+/// Scans of one action that run side by side at most; the rest wait their turn.
+pub const SCANS_AT_ONCE: usize = 8;
 /// Frames under way between the children and whoever takes the answer; more would only hold memory.
 const FRAMES_AHEAD: usize = 4;
 /// How often the caller's stop flag is looked at: an atomic cannot be waited on.
@@ -74,20 +74,21 @@ enum Event {
     Ended(u32, Result<ScanRecord, CageError>),
 }
 
-/// Runs scans side by side, each in its own process of `program`, and hands their frames to `out` as they come.
+/// Runs scans, `at_once` of them side by side, each in its own process of `program`, and hands their frames to `out` as they come.
 ///
 /// Returns one record a scan, by its index; or the first reason why one of them could not run. `stop`, once set, and an
 /// error of `out` end the scans early.
 pub fn run(
     program: &Path,
     jobs: Vec<(u32, Job)>,
+    at_once: usize,
     stop: &AtomicBool,
     out: &mut dyn FnMut(Frame) -> io::Result<()>,
 ) -> Result<BTreeMap<u32, ScanRecord>, CageError> {
     let (alive, mut living) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)
         .map(|(read, write)| (read, Some(write)))
         .map_err(|error| CageError::Start(io::Error::from(error).to_string()))?;
-    let workers = jobs.len().min(SCANS_AT_ONCE);
+    let workers = jobs.len().min(at_once);
     let queue = Mutex::new(VecDeque::from(jobs));
     let (events, mut taken) = (sync_channel(FRAMES_AHEAD), BTreeMap::new());
     let (sender, receiver) = events;

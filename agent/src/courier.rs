@@ -1,6 +1,7 @@
 //! The agent's part of the fleet: takes commands from the relay, has the guard decide, and sees answers to the server.
 
 use std::collections::{HashMap, VecDeque};
+use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -17,7 +18,7 @@ use crate::relay::{Line, RelayError};
 use crate::spool::{Spool, is_last};
 use crate::withdrawn::Withdrawn;
 
-/// Actions that run at once; others wait for their turn.
+/// Actions that run at once where the policy does not say; others wait for their turn.
 const RUNNING_MAX: usize = 4;
 /// Actions that wait; more are left to the server, which offers them again.
 const WAITING_MAX: usize = 1000;
@@ -130,7 +131,7 @@ impl Courier {
                 sent.remove(&hash);
                 self.spool.forget(hash);
             }
-            ToAgent::Challenge { .. } | ToAgent::Welcome => {}
+            ToAgent::Challenge { .. } | ToAgent::Welcome | ToAgent::Replaced => {}
         }
     }
 
@@ -184,9 +185,10 @@ impl Courier {
 
 /// Begins what waits, as far as there is room.
 fn begin(agent: &Arc<Agent>, spool: &Arc<Spool>, work: &Arc<Work>) {
+    let most = agent.concurrency().map_or(RUNNING_MAX, NonZeroUsize::get);
     loop {
         let mut state = work.lock();
-        if state.running.len() >= RUNNING_MAX {
+        if state.running.len() >= most {
             return;
         }
         let Some((hash, envelope)) = state.waiting.pop_front() else { return };

@@ -14,7 +14,8 @@ use jiff::Timestamp;
 use std::collections::BTreeSet;
 use std::num::NonZeroUsize;
 
-use crate::journal::{Begun, Journal, JournalRefusal};
+use crate::cage::SCANS_AT_ONCE;
+use crate::journal::{Begun, Content, Journal, JournalRefusal};
 use crate::policy::Policy;
 
 /// What the guard judges by.
@@ -36,6 +37,8 @@ pub struct Accepted {
     pub limits: Limits,
     /// How many may work on each scan.
     pub threads: NonZeroUsize,
+    /// How many scans may run side by side.
+    pub scans_at_once: usize,
     pub begun: Begun,
 }
 
@@ -71,6 +74,8 @@ pub enum Refusal {
     Disabled { module: String },
     #[error(transparent)]
     Weight(#[from] Denied),
+    #[error("the action has {asked} predicates over contents; this agent allows {max}")]
+    ContentPredicates { asked: u64, max: u64 },
     #[error(transparent)]
     Journal(#[from] JournalRefusal),
 }
@@ -88,9 +93,12 @@ impl Guard<'_> {
         check_window(action.window, self.now, self.policy.window_s_max)?;
         check_target(&action, self.facts)?;
         let permits = self.weigh(&action, &signers)?;
-        let begun = self.journal.begin(envelope.hash(), action.window, self.now)?;
+        let content = Content { predicates: self.count_content(&action)?, signers };
+        let day_max = self.policy.content_predicates_day_max;
+        let begun = self.journal.begin(envelope.hash(), action.window, &content, day_max, self.now)?;
         let limits = action.limits.clamp(self.policy.ceiling);
-        Ok(Accepted { action, permits, limits, threads: self.policy.threads(), begun })
+        let scans_at_once = self.policy.concurrency.map_or(SCANS_AT_ONCE, |most| most.get().min(SCANS_AT_ONCE));
+        Ok(Accepted { action, permits, limits, threads: self.policy.threads(), scans_at_once, begun })
     }
 
     /// Weighs the distinct signers against every module that this agent is asked to use.
@@ -99,6 +107,13 @@ impl Guard<'_> {
             if is_asked(scan, self.facts) { weigh_scan(self.policy, scan, signers).map(Some) } else { Ok(None) }
         };
         action.scans.iter().map(weigh).collect()
+    }
+
+    /// How many predicates over contents this agent is asked to decide, where policy allows so many.
+    fn count_content(&self, action: &Action) -> Result<u64, Refusal> {
+        let scans = action.scans.iter().filter(|scan| is_asked(scan, self.facts));
+        let (asked, max) = (scans.map(content_predicates).sum(), self.policy.content_predicates_max);
+        if asked > max { Err(Refusal::ContentPredicates { asked, max }) } else { Ok(asked) }
     }
 }
 
@@ -179,6 +194,18 @@ fn weigh_column(
 ) -> Result<(), Denied> {
     let names = BTreeSet::from([format!("{module}.{column}"), format!("{table}.{column}")]);
     names.iter().filter(|name| policy.acl.has_entry(name)).try_for_each(|name| policy.acl.judge(name, signers))
+}
+
+/// The tests of a scan's filter over columns that hold contents.
+fn content_predicates(scan: &Scan) -> u64 {
+    let Some(table) = canvass_tables::find(&scan.table) else { return 0 };
+    let mut count = 0;
+    if let Some(filter) = &scan.filter {
+        filter.for_each_test(&mut |test| {
+            count += u64::from(table.column(&test.column).is_some_and(|column| column.class == Class::Content));
+        });
+    }
+    count
 }
 
 /// Every column that the scan's answer or filter names.

@@ -6,23 +6,44 @@
 mod file;
 mod record;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::fs::File;
 use std::path::PathBuf;
 use std::sync::Mutex;
 
 use canvass_protocol::action::{ActionHash, Window};
-use jiff::Timestamp;
+use canvass_protocol::openpgp::Fingerprint;
+use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
 
 pub use file::{FILE, FileJournal};
 
+/// How long content predicates count for those who signed for them.
+const DAY: SignedDuration = SignedDuration::from_hours(24);
+
 /// Remembers which actions were begun and ended.
 pub trait Journal: Send + Sync {
-    /// Notes that an action begins. Once this returns, the note outlives a crash.
-    fn begin(&self, hash: ActionHash, window: Window, now: Timestamp) -> Result<Begun, JournalRefusal>;
+    /// Notes that an action begins, and what it asks of contents, unless its signers have asked for more than `day_max`
+    /// within a day then. Once this returns, the note outlives a crash.
+    fn begin(
+        &self,
+        hash: ActionHash,
+        window: Window,
+        content: &Content,
+        day_max: u64,
+        now: Timestamp,
+    ) -> Result<Begun, JournalRefusal>;
 
     /// Notes that it ended. Where this fails the action counts as interrupted ever after.
     fn end(&self, begun: Begun, now: Timestamp) -> Result<(), JournalRefusal>;
+}
+
+/// What an action asks of contents; it counts for each that signed.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Content {
+    pub predicates: u64,
+    pub signers: BTreeSet<Fingerprint>,
 }
 
 /// An action that was begun and is to be ended.
@@ -50,6 +71,10 @@ pub enum JournalRefusal {
     Interrupted,
     #[error("the action expires at {until}, and actions that expire by {floor} are forgotten")]
     BelowFloor { until: Timestamp, floor: Timestamp },
+    #[error(
+        "this agent allows {max} content predicates a day; `{signer}` has asked for {spent}, and the action has {asked}"
+    )]
+    ContentSpent { signer: String, spent: u64, asked: u64, max: u64 },
     #[error("the journal was lost and made anew at {made_at}; actions whose window opened before are not run")]
     JournalLost { made_at: Timestamp },
     #[error("the journal cannot be kept: {0}")]
@@ -57,10 +82,25 @@ pub enum JournalRefusal {
 }
 
 /// What is known of an action.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 struct Entry {
     until: Timestamp,
+    begun_at: Timestamp,
+    /// Without predicates where it asks for none.
+    content: Content,
     ended: bool,
+}
+
+impl Entry {
+    /// Whether nothing depends on it any more: it expired, and what it asked of contents is more than a day past.
+    fn is_over(&self, before: Timestamp) -> bool {
+        self.until < before && (self.content.predicates == 0 || !counts(self.begun_at, before))
+    }
+}
+
+/// Whether what was asked then counts still; a clock that was set back makes nothing of it void.
+fn counts(begun_at: Timestamp, now: Timestamp) -> bool {
+    now.duration_since(begun_at) <= DAY
 }
 
 /// What a journal says, wherever it is kept.
@@ -89,14 +129,29 @@ impl State {
         }
     }
 
-    fn expired_count(&self, before: Timestamp) -> usize {
-        self.entries.values().filter(|entry| entry.until < before).count()
+    /// Whether those who signed may ask for so much more of contents.
+    fn check_content(&self, content: &Content, max: u64, now: Timestamp) -> Result<(), JournalRefusal> {
+        let asked = content.predicates;
+        let by = |signer: &Fingerprint| {
+            let entries = self.entries.values().filter(|entry| counts(entry.begun_at, now));
+            let contents = entries.map(|entry| &entry.content).filter(|content| content.signers.contains(signer));
+            contents.fold(0_u64, |sum, content| sum.saturating_add(content.predicates))
+        };
+        let mut spent = content.signers.iter().map(|signer| (signer, by(signer)));
+        match spent.find(|(_, spent)| asked > 0 && spent.saturating_add(asked) > max) {
+            Some((signer, spent)) => Err(JournalRefusal::ContentSpent { signer: signer.0.clone(), spent, asked, max }),
+            None => Ok(()),
+        }
     }
 
-    /// Forgets what expired before `before` and raises the floor to the last of it.
+    fn over_count(&self, before: Timestamp) -> usize {
+        self.entries.values().filter(|entry| entry.is_over(before)).count()
+    }
+
+    /// Forgets what was over before `before` and raises the floor to the last of it that expired.
     fn purge(&mut self, before: Timestamp) {
-        let last = self.entries.values().map(|entry| entry.until).filter(|until| *until < before).max();
-        self.entries.retain(|_, entry| entry.until >= before);
+        let last = self.entries.values().filter(|entry| entry.is_over(before)).map(|entry| entry.until).max();
+        self.entries.retain(|_, entry| !entry.is_over(before));
         self.floor = self.floor.max(last);
     }
 }
@@ -114,14 +169,23 @@ impl MemoryJournal {
 }
 
 impl Journal for MemoryJournal {
-    fn begin(&self, hash: ActionHash, window: Window, _: Timestamp) -> Result<Begun, JournalRefusal> {
+    fn begin(
+        &self,
+        hash: ActionHash,
+        window: Window,
+        content: &Content,
+        day_max: u64,
+        now: Timestamp,
+    ) -> Result<Begun, JournalRefusal> {
         let mut state = self.state()?;
         // What was begun here and not ended is running: nothing of this journal outlives a crash.
         state.check(hash, window).map_err(|refusal| match refusal {
             JournalRefusal::Interrupted => JournalRefusal::Running,
             other => other,
         })?;
-        state.entries.insert(hash, Entry { until: window.until, ended: false });
+        state.check_content(content, day_max, now)?;
+        let content = content.clone();
+        state.entries.insert(hash, Entry { until: window.until, begun_at: now, content, ended: false });
         Ok(Begun { hash, running: None })
     }
 

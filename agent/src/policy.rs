@@ -22,6 +22,10 @@ const FILE_BYTES_MAX: u64 = 1 << 20;
 /// A certificate with photographs and many signatures fits.
 const CERTIFICATE_BYTES_MAX: u64 = 4 << 20;
 
+/// Predicates over contents in an action where the policy does not say: a long list of expressions fits, reading a file
+/// out bit by bit takes many actions.
+const CONTENT_PREDICATES: u64 = 64;
+
 /// A policy that could be read.
 #[derive(Debug)]
 pub struct Policy {
@@ -37,6 +41,11 @@ pub struct Policy {
     pub ceiling: Limits,
     /// The most threads that may work on one scan; `None` is one a core.
     pub threads_max: Option<NonZeroUsize>,
+    /// The most actions that run at once, and the most scans of each; `None` is what the agent would do by itself.
+    pub concurrency: Option<NonZeroUsize>,
+    /// The most predicates over contents that an action may have, and that anybody may sign for within a day.
+    pub content_predicates_max: u64,
+    pub content_predicates_day_max: u64,
     /// The longest window accepted, in seconds.
     pub window_s_max: i64,
     /// Over the policy's bytes and the keyring.
@@ -81,6 +90,9 @@ struct Ceiling {
     cpu_ms: Option<u64>,
     memory_bytes: Option<u64>,
     threads: Option<NonZeroUsize>,
+    concurrency: Option<NonZeroUsize>,
+    content_predicates: Option<u64>,
+    content_predicates_per_day: Option<u64>,
 }
 
 impl Policy {
@@ -120,6 +132,9 @@ impl Policy {
             withheld_columns: written.withheld_columns,
             ceiling: written.limits.over_default(),
             threads_max: written.limits.threads,
+            concurrency: written.limits.concurrency,
+            content_predicates_max: written.limits.content_predicates.unwrap_or(CONTENT_PREDICATES),
+            content_predicates_day_max: written.limits.content_predicates_per_day.unwrap_or(u64::MAX),
             window_s_max: written.window_s_max.map_or(limits::WINDOW_S_MAX, i64::from).min(limits::WINDOW_S_MAX),
             sha256: sha256.finalize().into(),
             troubles,

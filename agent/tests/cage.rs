@@ -43,7 +43,7 @@ impl Ran {
 /// Runs one scan; `stop_at` frames the stop flag is set.
 fn run_with(name: &str, limits: Limits, stop_at: Option<usize>) -> Ran {
     let (stop, mut frames) = (AtomicBool::new(stop_at == Some(0)), Vec::new());
-    let ended = cage::run(&program(name), vec![(0, job(limits))], &stop, &mut |frame| {
+    let ended = cage::run(&program(name), vec![(0, job(limits))], 1, &stop, &mut |frame| {
         frames.push(frame);
         stop.fetch_or(stop_at == Some(frames.len()), Ordering::Relaxed);
         Ok(())
@@ -146,7 +146,8 @@ fn words_on_standard_error_block_nobody() {
 fn a_job_that_nobody_reads_blocks_nobody() {
     let mut long = job(Limits::default());
     long.withheld = vec!["x".repeat(1 << 20)];
-    let ended = cage::run(&program("answers"), vec![(0, long)], &AtomicBool::new(false), &mut |_| Ok(()));
+    let ended =
+        cage::run(&program("answers"), vec![(0, long)], cage::SCANS_AT_ONCE, &AtomicBool::new(false), &mut |_| Ok(()));
     assert_eq!(ended.unwrap()[&0].rows, 3);
 }
 
@@ -154,7 +155,7 @@ fn a_job_that_nobody_reads_blocks_nobody() {
 fn scans_run_side_by_side_and_each_has_its_record() {
     let jobs: Vec<(u32, Job)> = (0..20).map(|index| (index, job(Limits::default()))).collect();
     let mut frames: BTreeMap<u32, u64> = BTreeMap::new();
-    let ended = cage::run(&program("answers"), jobs, &AtomicBool::new(false), &mut |frame| {
+    let ended = cage::run(&program("answers"), jobs, cage::SCANS_AT_ONCE, &AtomicBool::new(false), &mut |frame| {
         *frames.entry(frame.scan).or_default() += frame.rows;
         Ok(())
     });
@@ -163,15 +164,27 @@ fn scans_run_side_by_side_and_each_has_its_record() {
 }
 
 #[test]
+fn where_one_scan_may_run_at_once_the_next_waits_for_its_end() {
+    let jobs: Vec<(u32, Job)> = (0..20).map(|index| (index, job(Limits::default()))).collect();
+    let mut scans = Vec::new();
+    let ended = cage::run(&program("answers"), jobs, 1, &AtomicBool::new(false), &mut |frame| {
+        scans.push(frame.scan);
+        Ok(())
+    });
+    assert_eq!(ended.unwrap().len(), 20);
+    assert!(scans.len() == 40 && scans.is_sorted(), "{scans:?}");
+}
+
+#[test]
 fn one_failure_and_a_lost_listener_end_all_scans() {
     let jobs = || (0..3).map(|index| (index, job(Limits::default()))).collect();
     let mut taken = 0;
-    let ended = cage::run(&program("floods"), jobs(), &AtomicBool::new(false), &mut |_| {
+    let ended = cage::run(&program("floods"), jobs(), cage::SCANS_AT_ONCE, &AtomicBool::new(false), &mut |_| {
         taken += 1;
         Err(std::io::ErrorKind::BrokenPipe.into())
     });
     assert!(ended.is_ok());
     assert_eq!(taken, 1, "whoever refused a frame is told nothing more");
-    let stopped = cage::run(&program("answers"), jobs(), &AtomicBool::new(true), &mut |_| Ok(()));
+    let stopped = cage::run(&program("answers"), jobs(), cage::SCANS_AT_ONCE, &AtomicBool::new(true), &mut |_| Ok(()));
     assert!(stopped.unwrap().len() == 3);
 }

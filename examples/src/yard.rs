@@ -66,7 +66,8 @@ impl Yard {
     }
 
     pub fn url(&self) -> String {
-        format!("http://{}", self.address)
+        let tls = self.server_arguments.iter().any(|argument| argument == "--tls-cert");
+        format!("{}://{}", if tls { "https" } else { "http" }, self.address)
     }
 
     /// Starts the server; where it ran before, at the same address.
@@ -81,7 +82,7 @@ impl Yard {
         let running = Running(child);
         let mut line = String::new();
         BufReader::new(output.take(10_000)).read_line(&mut line)?;
-        let Some(address) = line.split_whitespace().find_map(|word| word.strip_prefix("http://")) else {
+        let Some((_, address)) = line.split_whitespace().find_map(|word| word.split_once("://")) else {
             bail!("the server did not start: {line} {}", self.log("server"));
         };
         self.address = address.to_owned();
@@ -101,16 +102,20 @@ impl Yard {
         Ok(())
     }
 
-    /// The command that starts an agent.
+    /// The command that starts an agent; what `more` gives stands in for what it would be given otherwise.
     pub fn agent(&self, name: &str, host: &str, more: &[&str]) -> Result<Command> {
         let log = std::fs::File::options().create(true).append(true).open(self.path().join(format!("{name}.log")))?;
         let mut command = Command::new(program("canvass-agent"));
         command
             .args(["--server", &self.url(), "--name", name, "--data"])
             .arg(self.path().join(format!("agent-{name}")));
-        command.arg("--keyring").arg(self.keyring());
-        command.arg("--policy").arg(folder().join("fleet").join(host).join("agent.toml"));
-        command.arg("--root").arg(folder().join("fleet").join(host)).args(more);
+        let host = folder().join("fleet").join(host);
+        for (flag, path) in [("--keyring", self.keyring()), ("--policy", host.join("agent.toml"))] {
+            if !more.contains(&flag) {
+                command.arg(flag).arg(path);
+            }
+        }
+        command.arg("--root").arg(host).args(more);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
         Ok(command)
     }
@@ -123,6 +128,11 @@ impl Yard {
     /// What a program said on standard error.
     pub fn log(&self, name: &str) -> String {
         std::fs::read_to_string(self.path().join(format!("{name}.log"))).unwrap_or_default()
+    }
+
+    /// Waits until a program has said something on standard error.
+    pub fn wait_for_log(&self, name: &str, words: &str) -> Result<()> {
+        wait_until(|| Ok(self.log(name).contains(words))).with_context(|| format!("{words}: {}", self.log(name)))
     }
 
     /// The investigator's `canvass`, without arguments.

@@ -20,6 +20,8 @@ pub enum ToAgent {
     Command(Envelope),
     /// An action that somebody withdrew: an envelope around a [`crate::login::Withdrawal`].
     Withdraw(Envelope),
+    /// The line ends, because an agent with the same identity has come.
+    Replaced,
     /// The whole answer to this action is stored, and the agent may forget it.
     Taken(ActionHash),
 }

@@ -12,6 +12,7 @@ mod server;
 
 mod scheduler;
 
+mod clash;
 mod pump;
 mod relay;
 mod store;

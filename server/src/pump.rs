@@ -11,10 +11,11 @@ use canvass_protocol::heartbeat::Heartbeat;
 use canvass_protocol::limits;
 use canvass_protocol::relay::ToAgent;
 use canvass_protocol::signed;
-use canvass_protocol::target::{ServerWords, Status};
+use canvass_protocol::target::{Facts, ServerWords, Status};
 use jiff::{SignedDuration, Timestamp};
 use tokio::sync::{mpsc, oneshot, watch};
 
+use crate::clash::Clashes;
 use crate::relay::{Incoming, Relay};
 use crate::scheduler::{Effect, Event, Posted, Progress, Scheduler, State};
 use crate::store::{self, Conclusion, NewPart, Store, StoreError, Totals};
@@ -81,6 +82,7 @@ pub struct Pump {
     scheduler: Scheduler,
     /// Actions as they travel, while the scheduler may send them.
     envelopes: HashMap<ActionHash, store::Action>,
+    clashes: Clashes,
 }
 
 impl Pump {
@@ -91,8 +93,15 @@ impl Pump {
         relay: Arc<dyn Relay>,
         watchers: Arc<Watchers>,
     ) -> Result<Pump, StoreError> {
-        let mut pump =
-            Pump { fleet, store, relay, watchers, scheduler: Scheduler::default(), envelopes: HashMap::new() };
+        let mut pump = Pump {
+            fleet,
+            store,
+            relay,
+            watchers,
+            scheduler: Scheduler::default(),
+            envelopes: HashMap::new(),
+            clashes: Clashes::default(),
+        };
         for action in pump.store.open_actions().await? {
             let commands = pump.store.commands(action.hash).await?;
             let commands = commands.into_iter().map(|command| (command.agent, command.state)).collect();
@@ -231,6 +240,7 @@ impl Pump {
             match Heartbeat::open(&signed, &self.fleet) {
                 Ok(heartbeat) if heartbeat.facts.id == id => {
                     let name = heartbeat.facts.name.clone();
+                    self.note_clash(&heartbeat.facts, now).await;
                     agents.push(store::Agent { id, name, admitted: true, heartbeat: signed, heard_at: now, public_ip });
                     let words = ServerWords { status: Status::Online, heartbeat_at: now, public_ip };
                     events.push(Event::Heard { facts: Box::new(heartbeat.facts), words });
@@ -248,6 +258,17 @@ impl Pump {
         }
         for event in events {
             self.feed(event).await;
+        }
+    }
+
+    /// Writes down that two agents share an identity, where they do.
+    async fn note_clash(&mut self, facts: &Facts, now: Timestamp) {
+        let Some((one, other)) = self.clashes.heard(&facts.id, facts.started_at, now) else { return };
+        tracing::warn!(agent = facts.id, name = facts.name, %one, %other, "two agents share one identity");
+        let detail = format!("two agents share the identity of `{}`, started at {one} and at {other}", facts.name);
+        let line = store::Audit { at: now, who: facts.id.clone(), what: "clash".into(), action: None, detail };
+        if let Err(error) = self.store.note(&line).await {
+            tracing::error!(%error, "the audit cannot be written");
         }
     }
 

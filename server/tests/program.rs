@@ -7,14 +7,22 @@ use std::net::TcpStream;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use canvass_protocol::action::{Action, Window};
+use canvass_protocol::envelope::Envelope;
+use canvass_protocol::limits::{ACTION_BYTES_MAX, Limits};
+use canvass_protocol::login::Login;
+use canvass_protocol::openpgp::{KeyFile, Signer};
+use ed25519_dalek::Signer as _;
+use jiff::{SignedDuration, Timestamp};
 use tempfile::TempDir;
+use uuid::Uuid;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_canvass-server");
 
 struct Server {
     child: Child,
     address: String,
-    _data: TempDir,
+    data: TempDir,
 }
 
 impl Drop for Server {
@@ -33,7 +41,7 @@ fn start() -> Server {
     BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
     let address = line.split_whitespace().find_map(|word| word.strip_prefix("http://")).unwrap().to_owned();
     assert!(line.contains("fleet acme"), "{line}");
-    Server { child, address, _data: data }
+    Server { child, address, data }
 }
 
 impl Server {
@@ -139,4 +147,66 @@ fn odd_requests_are_refused_in_words() {
     let (status, said) = server.request("POST", "/v1/sessions", json, &format!("\"{long}\""));
     assert!(status == 413, "{status} {said}");
     assert_eq!(server.send(b"nonsense\r\nConnection: close\r\n\r\n").0, 400);
+}
+
+const JSON: &str = "Content-Type: application/json\r\n";
+
+/// Signs a payload and wraps it as it travels.
+fn envelope(key: &KeyFile, payload: String) -> String {
+    let signatures = vec![key.sign(payload.as_bytes(), Timestamp::now()).unwrap()];
+    String::from_utf8(Envelope { payload, signatures }.to_bytes()).unwrap()
+}
+
+/// Whatever is well signed and not of this version is refused by its name, and nothing of it is kept.
+#[test]
+fn other_versions_are_refused_by_name() {
+    let server = start();
+    let now = Timestamp::now();
+    let alice = KeyFile::generate("alice", None, now - SignedDuration::from_hours(1)).unwrap();
+    let keyring = server.data.path().join("data/keyring");
+    std::fs::create_dir_all(&keyring).unwrap();
+    std::fs::write(keyring.join("alice.asc"), alice.public_armor().unwrap()).unwrap();
+
+    let login = |nonce: &str| Login::new("acme".into(), server.address.clone(), nonce.repeat(32), now).to_bytes();
+    let login = |nonce: &str| String::from_utf8(login(nonce)).unwrap();
+    for (login, status, words) in [
+        (login("1").replace("login/1", "login/0"), 401, "not a canvass `login/1`"),
+        (login("1").replace("login/1", "login/2"), 401, "not a canvass `login/1`"),
+        (login("1").replace("\"nonce\"", "\"more\":1,\"nonce\""), 401, "unknown field `more`"),
+        (login("1"), 200, "token"),
+        (login("1"), 401, "used before"),
+    ] {
+        let (got, said) = server.request("POST", "/v1/sessions", JSON, &envelope(&alice, login.clone()));
+        assert!(got == status && said.contains(words), "{login}: {got} {said}");
+    }
+    let (_, session) = server.request("POST", "/v1/sessions", JSON, &envelope(&alice, login("2")));
+    let session: serde_json::Value = serde_json::from_str(&session).unwrap();
+    let headers = format!("{JSON}Authorization: Bearer {}\r\n", session["token"].as_str().unwrap());
+
+    let scan = serde_json::from_str(r#"{"table":"users","columns":["name"]}"#).unwrap();
+    let window = Window { from: now, until: now + SignedDuration::from_mins(5) };
+    let action = Action::new("acme".into(), Uuid::now_v7(), "SELECT".into(), window, Limits::default(), vec![scan]);
+    let action = String::from_utf8(action.to_bytes()).unwrap();
+    for (action, status, words) in [
+        (action.replace("action/1", "action/0"), 400, "not a canvass `action/1`"),
+        (action.replace("action/1", "action/2"), 400, "not a canvass `action/1`"),
+        (action.replace("\"id\":", "\"more\":1,\"id\":"), 400, "unknown field `more`"),
+        (action.replace("\"fleet\":\"acme\"", "\"fleet\":\"evil\""), 400, "for fleet `evil`"),
+        (format!("{action}{}", " ".repeat(ACTION_BYTES_MAX)), 400, "at most"),
+    ] {
+        let (got, said) = server.request("POST", "/v1/actions", &headers, &envelope(&alice, action.clone()));
+        assert!(got == status && said.contains(words), "{}: {got} {said}", &action[..40]);
+    }
+    assert_eq!(server.request("GET", "/v1/actions", &headers, ""), (200, "[]".to_owned()), "nothing was kept");
+
+    let key = ed25519_dalek::SigningKey::from_bytes(&[1; 32]);
+    for version in ["heartbeat/0", "heartbeat/2"] {
+        let statement = format!("{{\"canvass\":\"{version}\",\"fleet\":\"acme\"}}");
+        let signature = hex::encode(key.sign(statement.as_bytes()).to_bytes());
+        let request = serde_json::json!({"heartbeat": {"statement": statement, "signature": signature}, "token": null});
+        let (got, said) = server.request("POST", "/v1/enrolments", JSON, &request.to_string());
+        assert!(got == 400 && said.contains("not a canvass `heartbeat/1`"), "{got} {said}");
+    }
+    assert_eq!(server.request("GET", "/v1/agents", &headers, ""), (200, "{\"agents\":[]}".to_owned()));
+    assert_eq!(server.request("POST", "/v1/actions", &headers, &envelope(&alice, action)).0, 201);
 }

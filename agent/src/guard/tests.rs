@@ -157,6 +157,7 @@ fn what_was_signed_is_parsed_strictly() {
     let cases = [
         ("nonsense".into(), "not a canvass `action/1`"),
         (text.replace("action/1", "login/1"), "not a canvass `action/1`"),
+        (text.replace("action/1", "action/0"), "not a canvass `action/1`"),
         (text.replace("action/1", "action/2"), "not a canvass `action/1`"),
         (text.replace("\"id\":", "\"more\":1,\"id\":"), "unknown field `more`"),
         (text.replace("\"scans\":", "\"fleet\":\"acme\",\"scans\":"), "duplicate field `fleet`"),
@@ -297,7 +298,46 @@ fn policy_disables_modules_withholds_columns_and_clamps_limits() {
     let accepted = bench.admit(&bench.sign(&bench.action(vec![scan("users")]), &[&bench.alice])).unwrap();
     assert_eq!(accepted.permits, [Some(Permit { withheld: vec!["name".into()] })]);
     assert_eq!(accepted.limits, Limits { rows: 7, ..Limits::default() });
-    assert_eq!(accepted.threads, NonZeroUsize::MIN);
+    assert_eq!((accepted.threads, accepted.scans_at_once), (NonZeroUsize::MIN, SCANS_AT_ONCE));
+    bench.policy.concurrency = NonZeroUsize::new(3);
+    let accepted = bench.admit(&bench.sign(&bench.action(vec![scan("users")]), &[&bench.alice])).unwrap();
+    assert_eq!(accepted.scans_at_once, 3);
+}
+
+/// A scan with so many predicates over contents, nested as a desk would nest them, and one over a name.
+fn content_scan_of(predicates: usize) -> Scan {
+    let pattern = |n| Pattern { pattern: format!("x{n}"), ignore_case: false };
+    let matches = |n| Filter::Not(Box::new(Filter::test("content", Is::Matches(pattern(n)))));
+    let contents = Filter::Any((0..predicates).map(matches).collect());
+    Scan { filter: Some(Filter::All(vec![fact("name", "x"), contents])), ..scan("files") }
+}
+
+#[test]
+fn predicates_over_contents_are_counted_per_action_and_per_day() {
+    let mut bench = Bench::new(ANYBODY);
+    bench.policy.content_predicates_day_max = 100;
+    let elsewhere = |scan: Scan| Scan { target: Some(fact("os", "macos")), ..scan };
+    let alice = bench.alice.fingerprint();
+    let spent = |spent, asked| {
+        format!(
+            "this agent allows 100 content predicates a day; `{alice}` has asked for {spent}, and the action has {asked}"
+        )
+    };
+    let too_many = |asked| format!("the action has {asked} predicates over contents; this agent allows 64");
+    let cases = [
+        (vec![content_scan_of(65)], too_many(65)),
+        (vec![content_scan_of(40), content_scan_of(25)], too_many(65)),
+        (vec![content_scan_of(40), elsewhere(content_scan_of(60))], "accepted".into()),
+        (vec![content_scan_of(61)], spent(40, 61)),
+        (vec![content_scan_of(60)], "accepted".into()),
+        (vec![content_scan_of(1)], spent(100, 1)),
+        (vec![content_scan_of(0)], "accepted".into()),
+    ];
+    for (scans, expected) in cases {
+        assert_eq!(bench.say(&bench.action(scans)), expected);
+    }
+    let by_bob = bench.sign(&bench.action(vec![content_scan_of(64)]), &[&bench.bob]);
+    assert_eq!(bench.say_of(&by_bob), "accepted");
 }
 
 #[test]

@@ -10,7 +10,7 @@ use canvass_protocol::limits;
 use jiff::{SignedDuration, Timestamp};
 
 use super::record::{self, Read, Record};
-use super::{Begun, Journal, JournalRefusal, RunningMark, State};
+use super::{Begun, Content, Journal, JournalRefusal, RunningMark, State};
 use crate::folder::{Folder, FolderError, Lock, no_waiting, open_mark};
 
 /// The name of the journal in the agent's folder.
@@ -160,20 +160,28 @@ impl FileJournal {
 }
 
 impl Journal for FileJournal {
-    fn begin(&self, hash: ActionHash, window: Window, now: Timestamp) -> Result<Begun, JournalRefusal> {
+    fn begin(
+        &self,
+        hash: ActionHash,
+        window: Window,
+        content: &Content,
+        day_max: u64,
+        now: Timestamp,
+    ) -> Result<Begun, JournalRefusal> {
         let lock = self.folder.lock()?;
         let (mut read, _) = self.load(&lock, now)?;
         match read.state.check(hash, window) {
             Err(JournalRefusal::Interrupted) => return Err(self.interrupted_or_running(hash)?),
             checked => checked?,
         }
-        if read.state.expired_count(expired_before(now)) >= PURGE_MIN {
+        if read.state.over_count(expired_before(now)) >= PURGE_MIN {
             self.purge_state(&mut read.state, now)?;
             (read, _) = self.load(&lock, now)?;
             read.state.check(hash, window)?;
         }
+        read.state.check_content(content, day_max, now)?;
         let mark = self.mark_running(hash)?.ok_or(JournalRefusal::Running)?;
-        match self.append(&read, &Record::Begun { hash, until: window.until, at: now }, true) {
+        match self.append(&read, &record::begun(hash, window.until, now, content), true) {
             Ok(()) => Ok(Begun { hash, running: Some(mark) }),
             Err(error) => {
                 let _ = fs::remove_file(&mark.path);

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::{Entry, State};
+use super::{Content, Entry, State};
 
 /// Hash of a line and of all lines before it.
 pub type Chain = [u8; 32];
@@ -24,9 +24,23 @@ pub struct Tip {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Record {
-    Header { agent: String, floor: Option<Timestamp>, lost_before: Option<Timestamp> },
-    Begun { hash: ActionHash, until: Timestamp, at: Timestamp },
-    Ended { hash: ActionHash, at: Timestamp },
+    Header {
+        agent: String,
+        floor: Option<Timestamp>,
+        lost_before: Option<Timestamp>,
+    },
+    Begun {
+        hash: ActionHash,
+        until: Timestamp,
+        at: Timestamp,
+        /// Where the action asks something of contents.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        content: Option<Content>,
+    },
+    Ended {
+        hash: ActionHash,
+        at: Timestamp,
+    },
 }
 
 /// A journal as read: what it says, where it ends, and how many bytes of it are whole.
@@ -72,11 +86,16 @@ pub fn line(record: &Record, tip: &Tip) -> (String, Tip) {
     (format!("{} {json}\n", hex::encode(tip.chain)), tip)
 }
 
+/// The record of a beginning.
+pub fn begun(hash: ActionHash, until: Timestamp, at: Timestamp, content: &Content) -> Record {
+    Record::Begun { hash, until, at, content: (content.predicates > 0).then(|| content.clone()) }
+}
+
 /// A whole journal that says `state`.
 pub fn write(agent: &str, state: &State, at: Timestamp) -> String {
     let header = Record::Header { agent: agent.to_owned(), floor: state.floor, lost_before: state.lost_before };
     let entries = state.entries.iter().flat_map(|(hash, entry)| {
-        let begun = Record::Begun { hash: *hash, until: entry.until, at };
+        let begun = begun(*hash, entry.until, entry.begun_at, &entry.content);
         let ended = entry.ended.then_some(Record::Ended { hash: *hash, at });
         std::iter::once(begun).chain(ended)
     });
@@ -128,8 +147,9 @@ fn apply(state: &mut State, record: Record, first: bool, agent: &str) -> Result<
             state.floor = floor;
             state.lost_before = lost_before;
         }
-        Record::Begun { hash, until, .. } if !first => {
-            state.entries.insert(hash, Entry { until, ended: false });
+        Record::Begun { hash, until, at, content } if !first => {
+            let content = content.unwrap_or_default();
+            state.entries.insert(hash, Entry { until, begun_at: at, content, ended: false });
         }
         Record::Ended { hash, .. } if !first => {
             // The entry may have been purged while it ran.

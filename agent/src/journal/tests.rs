@@ -36,7 +36,7 @@ fn open(path: &Path, new: bool, now: i64) -> (FileJournal, Option<String>) {
 }
 
 fn run(journal: &dyn Journal, n: u16, window: Window, now: i64) -> Result<(), JournalRefusal> {
-    let begun = journal.begin(hash(n), window, at(now))?;
+    let begun = journal.begin(hash(n), window, &Content::default(), 0, at(now))?;
     journal.end(begun, at(now))
 }
 
@@ -60,11 +60,17 @@ fn what_has_run_never_runs_again() {
 fn what_was_begun_and_not_ended_is_running_and_then_interrupted() {
     let home = private();
     let (first, second) = (open(home.path(), true, 0).0, open(home.path(), false, 0).0);
-    let begun = first.begin(hash(1), window(0, 300), at(0)).unwrap();
-    assert_eq!(second.begin(hash(1), window(0, 300), at(0)).unwrap_err(), JournalRefusal::Running);
+    let begun = first.begin(hash(1), window(0, 300), &Content::default(), 0, at(0)).unwrap();
+    assert_eq!(
+        second.begin(hash(1), window(0, 300), &Content::default(), 0, at(0)).unwrap_err(),
+        JournalRefusal::Running
+    );
     drop(begun);
     for journal in [first, second, open(home.path(), false, 1).0] {
-        assert_eq!(journal.begin(hash(1), window(0, 300), at(1)).unwrap_err(), JournalRefusal::Interrupted);
+        assert_eq!(
+            journal.begin(hash(1), window(0, 300), &Content::default(), 0, at(1)).unwrap_err(),
+            JournalRefusal::Interrupted
+        );
     }
     let names: Vec<_> = fs::read_dir(home.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     assert_eq!(names.len(), 2, "journal and lock only: {names:?}");
@@ -103,7 +109,7 @@ fn a_spoilt_journal_refuses_what_opened_before() {
             let (mut journal, _) = open(home.path(), true, 0);
             run(&journal, 1, window(0, 300), 0).unwrap();
             // Its line is the last that the tip holds fast.
-            drop(journal.begin(hash(7), window(0, 300), at(0)).unwrap());
+            drop(journal.begin(hash(7), window(0, 300), &Content::default(), 0, at(0)).unwrap());
             let path = home.path().join(FILE);
             match spoil(fs::read(&path).unwrap()) {
                 Some(bytes) => fs::write(&path, bytes).unwrap(),
@@ -164,12 +170,56 @@ fn many_expired_entries_are_purged_on_the_way() {
     let (journal, _) = open(home.path(), true, 0);
     let mut state = State::default();
     for n in 0..300 {
-        state.entries.insert(hash(n), Entry { until: at(10), ended: true });
+        state
+            .entries
+            .insert(hash(n), Entry { until: at(10), begun_at: at(0), content: Content::default(), ended: true });
     }
     fs::write(home.path().join(FILE), record::write(AGENT, &state, at(0))).unwrap();
     run(&journal, 999, window(1000, 1100), 1000).unwrap();
     assert!(fs::metadata(home.path().join(FILE)).unwrap().len() < 1000);
     assert!(matches!(run(&journal, 5, window(0, 10), 0), Err(JournalRefusal::BelowFloor { .. })));
+}
+
+/// A begun action that `signers` (bytes) signed, over so many content predicates, of at most 10 a day.
+fn ask(journal: &dyn Journal, n: u16, signers: &[u8], predicates: u64, now: i64) -> Result<(), JournalRefusal> {
+    let signers = signers.iter().map(|signer| Fingerprint(format!("{signer:02X}"))).collect();
+    let begun = journal.begin(hash(n), window(now, now + 60), &Content { predicates, signers }, 10, at(now))?;
+    journal.end(begun, at(now))
+}
+
+#[test]
+fn content_predicates_of_a_day_are_counted_by_signer() {
+    const DAY_S: i64 = 24 * 3600;
+    let home = private();
+    let spent =
+        |signer: &str, spent, asked| Err(JournalRefusal::ContentSpent { signer: signer.into(), spent, asked, max: 10 });
+    type Case<'a> = (&'a [u8], u64, i64, Result<(), JournalRefusal>);
+    let cases: [Case<'_>; 12] = [
+        (&[1], 11, 0, spent("01", 0, 11)),
+        (&[1], 6, 0, Ok(())),
+        (&[1], 5, 1, spent("01", 6, 5)),
+        (&[2], 3, 2, Ok(())),
+        (&[1, 2], 5, 3, spent("01", 6, 5)),
+        (&[1, 2], 4, 3, Ok(())),
+        (&[1], 1, 4, spent("01", 10, 1)),
+        (&[1], 0, 4, Ok(())),
+        (&[2], 3, 4, Ok(())),
+        (&[1], 1, -1000, spent("01", 10, 1)),
+        (&[1], 6, DAY_S, spent("01", 10, 6)),
+        (&[1], 6, DAY_S + 1, Ok(())),
+    ];
+    let (memory, _) = (MemoryJournal::default(), open(home.path(), true, 0));
+    for (n, (signers, predicates, now, expected)) in (0..).zip(cases) {
+        // Opened and purged each time: what was asked outlives both, though the actions expired.
+        let (journal, lost) = open(home.path(), false, now);
+        assert_eq!(lost, None);
+        journal.purge(at(now)).unwrap();
+        assert_eq!(ask(&journal, n, signers, predicates, now), expected, "case {n}");
+        assert_eq!(ask(&memory, n, signers, predicates, now), expected, "case {n}, in memory");
+    }
+    let (journal, _) = open(home.path(), false, 3 * DAY_S);
+    journal.purge(at(3 * DAY_S)).unwrap();
+    assert!(fs::metadata(home.path().join(FILE)).unwrap().len() < 400, "it is forgotten when it counts no more");
 }
 
 #[test]
@@ -210,8 +260,8 @@ fn marks_of_the_dead_are_swept_and_those_of_the_living_stay() {
         let names = fs::read_dir(home.path()).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
         names.filter(|name| name.starts_with("running-")).count()
     };
-    drop(journal.begin(hash(1), window(0, 300), at(0)).unwrap());
-    let living = journal.begin(hash(2), window(0, 300), at(0)).unwrap();
+    drop(journal.begin(hash(1), window(0, 300), &Content::default(), 0, at(0)).unwrap());
+    let living = journal.begin(hash(2), window(0, 300), &Content::default(), 0, at(0)).unwrap();
     assert_eq!(marks(), 2, "a process that died leaves its mark");
     let (reopened, _) = open(home.path(), false, 1);
     assert_eq!(marks(), 1);

@@ -59,6 +59,10 @@ fn without_a_policy_every_certificate_weighs_one() {
     assert!(policy.acl.judge("files", &nobody).is_err());
     assert!(policy.troubles.is_empty());
     assert_eq!(policy.window_s_max, limits::WINDOW_S_MAX);
+    assert_eq!(
+        (policy.concurrency, policy.content_predicates_max, policy.content_predicates_day_max),
+        (None, 64, u64::MAX)
+    );
 }
 
 #[test]
@@ -67,7 +71,7 @@ fn a_whole_policy_is_read() {
     home.write(
         "fleet = 'acme'\ndisabled_modules = ['files', 'later']\nforbidden_paths = ['/srv']\n\
          withheld_columns = ['users.name', 'users.nope']\nwindow_s_max = 60\n[limits]\nrows = 5\ntime_ms = 7\n\
-         threads = 1\n\
+         threads = 1\nconcurrency = 2\ncontent_predicates = 3\ncontent_predicates_per_day = 30\n\
          [acl.default]\nminimum_weight = 1\n[acl.files]\nminimum_weight = 0\n",
     );
     let policy = home.read().unwrap();
@@ -75,6 +79,8 @@ fn a_whole_policy_is_read() {
     assert_eq!(policy.window_s_max, 60);
     assert_eq!((policy.ceiling.rows, policy.ceiling.time_ms, policy.ceiling.bytes), (5, 7, u64::MAX));
     assert_eq!((policy.threads_max, policy.threads()), (Some(NonZeroUsize::MIN), NonZeroUsize::MIN));
+    assert_eq!(policy.concurrency, NonZeroUsize::new(2));
+    assert_eq!((policy.content_predicates_max, policy.content_predicates_day_max), (3, 30));
     assert_eq!(policy.forbidden_paths, ["/srv"]);
     let troubles = policy.troubles.join("\n");
     for expected in ["entry for `files` cannot be read", "disables `later`", "withholds `users.nope`"] {
@@ -111,6 +117,8 @@ fn what_is_malformed_is_no_policy() {
         ("flet = 'acme'", "unknown field `flet`"),
         ("[limits]\nrow = 1", "unknown field `row`"),
         ("[limits]\nthreads = 0", "nonzero"),
+        ("[limits]\nconcurrency = 0", "nonzero"),
+        ("[limits]\ncontent_predicates = -1", "content_predicates"),
         ("window_s_max = -1", "window_s_max"),
         ("disabled_modules = 'files'", "disabled_modules"),
         ("forbidden_paths = ['etc']", "`etc` is not absolute"),

@@ -107,10 +107,9 @@ impl Line for Queue {
                 Some(Err(error)) => return Err(RelayError::Away(format!("the broker is lost: {error}"))),
                 None => return Err(RelayError::Away("the server has closed the line".into())),
             };
-            let message = std::str::from_utf8(&delivery.data).map_err(|error| error.to_string());
-            match message.and_then(|text| ToAgent::parse(text).map_err(|error| error.to_string())) {
-                Ok(message) => return Ok(message),
-                Err(error) => tracing::warn!(error, "the server sent what cannot be read"),
+            // What is no text is no message either.
+            if let Some(message) = super::read(&String::from_utf8_lossy(&delivery.data)) {
+                return message;
             }
         }
     }

@@ -77,8 +77,9 @@ impl Http {
             let response = request.send().await.map_err(|error| self.away(&error))?;
             let response = self.check(response).await?;
             let bytes = self.read(response).await?;
-            serde_json::from_slice(&bytes)
-                .map_err(|error| RelayError::Refused(format!("`{}` is no Canvass server: {error}", self.server)))
+            serde_json::from_slice(&bytes).map_err(|error| {
+                RelayError::Refused(format!("`{}` says what this agent does not know: {error}", self.server))
+            })
         };
         timeout(REPLY_WITHIN, exchange).await.unwrap_or_else(|_| Err(self.silent()))
     }
@@ -177,10 +178,11 @@ impl Line for Socket {
                 return Err(RelayError::Away(format!("`{}` is silent", self.server)));
             };
             match next {
-                Some(Ok(Message::Text(text))) => match ToAgent::parse(&text) {
-                    Ok(message) => return Ok(message),
-                    Err(error) => tracing::warn!(%error, "the server sent what cannot be read"),
-                },
+                Some(Ok(Message::Text(text))) => {
+                    if let Some(message) = super::read(&text) {
+                        return message;
+                    }
+                }
                 Some(Ok(Message::Close(Some(frame)))) if u16::from(frame.code) == POLICY => {
                     return Err(RelayError::Refused(format!("`{}`: {}", self.server, frame.reason)));
                 }

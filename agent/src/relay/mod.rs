@@ -5,6 +5,10 @@ pub mod http;
 
 use canvass_protocol::relay::{FromAgent, ToAgent};
 
+/// What is said where two agents take turns on one line.
+const REPLACED: &str = "another agent with this one's identity has come in its place, as a copy of this machine or of its \
+     data folder does; stop one of them and remove the data folder of the copy, which then makes an identity of its own";
+
 /// Why the server cannot be spoken to.
 #[derive(Debug, thiserror::Error)]
 pub enum RelayError {
@@ -24,6 +28,18 @@ pub trait Line {
 
     /// Waits for the server's next word; may be dropped and called again.
     async fn hear(&mut self) -> Result<ToAgent, RelayError>;
+}
+
+/// Reads what the server says; that another has taken the agent's place ends the line.
+fn read(text: &str) -> Option<Result<ToAgent, RelayError>> {
+    match ToAgent::parse(text) {
+        Ok(ToAgent::Replaced) => Some(Err(RelayError::Away(REPLACED.into()))),
+        Ok(message) => Some(Ok(message)),
+        Err(error) => {
+            tracing::warn!(%error, "the server sent what cannot be read");
+            None
+        }
+    }
 }
 
 /// What is said of an agent's own, as it travels.

@@ -1,6 +1,6 @@
 //! A fleet of real programs: hunts, and everything that goes wrong in between.
 
-use std::process::{Output, Stdio};
+use std::process::{Command, Output, Stdio};
 
 use canvass_examples::yard::Yard;
 
@@ -121,7 +121,7 @@ fn a_key_of_gnupg_signs() {
     std::fs::create_dir(&home).unwrap();
     std::fs::set_permissions(&home, std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
     let gpg = |arguments: &[&str]| {
-        let mut command = std::process::Command::new("gpg");
+        let mut command = Command::new("gpg");
         command.arg("--homedir").arg(&home).args(["--batch", "--passphrase", ""]).args(arguments);
         let output = command.output().unwrap();
         assert!(output.status.success(), "{}", stderr(&output));
@@ -134,7 +134,7 @@ fn a_key_of_gnupg_signs() {
     let mut desk = yard.desk();
     desk.env("GNUPGHOME", &home).args(["--server", &yard.url(), "--key", "grace@example.org", "--format", "csv"]);
     let output = desk.args(["-c", "SELECT host FROM users WHERE uid = 0"]).output().unwrap();
-    let _ = std::process::Command::new("gpgconf").arg("--homedir").arg(&home).args(["--kill", "all"]).status();
+    let _ = Command::new("gpgconf").arg("--homedir").arg(&home).args(["--kill", "all"]).status();
     check(&output, 0, "host\nweb-1\n", "1 answered");
 }
 
@@ -176,4 +176,26 @@ fn who_has_to_be_approved_waits() {
     check(&approved, 0, &format!("approved: web-1 {id}\n"), "");
     yard.start_agent("web-1", "web-1", &[]).unwrap();
     yard.wait_for(1).unwrap();
+}
+
+#[test]
+fn two_agents_that_share_one_identity_say_so() {
+    let mut yard = yard();
+    yard.kill_agent("web-1");
+    let copied = Command::new("cp").arg("-a").args(["agent-web-1", "agent-copy"]).current_dir(yard.path()).status();
+    assert!(copied.unwrap().success());
+    for name in ["web-1", "copy"] {
+        yard.start_agent(name, "web-1", &[]).unwrap();
+    }
+    yard.wait_for_log("server", "two agents share one identity").unwrap();
+    for name in ["web-1", "copy"] {
+        yard.wait_for_log(name, "remove the data folder of the copy").unwrap();
+    }
+    // The copy makes an identity of its own, and nobody is in anybody's way.
+    yard.kill_agent("copy");
+    std::fs::remove_dir_all(yard.path().join("agent-copy")).unwrap();
+    yard.start_agent("copy", "web-1", &[]).unwrap();
+    yard.wait_for(4).unwrap();
+    let rows = "host,n\ncopy,8\ndb-1,7\nlaptop-7,4\nweb-1,8\n";
+    check(&yard.ask(&["--format", "csv", "-c", COUNTS]).unwrap(), 0, rows, "4 answered");
 }

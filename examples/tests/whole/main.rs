@@ -3,6 +3,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on may panic")]
 
+mod bad_input;
+mod certificates;
 mod desk;
 mod distributed;
 mod fleet;
@@ -10,6 +12,7 @@ mod house;
 mod journey;
 mod local_files;
 mod manual;
+mod proxy;
 mod reading;
 mod readme;
 mod stories;

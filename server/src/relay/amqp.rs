@@ -151,6 +151,10 @@ impl Amqp {
         };
         // An agent that comes again has lost its former line, whether we know it yet or not.
         let before = self.lines().close(&agent);
+        if before {
+            // Mostly nobody reads this. Who does is not alone.
+            let _ = publish(&channel, &agent, &ToAgent::Replaced.to_text()).await;
+        }
         self.delete_queue(&channel, &agent).await;
         let queue = queue_of(&agent);
         let mut arguments = FieldTable::default();
@@ -325,6 +329,12 @@ impl Amqp {
     }
 }
 
+/// Puts a message into an agent's queue, where there is one.
+async fn publish(channel: &Channel, agent: &str, text: &str) -> lapin::Result<()> {
+    let (options, properties) = (BasicPublishOptions::default(), BasicProperties::default());
+    channel.basic_publish("".into(), queue_of(agent).into(), options, text.as_bytes(), properties).await.map(drop)
+}
+
 #[async_trait]
 impl Relay for Amqp {
     fn address(&self) -> Result<RelayAddress, String> {
@@ -340,9 +350,7 @@ impl Relay for Amqp {
             if !self.lines().is_open(agent) {
                 continue;
             }
-            let (options, properties) = (BasicPublishOptions::default(), BasicProperties::default());
-            let sent = channel.basic_publish("".into(), queue_of(agent).into(), options, text.as_bytes(), properties);
-            if let Err(error) = sent.await {
+            if let Err(error) = publish(&channel, agent, &text).await {
                 tracing::warn!(%error, "the broker takes nothing; agents are brought it when they come again");
                 return;
             }

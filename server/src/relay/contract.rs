@@ -117,6 +117,7 @@ pub async fn who_comes_again_takes_its_own_place(mut place: Box<dyn Place>) {
     present(place.as_mut(), &id).await;
     let mut after = place.come(&key(1), FLEET).await.ok().unwrap();
     present(place.as_mut(), &id).await;
+    assert_eq!(before.hear().await, Some(ToAgent::Replaced), "who hears it is not alone");
     assert_eq!(before.hear().await, None, "its former line ends");
     place.relay().send(std::slice::from_ref(&id), &command(1)).await;
     assert_eq!(after.hear().await, Some(command(1)));

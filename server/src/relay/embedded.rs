@@ -77,6 +77,9 @@ impl Embedded {
         if self.leave(&agent, number) {
             tracing::debug!(agent, "an agent left");
             let _ = self.incoming.send(Incoming::Gone { agent }).await;
+        } else {
+            // Mostly nobody hears this: the agent lost its former line. Who hears it is not alone.
+            let _ = send(&mut socket, &ToAgent::Replaced).await;
         }
     }
 
