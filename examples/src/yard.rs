@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail};
 use tempfile::TempDir;
 
+use crate::swarm::running;
 use crate::{folder, program};
 
 /// How long a program may take to do what it is started for.
@@ -99,6 +100,11 @@ impl Yard {
         let child = self.agent(name, host, more)?.spawn()?;
         self.agents.push((name.to_owned(), Running(child)));
         Ok(())
+    }
+
+    /// Starts many agents in one process, and waits until they are there.
+    pub fn start_swarm(&self, agents: u32, more: &[&str]) -> Result<running::Running> {
+        running::Running::start(&self.url(), &self.keyring(), agents, more, &self.path().join("swarm.log"))
     }
 
     /// The command that starts an agent.

@@ -13,3 +13,4 @@ mod manual;
 mod reading;
 mod readme;
 mod stories;
+mod swarm;
