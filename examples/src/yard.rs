@@ -90,6 +90,16 @@ impl Yard {
         Ok(())
     }
 
+    /// The server's process, for its figures.
+    pub fn server_id(&self) -> Result<u32> {
+        Ok(self.server.as_ref().context("the server does not run")?.0.id())
+    }
+
+    /// The file of the investigator's key, which has no passphrase.
+    pub fn key(&self) -> PathBuf {
+        self.path().join("home/.config/canvass/keys").join(format!("{INVESTIGATOR}.pgp"))
+    }
+
     /// Ends the server at once, as a crash would.
     pub fn kill_server(&mut self) {
         self.server = None;
