@@ -1,6 +1,6 @@
 //! Drives the scheduler: feeds it what the relay brings and what investigators post, and carries out what it says.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -23,6 +23,9 @@ use crate::store::{self, Conclusion, NewPart, Store, StoreError, Totals};
 const BATCH_MAX: usize = 1024;
 /// Bodies of parts in one transaction, in bytes, above which it is not made longer.
 const BATCH_BYTES_MAX: usize = 32 << 20;
+/// Agents that an action is brought to before what came in meanwhile is taken: the first rows need not wait for the last
+/// command.
+const SENDING_MAX: usize = 256;
 /// Where nothing is due.
 const LONG: Duration = Duration::from_secs(3600);
 
@@ -79,6 +82,8 @@ pub struct Pump {
     scheduler: Scheduler,
     /// Actions as they travel, while the scheduler may send them.
     envelopes: HashMap<ActionHash, store::Action>,
+    /// What the relay is still to bring, in order.
+    outgoing: VecDeque<Effect>,
 }
 
 impl Pump {
@@ -89,8 +94,8 @@ impl Pump {
         relay: Arc<dyn Relay>,
         watchers: Arc<Watchers>,
     ) -> Result<Pump, StoreError> {
-        let mut pump =
-            Pump { fleet, store, relay, watchers, scheduler: Scheduler::default(), envelopes: HashMap::new() };
+        let (scheduler, envelopes, outgoing) = (Scheduler::default(), HashMap::new(), VecDeque::new());
+        let mut pump = Pump { fleet, store, relay, watchers, scheduler, envelopes, outgoing };
         for action in pump.store.open_actions().await? {
             let commands = pump.store.commands(action.hash).await?;
             let commands = commands.into_iter().map(|command| (command.agent, command.state)).collect();
@@ -124,6 +129,7 @@ impl Pump {
                     }
                     self.take(std::mem::take(&mut batch)).await;
                 }
+                () = std::future::ready(()), if !self.outgoing.is_empty() => self.bring().await,
                 () = tokio::time::sleep(due) => {
                     self.feed(Event::Now(Timestamp::now())).await;
                 }
@@ -250,17 +256,7 @@ impl Pump {
                 self.store.ask(hash, &agents).await?;
                 self.tell(&HashSet::from([hash]));
             }
-            Effect::Send { hash, agents } => {
-                if let Some(action) = self.envelopes.get(&hash) {
-                    self.relay.send(&agents, &ToAgent::Command(action.envelope.clone())).await;
-                }
-                self.store.sent(hash, &agents, now).await?;
-            }
-            Effect::Stop { hash, agents } => {
-                if let Some(withdrawal) = self.envelopes.get(&hash).and_then(|action| action.withdrawal.clone()) {
-                    self.relay.send(&agents, &ToAgent::Withdraw(withdrawal)).await;
-                }
-            }
+            Effect::Send { .. } | Effect::Stop { .. } => self.outgoing.push_back(effect),
             Effect::Settle { hash, agents, state } => {
                 self.store.settle(hash, &agents, state, now).await?;
                 self.tell(&HashSet::from([hash]));
@@ -272,6 +268,31 @@ impl Pump {
             }
         }
         Ok(())
+    }
+
+    /// Has the relay bring the next of what is to be brought.
+    async fn bring(&mut self) {
+        match self.outgoing.pop_front() {
+            Some(Effect::Send { hash, mut agents }) => {
+                if agents.len() > SENDING_MAX {
+                    let rest = agents.split_off(SENDING_MAX);
+                    self.outgoing.push_front(Effect::Send { hash, agents: rest });
+                }
+                if let Some(action) = self.envelopes.get(&hash) {
+                    self.relay.send(&agents, &ToAgent::Command(action.envelope.clone())).await;
+                }
+                if let Err(error) = self.store.sent(hash, &agents, Timestamp::now()).await {
+                    tracing::error!(%error, "the store does not follow; its commands are put right at the next start");
+                }
+            }
+            Some(Effect::Stop { hash, agents }) => {
+                if let Some(withdrawal) = self.envelopes.get(&hash).and_then(|action| action.withdrawal.clone()) {
+                    self.relay.send(&agents, &ToAgent::Withdraw(withdrawal)).await;
+                }
+            }
+            // No other effect is the relay's.
+            _ => {}
+        }
     }
 
     fn tell(&self, changed: &HashSet<ActionHash>) {

@@ -36,6 +36,7 @@ async fn the_contract_is_kept() {
         actions_are_posted_once,
         commands_end_once,
         answers_are_taken_once,
+        large_parts_are_read_by_few,
         what_is_old_is_forgotten,
         the_audit_keeps_all,
         many_are_written_at_once,
