@@ -15,6 +15,7 @@ use canvass_protocol::target::{ServerWords, Status};
 use jiff::{SignedDuration, Timestamp};
 use tokio::sync::{mpsc, oneshot, watch};
 
+use crate::inventory::Inventory;
 use crate::relay::{Incoming, Relay};
 use crate::scheduler::{Effect, Event, Posted, Progress, Scheduler, State};
 use crate::store::{self, Conclusion, NewPart, Store, StoreError, Totals};
@@ -77,6 +78,7 @@ impl Watchers {
 pub struct Pump {
     fleet: String,
     store: Arc<dyn Store>,
+    inventory: Arc<Inventory>,
     relay: Arc<dyn Relay>,
     watchers: Arc<Watchers>,
     scheduler: Scheduler,
@@ -91,11 +93,12 @@ impl Pump {
     pub async fn start(
         fleet: String,
         store: Arc<dyn Store>,
+        inventory: Arc<Inventory>,
         relay: Arc<dyn Relay>,
         watchers: Arc<Watchers>,
     ) -> Result<Pump, StoreError> {
         let (scheduler, envelopes, outgoing) = (Scheduler::default(), HashMap::new(), VecDeque::new());
-        let mut pump = Pump { fleet, store, relay, watchers, scheduler, envelopes, outgoing };
+        let mut pump = Pump { fleet, store, inventory, relay, watchers, scheduler, envelopes, outgoing };
         for action in pump.store.open_actions().await? {
             let commands = pump.store.commands(action.hash).await?;
             let commands = commands.into_iter().map(|command| (command.agent, command.state)).collect();
@@ -231,7 +234,7 @@ impl Pump {
         if agents.is_empty() {
             return;
         }
-        if let Err(error) = self.store.hear(&agents).await {
+        if let Err(error) = self.inventory.hear(agents).await {
             // The next one comes within a minute.
             tracing::error!(%error, "heartbeats cannot be stored");
         }
