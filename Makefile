@@ -1,6 +1,6 @@
 # What a newcomer types. Everything else is plain cargo.
 
-.PHONY: test lint fleet fleet-distributed agent-static tools bench-files bench-tools
+.PHONY: test lint fleet fleet-distributed agent-static tools bench-files bench-fleet bench-tools
 
 # All tests of the house. Installs the few programs of the distribution that tests compare with, if they are missing.
 test: tools
@@ -39,6 +39,12 @@ PROFILE ?= release
 bench-files: bench-tools
 	cargo build --workspace --profile $(PROFILE)
 	@"$$(cargo metadata --no-deps --format-version 1 | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')/$(PROFILE:dev=debug)/bench-files"
+
+# How fast a fleet answers, beside a bare echo in the same run (docs/performance.md). Variables: AGENTS=1000 for one size, or
+# several; ENGINE=rabbitmq or embedded; ONLY=statements,heartbeats,investigators; RUNS=5 of each side in ROUNDS=2; PROFILE=dev.
+bench-fleet: tools
+	cargo build --workspace --profile $(PROFILE)
+	@"$$(cargo metadata --no-deps --format-version 1 | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')/$(PROFILE:dev=debug)/bench-fleet"
 
 bench-tools:
 	@examples/install-tools bench

@@ -19,7 +19,7 @@ use ed25519_dalek::SigningKey;
 use jiff::Timestamp;
 use sha2::{Digest, Sha256};
 
-use crate::cage::{self, CageError, Job};
+use crate::cage::{Cage, CageError, Job, Scans};
 use crate::folder::{Folder, FolderError};
 use crate::guard::{Accepted, Guard, Refusal};
 use crate::identity::{Identity, IdentityError, Origin};
@@ -59,7 +59,12 @@ pub enum Storage {
     Folder(PathBuf),
     /// Nowhere: a new identity and an empty journal each time, for fixtures.
     Memory,
+    /// Nowhere, with this secret key and an empty journal.
+    Given(Box<SigningKey>),
 }
+
+/// Where an agent takes the time from.
+pub type Clock = Box<dyn Fn() -> Timestamp + Send + Sync>;
 
 /// Why an agent cannot be opened.
 #[derive(Debug, thiserror::Error)]
@@ -84,7 +89,8 @@ pub struct Agent {
     host: HostSpec,
     facts: RwLock<Facts>,
     fleet: String,
-    program: PathBuf,
+    scans: Box<dyn Scans>,
+    clock: Clock,
     /// Paths of the agent's own.
     forbidden: Vec<String>,
     /// What was worth a word when identity and journal were opened.
@@ -119,12 +125,23 @@ impl Agent {
             host,
             facts: RwLock::new(facts),
             fleet,
-            program: config.program,
+            scans: Box::new(Cage(config.program)),
+            clock: Box::new(Timestamp::now),
             forbidden: memory.forbidden.into_iter().chain(keyrings).collect(),
             notices: memory.notices,
             seed,
             runs: AtomicU64::new(0),
         })
+    }
+
+    /// The same agent, whose accepted scans somebody else runs, and who lives by another clock.
+    pub fn with(self, scans: Box<dyn Scans>, clock: Clock) -> Agent {
+        Agent { scans, clock, ..self }
+    }
+
+    /// The time by the agent's own clock.
+    pub fn now(&self) -> Timestamp {
+        (self.clock)()
     }
 
     /// The SHA-256 of the agent's public key, hexadecimal.
@@ -206,7 +223,7 @@ impl Agent {
     ///
     /// An envelope that cannot be parsed is answered under the hash of its own bytes: it has no action's.
     pub fn handle(&self, envelope: &[u8], stop: &AtomicBool, out: &mut dyn FnMut(Part) -> std::io::Result<()>) {
-        self.handle_at(envelope, stop, out, Timestamp::now());
+        self.handle_at(envelope, stop, out, self.now());
     }
 
     /// As [`Agent::handle`], by a clock that is passed in.
@@ -278,13 +295,13 @@ impl Agent {
             Some((index, Job { host, scan, limits, threads, withheld, forbidden }))
         });
         let mut taken = true;
-        let ran = cage::run(&self.program, jobs.collect(), scans_at_once, stop, &mut |frame| {
+        let ran = self.scans.run(jobs.collect(), scans_at_once, stop, &mut |frame| {
             let handed = out(writer.frame(frame.scan, frame.rows, frame.body));
             taken &= handed.is_ok();
             handed
         });
         let (outcome, scans) = conclude(ran, scans_count);
-        let now = Timestamp::now();
+        let now = self.now();
         // Where this fails the action counts as interrupted from now on, which only refuses.
         let _ = self.journal.end(begun, now);
         if taken {
@@ -320,9 +337,14 @@ fn open_memory(storage: &Storage, host: &HostSpec, local: bool) -> Result<Memory
     if *host == HostSpec::Machine {
         forbidden.extend(FORBIDDEN_ALWAYS.map(str::to_owned));
     }
-    let Storage::Folder(path) = storage else {
-        let (identity, journal) = (Identity::draw()?, Box::new(MemoryJournal::default()));
-        return Ok(Memory { identity, journal, forbidden, notices: Vec::new() });
+    let in_memory = |identity, forbidden| {
+        let journal = Box::new(MemoryJournal::default());
+        Ok(Memory { identity, journal, forbidden, notices: Vec::new() })
+    };
+    let path = match storage {
+        Storage::Folder(path) => path,
+        Storage::Memory => return in_memory(Identity::draw()?, forbidden),
+        Storage::Given(key) => return in_memory(Identity::of(key.as_ref().clone()), forbidden),
     };
     let folder = Folder::open(path)?;
     let lock = folder.lock()?;

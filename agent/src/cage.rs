@@ -14,7 +14,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::num::NonZeroUsize;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, SyncSender, sync_channel};
@@ -72,6 +72,34 @@ pub struct Frame {
 enum Event {
     Frame(Frame),
     Ended(u32, Result<ScanRecord, CageError>),
+}
+
+/// Who runs scans: the cage, or what takes its place where a scan's own work is not what is tried out.
+pub trait Scans: Send + Sync {
+    /// Runs scans and hands their frames to `out`, as [`run`] does.
+    fn run(
+        &self,
+        jobs: Vec<(u32, Job)>,
+        at_once: usize,
+        stop: &AtomicBool,
+        out: &mut dyn FnMut(Frame) -> io::Result<()>,
+    ) -> Result<BTreeMap<u32, ScanRecord>, CageError>;
+}
+
+/// Runs each scan in a process of this program.
+#[derive(Debug, Clone)]
+pub struct Cage(pub PathBuf);
+
+impl Scans for Cage {
+    fn run(
+        &self,
+        jobs: Vec<(u32, Job)>,
+        at_once: usize,
+        stop: &AtomicBool,
+        out: &mut dyn FnMut(Frame) -> io::Result<()>,
+    ) -> Result<BTreeMap<u32, ScanRecord>, CageError> {
+        run(&self.0, jobs, at_once, stop, out)
+    }
 }
 
 /// Runs scans, `at_once` of them side by side, each in its own process of `program`, and hands their frames to `out` as they come.

@@ -85,7 +85,8 @@ impl Identity {
         &self.key
     }
 
-    fn of(key: SigningKey) -> Identity {
+    /// The identity of a key that somebody else made.
+    pub fn of(key: SigningKey) -> Identity {
         let id = hex::encode(Sha256::digest(key.verifying_key().as_bytes()));
         Identity { key, id }
     }

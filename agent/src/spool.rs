@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
+use std::io::{self, Seek as _, SeekFrom, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -20,15 +20,18 @@ const LENGTH_BYTES: u64 = 4;
 
 /// The answers of one agent, in a folder of their own.
 pub struct Spool {
-    folder: PathBuf,
+    /// `None` where they are lost with this process, as its identity is.
+    folder: Option<PathBuf>,
     answers: Mutex<BTreeMap<ActionHash, Answer>>,
 }
 
-#[derive(Debug, Default, Clone, Copy)]
+#[derive(Debug, Default)]
 struct Answer {
     bytes: u64,
     /// The final record is there.
     ended: bool,
+    /// What a file would hold, where there is no folder.
+    held: Vec<u8>,
 }
 
 impl Spool {
@@ -42,12 +45,17 @@ impl Spool {
             let Some(hash) = entry.file_name().to_str().and_then(hash) else { continue };
             let modified = entry.metadata()?.modified().ok().and_then(|at| Timestamp::try_from(at).ok());
             if is_whole(&entry.path())? && modified.is_none_or(|at| at >= kept_since) {
-                answers.insert(hash, Answer { bytes: entry.metadata()?.len(), ended: true });
+                answers.insert(hash, Answer { bytes: entry.metadata()?.len(), ended: true, held: Vec::new() });
             } else {
                 fs::remove_file(entry.path())?;
             }
         }
-        Ok(Spool { folder: folder.to_owned(), answers: Mutex::new(answers) })
+        Ok(Spool { folder: Some(folder.to_owned()), answers: Mutex::new(answers) })
+    }
+
+    /// Keeps answers for as long as this process lives.
+    pub fn in_memory() -> Spool {
+        Spool { folder: None, answers: Mutex::default() }
     }
 
     /// Adds a part to the answer to an action, which was judged with so many signatures.
@@ -59,9 +67,14 @@ impl Spool {
         if total + message.len() as u64 > SPOOL_BYTES_MAX {
             return Err(io::Error::other("too many answers wait for the server"));
         }
-        let mut file = OpenOptions::new().append(true).create(true).mode(0o600).open(self.path(action))?;
-        file.write_all(&[length.to_be_bytes().as_slice(), &message].concat())?;
+        let written = [length.to_be_bytes().as_slice(), &message].concat();
+        if let Some(path) = self.path(action) {
+            OpenOptions::new().append(true).create(true).mode(0o600).open(path)?.write_all(&written)?;
+        }
         let answer = answers.entry(action).or_default();
+        if self.folder.is_none() {
+            answer.held.extend_from_slice(&written);
+        }
         answer.bytes += LENGTH_BYTES + message.len() as u64;
         answer.ended |= last;
         Ok(())
@@ -79,27 +92,36 @@ impl Spool {
 
     /// The message at an offset of an answer, and the offset behind it; `None` where there is none yet.
     pub fn read(&self, action: ActionHash, offset: u64) -> io::Result<Option<(Vec<u8>, u64)>> {
-        let end = self.lock().get(&action).map_or(0, |answer| answer.bytes);
-        if offset >= end {
-            return Ok(None);
-        }
-        let mut file = File::open(self.path(action))?;
-        file.seek(SeekFrom::Start(offset))?;
-        let message = read_message(&mut file)?;
+        let answers = self.lock();
+        let Some(answer) = answers.get(&action).filter(|answer| offset < answer.bytes) else { return Ok(None) };
+        let message = match self.path(action) {
+            Some(path) => {
+                drop(answers);
+                let mut file = File::open(path)?;
+                file.seek(SeekFrom::Start(offset))?;
+                read_message(&mut file)?
+            }
+            None => {
+                let start = usize::try_from(offset).map_err(io::Error::other)?;
+                read_message(&mut answer.held.get(start..).unwrap_or_default())?
+            }
+        };
         let next = offset + LENGTH_BYTES + message.len() as u64;
         Ok(Some((message, next)))
     }
 
     /// Forgets an answer that the server has.
     pub fn forget(&self, action: ActionHash) {
-        if self.lock().remove(&action).is_some() {
+        if self.lock().remove(&action).is_some()
+            && let Some(path) = self.path(action)
+        {
             // Where this fails it is found and sent once more at the next start, which does no harm.
-            let _ = fs::remove_file(self.path(action));
+            let _ = fs::remove_file(path);
         }
     }
 
-    fn path(&self, action: ActionHash) -> PathBuf {
-        self.folder.join(action.to_string())
+    fn path(&self, action: ActionHash) -> Option<PathBuf> {
+        Some(self.folder.as_ref()?.join(action.to_string()))
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<ActionHash, Answer>> {
@@ -111,7 +133,7 @@ fn hash(name: &str) -> Option<ActionHash> {
     Some(ActionHash(<[u8; 32]>::try_from(hex::decode(name).ok()?).ok()?))
 }
 
-fn read_message(file: &mut File) -> io::Result<Vec<u8>> {
+fn read_message(file: &mut impl io::Read) -> io::Result<Vec<u8>> {
     let mut length = [0; LENGTH_BYTES as usize];
     file.read_exact(&mut length)?;
     let length = u32::from_be_bytes(length) as usize;
@@ -194,5 +216,19 @@ mod tests {
         spool.add(ActionHash([1; 32]), 1, part(b""), true).unwrap();
         let later = Timestamp::now() + jiff::SignedDuration::from_hours(1);
         assert_eq!(Spool::open(folder.path(), later).unwrap().answers(), []);
+    }
+
+    #[test]
+    fn in_memory_it_says_the_same() {
+        let (spool, action) = (Spool::in_memory(), ActionHash([1; 32]));
+        for (body, last) in [(b"rows\n\n".as_slice(), false), (b"", true)] {
+            spool.add(action, 1, part(body), last).unwrap();
+        }
+        assert_eq!(spool.answers(), [(action, true)]);
+        let expected =
+            [b"rows\n\n".as_slice(), b""].map(|body| FromAgent::Part { action, judged: 1, part: part(body) });
+        assert_eq!(messages(&spool, action), expected);
+        spool.forget(action);
+        assert!(!spool.contains(action) && messages(&spool, action).is_empty());
     }
 }

@@ -35,7 +35,8 @@ pub enum WithdrawnError {
 /// The withdrawals that an agent heeds.
 #[derive(Debug)]
 pub struct Withdrawn {
-    folder: Folder,
+    /// `None` where they are forgotten with this process, as its identity is.
+    folder: Option<Folder>,
     /// When each was heard.
     heard: Mutex<HashMap<ActionHash, Timestamp>>,
 }
@@ -52,7 +53,12 @@ impl Withdrawn {
             let lines: String = heard.iter().map(|(hash, at)| line(*hash, *at)).collect();
             folder.write_private(FILE, lines.as_bytes())?;
         }
-        Ok(Withdrawn { folder: folder.clone(), heard: Mutex::new(heard) })
+        Ok(Withdrawn { folder: Some(folder.clone()), heard: Mutex::new(heard) })
+    }
+
+    /// Remembers for as long as this process lives.
+    pub fn in_memory() -> Withdrawn {
+        Withdrawn { folder: None, heard: Mutex::default() }
     }
 
     /// Whether an action was withdrawn.
@@ -73,11 +79,12 @@ impl Withdrawn {
             return Err(WithdrawnError::Full);
         }
         heard.insert(action, now);
-        let _lock = self.folder.lock()?;
-        if self.folder.read_private(FILE, FILE_BYTES_MAX)?.is_none() {
-            return Ok(self.folder.write_private(FILE, line(action, now).as_bytes())?);
+        let Some(folder) = &self.folder else { return Ok(()) };
+        let _lock = folder.lock()?;
+        if folder.read_private(FILE, FILE_BYTES_MAX)?.is_none() {
+            return Ok(folder.write_private(FILE, line(action, now).as_bytes())?);
         }
-        let mut file = OpenOptions::new().append(true).open(self.folder.path().join(FILE))?;
+        let mut file = OpenOptions::new().append(true).open(folder.path().join(FILE))?;
         file.write_all(line(action, now).as_bytes())?;
         Ok(file.sync_data()?)
     }

@@ -98,7 +98,7 @@ async fn no_more_actions_run_at_once_than_policy_says() {
             // Waits for a scan that has opened it from the other side.
             let open = move || fs::File::options().write(true).open(gate).unwrap().write_all(b"go\n").unwrap();
             tokio::task::spawn_blocking(open).await.unwrap();
-            while !matches!(from_agent.recv().await.unwrap(), FromAgent::Part(_, part) if is_last(&part)) {}
+            while !matches!(from_agent.recv().await.unwrap(), FromAgent::Part { part, .. } if is_last(&part)) {}
             let log = fs::read_to_string(&log).unwrap();
             assert!(log.starts_with(&"begun\nended\n".repeat(done)), "{log}");
         }

@@ -2,6 +2,7 @@
 //!
 //! **Invariant:** no other crate depends on this one.
 
+pub mod swarm;
 pub mod yard;
 
 use std::path::{Path, PathBuf};

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail};
 use tempfile::TempDir;
 
+use crate::swarm::running;
 use crate::{folder, program};
 
 /// How long a program may take to do what it is started for.
@@ -90,6 +91,16 @@ impl Yard {
         Ok(())
     }
 
+    /// The server's process, for its figures.
+    pub fn server_id(&self) -> Result<u32> {
+        Ok(self.server.as_ref().context("the server does not run")?.0.id())
+    }
+
+    /// The file of the investigator's key, which has no passphrase.
+    pub fn key(&self) -> PathBuf {
+        self.path().join("home/.config/canvass/keys").join(format!("{INVESTIGATOR}.pgp"))
+    }
+
     /// Ends the server at once, as a crash would.
     pub fn kill_server(&mut self) {
         self.server = None;
@@ -100,6 +111,11 @@ impl Yard {
         let child = self.agent(name, host, more)?.spawn()?;
         self.agents.push((name.to_owned(), Running(child)));
         Ok(())
+    }
+
+    /// Starts many agents in one process, and waits until they are there.
+    pub fn start_swarm(&self, agents: u32, more: &[&str]) -> Result<running::Running> {
+        running::Running::start(&self.url(), &self.keyring(), agents, more, &self.path().join("swarm.log"))
     }
 
     /// The command that starts an agent; what `more` gives stands in for what it would be given otherwise.

@@ -6,6 +6,7 @@
 mod config;
 
 mod api;
+mod inventory;
 mod investigators;
 mod random;
 mod server;

@@ -1,6 +1,6 @@
 //! Drives the scheduler: feeds it what the relay brings and what investigators post, and carries out what it says.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -16,6 +16,7 @@ use jiff::{SignedDuration, Timestamp};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::clash::Clashes;
+use crate::inventory::Inventory;
 use crate::relay::{Incoming, Relay};
 use crate::scheduler::{Effect, Event, Posted, Progress, Scheduler, State};
 use crate::store::{self, Conclusion, NewPart, Store, StoreError, Totals};
@@ -24,6 +25,9 @@ use crate::store::{self, Conclusion, NewPart, Store, StoreError, Totals};
 const BATCH_MAX: usize = 1024;
 /// Bodies of parts in one transaction, in bytes, above which it is not made longer.
 const BATCH_BYTES_MAX: usize = 32 << 20;
+/// Agents that an action is brought to before what came in meanwhile is taken: the first rows need not wait for the last
+/// command.
+const SENDING_MAX: usize = 256;
 /// Where nothing is due.
 const LONG: Duration = Duration::from_secs(3600);
 
@@ -77,12 +81,15 @@ impl Watchers {
 pub struct Pump {
     fleet: String,
     store: Arc<dyn Store>,
+    inventory: Arc<Inventory>,
     relay: Arc<dyn Relay>,
     watchers: Arc<Watchers>,
     scheduler: Scheduler,
     /// Actions as they travel, while the scheduler may send them.
     envelopes: HashMap<ActionHash, store::Action>,
     clashes: Clashes,
+    /// What the relay is still to bring, in order.
+    outgoing: VecDeque<Effect>,
 }
 
 impl Pump {
@@ -90,16 +97,20 @@ impl Pump {
     pub async fn start(
         fleet: String,
         store: Arc<dyn Store>,
+        inventory: Arc<Inventory>,
         relay: Arc<dyn Relay>,
         watchers: Arc<Watchers>,
     ) -> Result<Pump, StoreError> {
+        let (scheduler, envelopes, outgoing) = (Scheduler::default(), HashMap::new(), VecDeque::new());
         let mut pump = Pump {
             fleet,
             store,
+            inventory,
             relay,
             watchers,
-            scheduler: Scheduler::default(),
-            envelopes: HashMap::new(),
+            scheduler,
+            envelopes,
+            outgoing,
             clashes: Clashes::default(),
         };
         for action in pump.store.open_actions().await? {
@@ -135,6 +146,7 @@ impl Pump {
                     }
                     self.take(std::mem::take(&mut batch)).await;
                 }
+                () = std::future::ready(()), if !self.outgoing.is_empty() => self.bring().await,
                 () = tokio::time::sleep(due) => {
                     self.feed(Event::Now(Timestamp::now())).await;
                 }
@@ -252,7 +264,7 @@ impl Pump {
         if agents.is_empty() {
             return;
         }
-        if let Err(error) = self.store.hear(&agents).await {
+        if let Err(error) = self.inventory.hear(agents).await {
             // The next one comes within a minute.
             tracing::error!(%error, "heartbeats cannot be stored");
         }
@@ -288,21 +300,11 @@ impl Pump {
                 self.store.ask(hash, &agents).await?;
                 self.tell(&HashSet::from([hash]));
             }
-            Effect::Send { hash, agents } => {
-                if let Some(action) = self.envelopes.get(&hash) {
-                    self.relay.send(&agents, &ToAgent::Command(action.envelope.clone())).await;
-                }
-                self.store.sent(hash, &agents, now).await?;
-            }
-            Effect::Stop { hash, agents } => {
-                if let Some(withdrawal) = self.envelopes.get(&hash).and_then(|action| action.withdrawal.clone()) {
-                    self.relay.send(&agents, &ToAgent::Withdraw(withdrawal)).await;
-                }
-            }
             Effect::Reopen { hash, agents } => {
                 self.store.reopen(hash, &agents).await?;
                 self.tell(&HashSet::from([hash]));
             }
+            Effect::Send { .. } | Effect::Stop { .. } => self.outgoing.push_back(effect),
             Effect::Settle { hash, agents, state } => {
                 self.store.settle(hash, &agents, state, now).await?;
                 self.tell(&HashSet::from([hash]));
@@ -314,6 +316,31 @@ impl Pump {
             }
         }
         Ok(())
+    }
+
+    /// Has the relay bring the next of what is to be brought.
+    async fn bring(&mut self) {
+        match self.outgoing.pop_front() {
+            Some(Effect::Send { hash, mut agents }) => {
+                if agents.len() > SENDING_MAX {
+                    let rest = agents.split_off(SENDING_MAX);
+                    self.outgoing.push_front(Effect::Send { hash, agents: rest });
+                }
+                if let Some(action) = self.envelopes.get(&hash) {
+                    self.relay.send(&agents, &ToAgent::Command(action.envelope.clone())).await;
+                }
+                if let Err(error) = self.store.sent(hash, &agents, Timestamp::now()).await {
+                    tracing::error!(%error, "the store does not follow; its commands are put right at the next start");
+                }
+            }
+            Some(Effect::Stop { hash, agents }) => {
+                if let Some(withdrawal) = self.envelopes.get(&hash).and_then(|action| action.withdrawal.clone()) {
+                    self.relay.send(&agents, &ToAgent::Withdraw(withdrawal)).await;
+                }
+            }
+            // No other effect is the relay's.
+            _ => {}
+        }
     }
 
     fn tell(&self, changed: &HashSet<ActionHash>) {

@@ -15,6 +15,7 @@ use tokio::sync::mpsc;
 
 use crate::api::{self, Shared};
 use crate::config::{Config, Enrol, RelayUrl, StoreUrl, Tls};
+use crate::inventory::Inventory;
 use crate::investigators::Investigators;
 use crate::pump::{Pump, Watchers};
 use crate::random;
@@ -100,11 +101,22 @@ async fn open(config: &Config) -> Result<Arc<Shared>> {
         }
     };
     let watchers = Arc::new(Watchers::default());
-    let pump = Pump::start(fleet.clone(), store.clone(), relay.relay(), watchers.clone()).await?;
+    let inventory = Arc::new(Inventory::open(store.clone()).await?);
+    let pump = Pump::start(fleet.clone(), store.clone(), inventory.clone(), relay.relay(), watchers.clone()).await?;
     tokio::spawn(pump.run(messages, ordered));
     tokio::spawn(purge(store.clone()));
     let investigators = Investigators::new(fleet.clone(), config.keyring.clone());
-    Ok(Arc::new(Shared { fleet, store, relay, orders, watchers, investigators, enrol: config.enrol, enrol_token }))
+    Ok(Arc::new(Shared {
+        fleet,
+        store,
+        inventory,
+        relay,
+        orders,
+        watchers,
+        investigators,
+        enrol: config.enrol,
+        enrol_token,
+    }))
 }
 
 /// What is drawn once and kept in a file of the data folder, readable for its owner only.

@@ -35,7 +35,8 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("datafusion", &["canvass-planner"]),
     ("sqlx", &["canvass-server"]),
     ("rustyline", &["canvass"]),
-    ("lapin", &["canvass-server", "canvass-agent"]),
+    // The bench compares with a broker that is spoken to barely.
+    ("lapin", &["canvass-server", "canvass-agent", "canvass-examples"]),
 ];
 
 /// What cargo says of the workspace.

@@ -16,3 +16,4 @@ mod proxy;
 mod reading;
 mod readme;
 mod stories;
+mod swarm;

@@ -8,7 +8,6 @@ use axum::http::StatusCode;
 use canvass_protocol::action::{Action as Signed, ActionHash};
 use canvass_protocol::api::{ActionSummary, CommandSummary, Posted, Role};
 use canvass_protocol::envelope::Envelope;
-use canvass_protocol::heartbeat::Heartbeat;
 use canvass_protocol::login::Withdrawal;
 use canvass_protocol::target;
 use canvass_protocol::value::Truth;
@@ -16,7 +15,6 @@ use jiff::Timestamp;
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
-use super::agents::words;
 use super::problem::{Body, Problem};
 use super::{Caller, State};
 use crate::investigators::Investigator;
@@ -42,7 +40,7 @@ pub async fn post(shared: State, caller: Caller, body: Body<Envelope>) -> Result
     if signed.window.until <= now {
         return Err(Problem::bad(format!("the action expired at {}", signed.window.until)));
     }
-    let agents = asked(&shared, &signed, now).await?;
+    let agents = asked(&shared, &signed, now);
     let action = Action {
         hash: envelope.hash(),
         id: signed.id,
@@ -69,20 +67,18 @@ pub async fn post(shared: State, caller: Caller, body: Body<Envelope>) -> Result
 }
 
 /// Ids of the admitted agents that an action means now.
-async fn asked(shared: &State, action: &Signed, now: Timestamp) -> Result<Vec<String>, Problem> {
+fn asked(shared: &State, action: &Signed, now: Timestamp) -> Vec<String> {
     let target = action.target();
     let mut asked = Vec::new();
-    for agent in shared.store.agents().await?.into_iter().filter(|agent| agent.admitted) {
-        let meant = target.as_ref().is_none_or(|target| {
-            Heartbeat::read(&agent.heartbeat).is_ok_and(|heartbeat| {
-                target::evaluate(target, &heartbeat.facts, Some(&words(&agent, now))) == Truth::True
-            })
-        });
+    for known in shared.inventory.all().into_iter().filter(|known| known.agent.admitted) {
+        let meant = target
+            .as_ref()
+            .is_none_or(|target| target::evaluate(target, &known.facts, Some(&known.words(now))) == Truth::True);
         if meant {
-            asked.push(agent.id);
+            asked.push(known.agent.id.clone());
         }
     }
-    Ok(asked)
+    asked
 }
 
 /// `GET /v1/actions`

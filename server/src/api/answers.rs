@@ -20,8 +20,8 @@ use crate::pump::Seen;
 use crate::scheduler;
 use crate::store::{self, StoreError};
 
-/// Parts read from the store at once; each may have a frame of some megabytes.
-const PARTS_MAX: u32 = 16;
+/// Parts read from the store at once, where they are small.
+const PARTS_MAX: u32 = 512;
 /// A line without anything on it says that the server is still there.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 

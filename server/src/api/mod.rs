@@ -24,6 +24,7 @@ use jiff::Timestamp;
 use tokio::sync::mpsc;
 
 use crate::config::Enrol;
+use crate::inventory::Inventory;
 use crate::investigators::{Investigator, Investigators, Stranger};
 use crate::pump::{Order, Watchers};
 use crate::relay::Door;
@@ -35,6 +36,7 @@ use problem::Problem;
 pub struct Shared {
     pub fleet: String,
     pub store: Arc<dyn Store>,
+    pub inventory: Arc<Inventory>,
     pub relay: Door,
     pub orders: mpsc::Sender<Order>,
     pub watchers: Arc<Watchers>,

@@ -178,6 +178,22 @@ pub async fn answers_are_taken_once(store: &dyn Store) {
     assert_eq!(store.parts(ActionHash([0; 32]), 0, 2).await.unwrap(), []);
 }
 
+/// Parts are read by their bytes too: few where they are large, and one at least.
+pub async fn large_parts_are_read_by_few(store: &dyn Store) {
+    let hash = action(1).hash;
+    store.post(&action(1), &ids(&[1])).await.unwrap();
+    let large = |sequence, bytes| NewPart { body: vec![7; bytes], ..part(hash, 1, sequence, None) };
+    let parts = [large(0, 5 << 20), large(1, 3 << 20), large(2, 3 << 20), large(3, 1), large(4, 1)];
+    store.take(&parts, at(2)).await.unwrap();
+    let (mut after, mut counts) = (0, Vec::new());
+    while let Some(last) = { store.parts(hash, after, 3).await.unwrap() }.last() {
+        counts.push(last.statement.clone());
+        after = last.position;
+    }
+    let ends = [0, 2, 4].map(|sequence| format!("{{\"sequence\":{sequence}}}"));
+    assert_eq!(counts, ends, "one, then two of three, then the rest");
+}
+
 /// What is old is forgotten whole, and what is open never.
 pub async fn what_is_old_is_forgotten(store: &dyn Store) {
     for number in [1, 2] {

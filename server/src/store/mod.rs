@@ -120,6 +120,9 @@ pub struct Audit {
     pub detail: String,
 }
 
+/// Bytes of parts read at once, above which no more are added: small ones travel by the hundred, large ones one by one.
+const PARTS_BYTES_MAX: i64 = 4 << 20;
+
 /// Whatever remembers.
 #[async_trait]
 pub trait Store: Send + Sync {
@@ -181,7 +184,8 @@ pub trait Store: Send + Sync {
     /// late it comes, and the first that is no refusal for good. What belongs to no command is dropped.
     async fn take(&self, parts: &[NewPart], at: Timestamp) -> Result<()>;
 
-    /// Parts of an action behind a position, in order, at most so many.
+    /// Parts of an action behind a position, in order, at most so many; fewer where they have many bytes, but never none
+    /// where there are some.
     async fn parts(&self, hash: ActionHash, after: i64, count: u32) -> Result<Vec<StoredPart>>;
 
     /// Adds to the audit.

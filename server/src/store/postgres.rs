@@ -22,7 +22,7 @@ use uuid::Uuid;
 
 use self::lock::Lock;
 use super::rows::{self, envelope_text, to_i64, to_ns};
-use super::{Action, Agent, Audit, Command, Conclusion, NewPart, Result, Store, StoreError, Tally};
+use super::{Action, Agent, Audit, Command, Conclusion, NewPart, PARTS_BYTES_MAX, Result, Store, StoreError, Tally};
 use crate::scheduler::State;
 
 /// Changes of the schema, in order. What is released is never edited.
@@ -316,10 +316,13 @@ impl Store for Postgres {
 
     async fn parts(&self, hash: ActionHash, after: i64, count: u32) -> Result<Vec<StoredPart>> {
         let query = sqlx::query(
-            "SELECT position, agent, statement, signature, body FROM parts
-             WHERE action = $1 AND position > $2 ORDER BY position LIMIT $3",
+            "SELECT position, agent, statement, signature, body FROM
+                (SELECT *, sum(bytes) OVER (ORDER BY position) - bytes AS before FROM
+                    (SELECT *, (octet_length(statement) + octet_length(body))::bigint AS bytes FROM parts
+                     WHERE action = $1 AND position > $2 ORDER BY position LIMIT $3) AS next) AS counted
+             WHERE before < $4 ORDER BY position",
         );
-        let query = query.bind(hash.to_string()).bind(after).bind(i64::from(count));
+        let query = query.bind(hash.to_string()).bind(after).bind(i64::from(count)).bind(PARTS_BYTES_MAX);
         query.fetch_all(&self.pool).await?.iter().map(rows::part).collect()
     }
 

@@ -15,7 +15,7 @@ use sqlx::{AssertSqlSafe, SqlSafeStr as _, SqlitePool};
 use uuid::Uuid;
 
 use super::rows::{self, envelope_text, to_i64, to_ns};
-use super::{Action, Agent, Audit, Command, Conclusion, NewPart, Result, Store, StoreError, Tally};
+use super::{Action, Agent, Audit, Command, Conclusion, NewPart, PARTS_BYTES_MAX, Result, Store, StoreError, Tally};
 use crate::scheduler::State;
 
 /// Changes of the schema, in order. What is released is never edited.
@@ -287,10 +287,14 @@ impl Store for Sqlite {
 
     async fn parts(&self, hash: ActionHash, after: i64, count: u32) -> Result<Vec<StoredPart>> {
         let query = sqlx::query(
-            "SELECT position, agent, statement, signature, body FROM parts
-             WHERE action = ? AND position > ? ORDER BY position LIMIT ?",
+            "SELECT position, agent, statement, signature, body FROM
+                (SELECT *, sum(bytes) OVER (ORDER BY position) - bytes AS before FROM
+                    (SELECT *, length(statement) + length(body) AS bytes FROM parts
+                     WHERE action = ? AND position > ? ORDER BY position LIMIT ?))
+             WHERE before < ? ORDER BY position",
         );
-        let rows = query.bind(hash.to_string()).bind(after).bind(count).fetch_all(&self.reader).await?;
+        let query = query.bind(hash.to_string()).bind(after).bind(count).bind(PARTS_BYTES_MAX);
+        let rows = query.fetch_all(&self.reader).await?;
         rows.iter().map(rows::part).collect()
     }
 
@@ -352,6 +356,7 @@ mod tests {
         commands_end_once,
         refusals_open_again,
         answers_are_taken_once,
+        large_parts_are_read_by_few,
         what_is_old_is_forgotten,
         the_audit_keeps_all,
         many_are_written_at_once,

@@ -1,0 +1,101 @@
+//! The whole statement beside the bare echo: blocks of both take turns.
+
+use anyhow::{Result, bail};
+use canvass_examples::yard::Yard;
+
+use crate::cpu;
+use crate::desk::{Asked, Desk};
+use crate::echo::{self, Bytes};
+use crate::engine::{Bench, Engine};
+use crate::settings::Settings;
+
+/// One connection of each host goes there.
+const STATEMENT: &str = "SELECT host, remote_ip, remote_port FROM netstat WHERE remote_ip = '203.0.113.99'";
+/// Another one, of as many bytes, before anything is timed.
+const WARM: &str = "SELECT host, remote_port, remote_ip FROM netstat WHERE remote_ip = '203.0.113.99'";
+
+#[derive(Default)]
+struct Samples {
+    statement: Vec<f64>,
+    first_row: Vec<f64>,
+    echo: Vec<f64>,
+    /// Of the server, the swarm, the desk and the whole machine, for each statement.
+    cpu: [Vec<f64>; 4],
+}
+
+/// Measures and prints; `also` measures what else there is to measure while the last swarm is there.
+pub fn measure(
+    settings: &Settings,
+    bench: &Bench,
+    agents: u32,
+    also: impl Fn(&Yard, &str) -> Result<()>,
+) -> Result<()> {
+    let (yard, name) = (&bench.yard, bench.engine.name());
+    let mut samples = Samples::default();
+    let mut bytes = Bytes::default();
+    for round in 1..=settings.rounds {
+        let swarm = yard.start_swarm(agents, &[])?;
+        let mut desk = Desk::open(yard)?;
+        check(&desk.ask(WARM)?, agents)?;
+        for _ in 0..settings.runs {
+            let before = used(yard, swarm.id(), desk.id())?;
+            let asked = desk.ask(STATEMENT)?;
+            check(&asked, agents)?;
+            samples.statement.push(asked.last_row_s);
+            samples.first_row.push(asked.first_row_s);
+            let after = used(yard, swarm.id(), desk.id())?;
+            samples.cpu.iter_mut().zip(before).zip(after).for_each(|((all, from), to)| all.push(to - from));
+        }
+        drop(desk);
+        if round == settings.rounds {
+            also(yard, name)?;
+        }
+        bytes = Bytes::of(swarm.end()?);
+        samples.echo.extend(match (&bench.engine, &bench.services) {
+            (Engine::Distributed, Some((_, rabbitmq))) => echo::amqp(&rabbitmq.url(), agents, bytes, settings.runs)?,
+            _ => echo::websocket(agents, bytes, settings.runs)?,
+        });
+    }
+    let (statement, echo) = (median(&samples.statement), median(&samples.echo));
+    println!(
+        "bench-fleet engine={name} agents={agents} echo_s={echo:.3} statement_s={statement:.3} first_row_s={:.3} ratio={:.2}",
+        median(&samples.first_row),
+        statement / echo
+    );
+    let [server, swarm, desk, machine] = samples.cpu.map(|used| median(&used));
+    println!(
+        "bench-fleet cpu engine={name} agents={agents} server_s={server:.2} swarm_s={swarm:.2} desk_s={desk:.2} \
+         others_s={:.2} command_bytes={} answer_bytes={} statement_min_s={:.3} statement_max_s={:.3}",
+        (machine - server - swarm - desk).max(0.0),
+        bytes.command,
+        bytes.answer,
+        samples.statement.iter().copied().fold(f64::INFINITY, f64::min),
+        samples.statement.iter().copied().fold(0.0, f64::max),
+    );
+    Ok(())
+}
+
+/// A figure of a statement that not everybody answered would be none.
+fn check(asked: &Asked, agents: u32) -> Result<()> {
+    let all = format!("from {agents} of {agents} hosts · {agents} answered · ");
+    if !asked.footer.contains(&all) {
+        bail!("not everybody answered: {}", asked.footer);
+    }
+    Ok(())
+}
+
+fn used(yard: &Yard, swarm: u32, desk: u32) -> Result<[f64; 4]> {
+    let server = yard.server_id()?;
+    Ok([cpu::of_process(server)?, cpu::of_process(swarm)?, cpu::of_process(desk)?, cpu::of_machine()?])
+}
+
+pub fn median(values: &[f64]) -> f64 {
+    let mut values = values.to_vec();
+    values.sort_by(f64::total_cmp);
+    let middle = values.len() / 2;
+    match values.len() {
+        0 => 0.0,
+        odd if odd % 2 == 1 => values[middle],
+        _ => f64::midpoint(values[middle - 1], values[middle]),
+    }
+}
