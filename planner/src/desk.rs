@@ -130,6 +130,12 @@ impl Desk {
         Ok(Planned { action: Some(action.clone()), asked, ..planned })
     }
 
+    /// Whether the statement of an action gives the scans that its signers ask for, as this desk plans it.
+    pub async fn gives(&mut self, action: &Action) -> bool {
+        let planned = depth::with_room(self.plan_at(&action.statement, action.window.from)).await;
+        planned.is_ok_and(|planned| planned.action.is_some_and(|planned| planned.scans == action.scans))
+    }
+
     async fn plan_at(&mut self, statement: &str, at: Timestamp) -> Result<Planned, Error> {
         let mut parsed = dialect::parse(statement)?;
         if self.set(&parsed)? {

@@ -64,6 +64,16 @@ pub fn explain(
     text
 }
 
+/// What every endpoint does for an action, scan by scan.
+pub fn scans(action: &Action) -> String {
+    let (mut text, sets) = (String::new(), Sets::default());
+    for (index, scan) in action.scans.iter().enumerate() {
+        describe(&mut text, index + 1, scan, &sets);
+    }
+    text.truncate(text.trim_end().len());
+    text
+}
+
 fn describe(text: &mut String, number: usize, scan: &Scan, sets: &Sets) {
     let _ = writeln!(text, "scan {number}: {}", scan.table);
     let target = scan.target.as_ref().map_or("every agent".to_owned(), |target| format!("agents where {target}"));

@@ -3,10 +3,11 @@
 use async_trait::async_trait;
 use canvass_protocol::action::Action;
 use canvass_protocol::answer::Part;
-use canvass_protocol::api::{ActionSummary, Ending};
+use canvass_protocol::api::{ActionSummary, Cosignature, Ending};
 use canvass_protocol::envelope::Envelope;
 use canvass_protocol::target::{Facts, ServerWords};
 use tokio::sync::mpsc;
+use uuid::Uuid;
 
 use crate::error::Error;
 use crate::past::PastCommand;
@@ -60,6 +61,16 @@ pub trait Fleet: Send + Sync {
 
     /// Withdraws an action: nobody begins it any more, and it ends where it runs.
     async fn withdraw(&self, _: &Envelope) -> Result<(), Error> {
+        Err(no_past())
+    }
+
+    /// An action as it was signed, by its id: whatever the server hands over. Nothing of it is verified.
+    async fn envelope(&self, _id: Uuid) -> Result<Envelope, Error> {
+        Err(no_past())
+    }
+
+    /// Adds a signature to an action.
+    async fn cosign(&self, _id: Uuid, _signature: &Cosignature) -> Result<(), Error> {
         Err(no_past())
     }
 

@@ -21,7 +21,7 @@ mod lower;
 mod narrow;
 
 mod exec;
-mod explain;
+pub mod explain;
 
 pub mod fleet;
 pub mod past;

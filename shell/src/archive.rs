@@ -29,6 +29,12 @@ pub struct Signed {
 }
 
 impl Signed {
+    /// Takes an envelope apart.
+    pub fn of(id: &str, envelope: &Envelope) -> Result<Signed, Error> {
+        let armor = join_signatures(&envelope.signatures).map_err(|error| Error::usage(error.to_string()))?;
+        Ok(Signed { id: id.to_owned(), payload: envelope.payload.clone().into(), armor: armor.into() })
+    }
+
     /// As it travels.
     pub fn envelope(&self) -> Result<Envelope, Error> {
         let damaged = |reason: String| Error::usage(format!("the kept action `{}` is damaged: {reason}", self.id));
@@ -46,15 +52,21 @@ impl Archive {
     /// Keeps an envelope before it is sent, so that nothing is asked without a record of it.
     pub fn keep(&self, id: &str, envelope: &Envelope) -> Result<(), Error> {
         private_folder(&self.folder).map_err(|error| unusable(&self.folder, &error))?;
-        let armor = join_signatures(&envelope.signatures).map_err(|error| Error::internal(error.to_string()))?;
-        let signed = Signed { id: id.to_owned(), payload: envelope.payload.clone().into(), armor: armor.into() };
-        write(&self.folder, &signed, 0o600)?;
+        write(&self.folder, &Signed::of(id, envelope)?, 0o600)?;
         self.prune();
         Ok(())
     }
 
     /// The kept action whose id begins so; `last` is the newest.
     pub fn find(&self, wanted: &str) -> Result<Signed, Error> {
+        self.get(wanted)?.ok_or_else(|| {
+            Error::usage(format!("no action `{wanted}` was signed on this machine"))
+                .hint("`canvass action show last` shows the newest; with `--server` those of others are found too")
+        })
+    }
+
+    /// As [`Archive::find`], where it may be another machine's.
+    pub fn get(&self, wanted: &str) -> Result<Option<Signed>, Error> {
         let ids = self.ids();
         let wanted = wanted.to_lowercase();
         let found: Vec<&String> = match wanted.as_str() {
@@ -62,9 +74,8 @@ impl Archive {
             prefix => ids.iter().filter(|id| !prefix.is_empty() && id.starts_with(prefix)).collect(),
         };
         match found.as_slice() {
-            [id] => self.read(id),
-            [] => Err(Error::usage(format!("no action `{wanted}` was signed on this machine"))
-                .hint("`canvass action show last` shows the newest")),
+            [id] => self.read(id).map(Some),
+            [] => Ok(None),
             several => Err(Error::usage(format!("`{wanted}` begins the ids of {} actions", several.len()))
                 .hint("write more of the id")),
         }

@@ -9,7 +9,7 @@ use crate::render::Format;
 use crate::variables;
 
 /// Asks a question in SQL of every endpoint and prints the answer as one table
-#[derive(Debug, Parser)]
+#[derive(Debug, Clone, Parser)]
 #[command(name = "canvass", version, disable_help_subcommand = true)]
 #[command(
     after_help = "Without -c, -f or a sub-command: the prompt on a terminal, else statements from standard input."
@@ -64,7 +64,7 @@ pub struct Args {
     pub subcommand: Option<Sub>,
 }
 
-#[derive(Debug, Subcommand)]
+#[derive(Debug, Clone, Subcommand)]
 pub enum Sub {
     /// Make, take in, hand out and list investigators' keys
     #[command(subcommand)]
@@ -85,13 +85,13 @@ pub enum Sub {
 }
 
 /// Whatever follows a sub-command that a later version brings.
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Clone, clap::Args)]
 pub struct Later {
     #[arg(trailing_var_arg = true, allow_hyphen_values = true, hide = true)]
     pub rest: Vec<String>,
 }
 
-#[derive(Debug, Subcommand)]
+#[derive(Debug, Clone, Subcommand)]
 pub enum KeyCommand {
     /// Make a key; its passphrase comes from the prompt or CANVASS_PASSPHRASE
     New {
@@ -113,15 +113,18 @@ pub enum KeyCommand {
     List,
 }
 
-#[derive(Debug, Subcommand)]
+#[derive(Debug, Clone, Subcommand)]
 pub enum ActionCommand {
     /// Print the signed bytes of an action
     Show { id: String },
     /// Write ID.json and ID.json.asc into the folder of -o, for `gpg --verify`
     Export { id: String },
-    /// Comes with a server
-    Cosign { id: String },
-    /// Comes with a server
+    /// Show what an action makes agents do, and sign it too; with --server
+    Cosign {
+        /// The start of its id, or the file of an exported one
+        id: String,
+    },
+    /// Withdraw an action: nobody begins it any more; with --server
     Cancel { id: String },
 }
 

@@ -41,7 +41,15 @@ pub async fn ask(
             .hint("add `-y`, or raise it: SET canvass.confirm_above = …"));
     }
     eprintln!("{}", visible_lines(&planned.explanation));
-    eprint!("ask {agents} of fleet {}? [y/N] ", visible(&action.fleet));
+    yes(&format!("ask {agents} of fleet {}?", visible(&action.fleet)), terminal, interrupts).await
+}
+
+/// Asks for a yes.
+pub async fn yes(question: &str, terminal: &Terminal, interrupts: &mut Signal) -> Result<Consent, Error> {
+    if !terminal.can_ask() {
+        return Err(Error::usage("nobody is here to say yes").hint("add `-y`"));
+    }
+    eprint!("{question} [y/N] ");
     // A prompt that cannot be shown is answered blindly or not at all; either is the reader's choice.
     let _ = std::io::stderr().flush();
     loop {

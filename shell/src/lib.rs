@@ -42,7 +42,7 @@ use terminal::Terminal;
 /// Does what the command line says and returns what to exit with.
 pub fn run(args: &Args, terminal: Terminal) -> Exit {
     let done = match &args.subcommand {
-        Some(sub) => alone(args).and_then(|()| subcommand::run(sub, args, terminal)).map(|()| Exit::Complete),
+        Some(sub) => alone(args).and_then(|()| subcommand::run(sub, args, terminal)),
         None => ask(args, terminal),
     };
     done.unwrap_or_else(|error| report(&error, None, &terminal))

@@ -6,33 +6,33 @@ use std::path::Path;
 use arrow::record_batch::RecordBatch;
 use canvass_planner::error::Error;
 use canvass_protocol::action::ActionHash;
-use canvass_protocol::openpgp::{Keyring, split_signatures};
 use clap::CommandFactory as _;
-use jiff::Timestamp;
 
 use crate::archive::{self, Archive};
 use crate::args::{ActionCommand, Args, KeyCommand, Sub};
 use crate::config::{Places, private_folder};
-use crate::error::unusable;
-use crate::key::{Passphrases, Store};
+use crate::error::{Exit, unusable};
+use crate::key::{Passphrases, Signers, Store};
 use crate::listing;
 use crate::output::Output;
 use crate::render::escape::visible;
 use crate::render::{Closing, Format, Look};
+use crate::session::Session;
 use crate::terminal::{Terminal, Tone};
 
 /// Runs a sub-command.
-pub fn run(sub: &Sub, args: &Args, terminal: Terminal) -> Result<(), Error> {
+pub fn run(sub: &Sub, args: &Args, terminal: Terminal) -> Result<Exit, Error> {
     match sub {
+        Sub::Action(command) => return action(command, args, terminal),
         Sub::Tables { table: None } => print(&listing::tables()?, args, terminal),
         Sub::Tables { table: Some(table) } => print(&listing::columns(table)?, args, terminal),
         Sub::Completions { shell } => completions(*shell, args),
         Sub::Key(command) => key(command, args, terminal),
-        Sub::Action(command) => action(command, args, terminal),
         Sub::Check(_) => Err(later("check")),
         Sub::Import(_) => Err(later("import")),
         Sub::Serve(_) => Err(later("serve")),
     }
+    .map(|()| Exit::Complete)
 }
 
 fn later(name: &str) -> Error {
@@ -79,54 +79,49 @@ fn key(command: &KeyCommand, args: &Args, terminal: Terminal) -> Result<(), Erro
     }
 }
 
-fn action(command: &ActionCommand, args: &Args, terminal: Terminal) -> Result<(), Error> {
-    let places = Places::from_environment()?;
-    let archive = Archive::new(&places);
+fn action(command: &ActionCommand, args: &Args, terminal: Terminal) -> Result<Exit, Error> {
     match command {
-        ActionCommand::Show { id } => {
-            let signed = archive.find(id)?;
-            eprintln!("sha256 {}", ActionHash::of(&signed.payload));
-            for line in signers(&signed, &places) {
-                eprintln!("{line}");
-            }
-            let json: serde_json::Value = serde_json::from_slice(&signed.payload)
-                .map_err(|error| Error::usage(format!("the kept action is damaged: {error}")))?;
-            let text = format!("{json:#}\n");
-            write_text(&if terminal.stdout { crate::render::escape::visible_lines(&text) + "\n" } else { text }, args)
-        }
+        ActionCommand::Show { id } => show(&signed(id, args, terminal)?, args, terminal),
         ActionCommand::Export { id } => {
-            let signed = archive.find(id)?;
+            let signed = signed(id, args, terminal)?;
             let folder = args.output.as_deref().unwrap_or(Path::new("."));
             private_folder(folder).map_err(|error| unusable(folder, &error))?;
             let [payload, armor] = archive::write(folder, &signed, 0o644)?;
             eprintln!("check it with `gpg --verify {} {}`", armor.display(), payload.display());
             Ok(())
         }
-        ActionCommand::Cosign { .. } => Err(later("action cosign").hint("it comes with a server")),
-        ActionCommand::Cancel { .. } => Err(later("action cancel").hint("it comes with a server")),
+        ActionCommand::Cosign { id } => return session(args, terminal)?.cosign(id),
+        ActionCommand::Cancel { id } => session(args, terminal)?.cancel(id).map(|id| eprintln!("withdrawn: {id}")),
+    }
+    .map(|()| Exit::Complete)
+}
+
+/// A session at the server that the flags name.
+fn session(args: &Args, terminal: Terminal) -> Result<Session, Error> {
+    if args.server.is_none() {
+        return Err(Error::usage("this needs a server").hint("add `--server URL`"));
+    }
+    // What a sub-command writes is not rows.
+    let args = Args { output: None, format: None, ..args.clone() };
+    Session::open(&args, terminal, Places::from_environment()?)
+}
+
+fn signed(id: &str, args: &Args, terminal: Terminal) -> Result<archive::Signed, Error> {
+    match args.server {
+        Some(_) => session(args, terminal)?.signed(id),
+        None => Archive::new(&Places::from_environment()?).find(id),
     }
 }
 
-/// Who signed, as far as this user's keys and keyring know.
-fn signers(signed: &archive::Signed, places: &Places) -> Vec<String> {
-    let signatures = match split_signatures(&signed.armor) {
-        Ok(signatures) => signatures,
-        Err(error) => return vec![format!("the signatures cannot be read: {error}")],
-    };
-    let mut ring = Keyring::default();
-    let (keys, _) = Store::new(places).list();
-    for key in &keys {
-        if let Ok(bytes) = std::fs::read(&key.path) {
-            ring.add(&bytes);
-        }
-    }
-    let verdict = ring.verify(&signed.payload, &signatures, Timestamp::now());
-    let name = |fingerprint| keys.iter().find(|key| key.fingerprint == fingerprint).map(|key| key.name.clone());
-    let signed_by = verdict.signers.into_iter().map(|fingerprint| match name(fingerprint.clone()) {
-        Some(name) => format!("signed by {name} ({fingerprint})"),
-        None => format!("signed by {fingerprint}"),
-    });
-    signed_by.chain(verdict.rejected.iter().map(|why| visible(why).into_owned())).collect()
+fn show(signed: &archive::Signed, args: &Args, terminal: Terminal) -> Result<(), Error> {
+    eprintln!("sha256 {}", ActionHash::of(&signed.payload));
+    let signers =
+        Signers::of(&signed.payload, &signed.envelope()?.signatures, &Store::new(&Places::from_environment()?));
+    signers.lines().iter().for_each(|line| eprintln!("{line}"));
+    let json: serde_json::Value = serde_json::from_slice(&signed.payload)
+        .map_err(|error| Error::usage(format!("the kept action is damaged: {error}")))?;
+    let text = format!("{json:#}\n");
+    write_text(&if terminal.stdout { crate::render::escape::visible_lines(&text) + "\n" } else { text }, args)
 }
 
 fn completions(shell: clap_complete::Shell, args: &Args) -> Result<(), Error> {

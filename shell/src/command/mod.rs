@@ -4,6 +4,7 @@ mod action;
 mod agents;
 mod approve;
 mod cancel;
+mod cosign;
 mod help;
 mod history;
 mod hosts;
@@ -55,12 +56,13 @@ pub static COMMANDS: &[&Command] = &[
     &action::COMMAND,
     &resume::COMMAND,
     &cancel::COMMAND,
+    &cosign::COMMAND,
     &quit::COMMAND,
 ];
 
 /// Commands that later versions bring; naming them beats calling them unknown.
 const LATER: &[&str] =
-    &["output", "once", "edit", "e", "last", "actions", "save", "saved", "run", "export", "map", "chart", "cosign"];
+    &["output", "once", "edit", "e", "last", "actions", "save", "saved", "run", "export", "map", "chart"];
 
 /// Runs one command line; what is wrong with it is said here.
 pub fn run(session: &mut Session, line: &str) -> Next {

@@ -9,7 +9,7 @@ use canvass_planner::error::{Error, ErrorKind};
 use canvass_planner::fleet::{DELIVERIES_MAX, Delivery, Endpoint, Fleet};
 use canvass_planner::past::PastCommand;
 use canvass_protocol::action::{Action, ActionHash};
-use canvass_protocol::api::{ActionSummary, CommandSummary, Inventory, Listed, Posted, Record};
+use canvass_protocol::api::{ActionSummary, CommandSummary, Cosignature, Inventory, Listed, Posted, Record};
 use canvass_protocol::envelope::Envelope;
 use canvass_protocol::heartbeat::Heartbeat;
 use canvass_protocol::login::Withdrawal;
@@ -149,6 +149,14 @@ impl Fleet for Remote {
     async fn follow(&self, envelope: &Envelope, agents: Vec<String>) -> Result<mpsc::Receiver<Delivery>, Error> {
         let action = Action::parse(envelope.payload.as_bytes()).map_err(|error| Error::internal(error.to_string()))?;
         Ok(self.listen(&action, envelope.hash(), agents))
+    }
+
+    async fn envelope(&self, id: Uuid) -> Result<Envelope, Error> {
+        self.seen.wire.get(&format!("/v1/actions/{id}/envelope")).await
+    }
+
+    async fn cosign(&self, id: Uuid, signature: &Cosignature) -> Result<(), Error> {
+        self.seen.wire.send(&format!("/v1/actions/{id}/signatures"), signature).await
     }
 
     async fn withdraw(&self, envelope: &Envelope) -> Result<(), Error> {

@@ -2,9 +2,11 @@
 
 mod choose;
 mod gnupg;
+mod known;
 mod passphrase;
 mod store;
 
 pub use choose::{AnySigner, choose, local};
+pub use known::Signers;
 pub use passphrase::Passphrases;
 pub use store::{LOCAL, Listed, Store};

@@ -4,12 +4,13 @@ use std::collections::BTreeSet;
 use std::time::Instant;
 
 use arrow::datatypes::SchemaRef;
-use canvass_planner::desk::{Planned, Running, State, StatementKind};
+use canvass_planner::desk::{Entry, Planned, Running, State, StatementKind};
 use canvass_planner::error::Error;
 use canvass_protocol::action::Action;
 use canvass_protocol::envelope::Envelope;
 use jiff::Timestamp;
 
+use super::signed::action_of;
 use super::{Last, Next, Session};
 use crate::confirm::{self, Consent};
 use crate::error::{Exit, report};
@@ -63,25 +64,16 @@ impl Session {
         Ok(exit)
     }
 
-    /// Puts the answers to an action together that was signed on this machine, and follows those still to come.
+    /// Puts the answers to an action together that was asked before, and follows those still to come.
     pub fn resume(&mut self, wanted: &str) -> Result<Next, Error> {
         let runtime = self.runtime.clone();
         runtime.block_on(self.resume_action(wanted)).map(Next::Go)
     }
 
-    /// Withdraws an action that was signed on this machine; returns its id.
-    pub fn cancel(&mut self, wanted: &str) -> Result<String, Error> {
-        let envelope = self.archive.find(wanted)?.envelope()?;
-        let runtime = self.runtime.clone();
-        runtime.block_on(self.fleet.withdraw(&envelope))?;
-        let action = Action::parse(envelope.payload.as_bytes()).map_err(|error| Error::usage(error.to_string()))?;
-        Ok(action.id.to_string())
-    }
-
     async fn resume_action(&mut self, wanted: &str) -> Result<Exit, Error> {
         let started = Instant::now();
-        let envelope = self.archive.find(wanted)?.envelope()?;
-        let action = Action::parse(envelope.payload.as_bytes()).map_err(|error| Error::usage(error.to_string()))?;
+        let envelope = self.found(wanted).await?.envelope()?;
+        let action = action_of(&envelope)?;
         if action.fleet != self.fleet.name() {
             return Err(Error::usage(format!("the action was asked of fleet `{}`", action.fleet)));
         }
@@ -125,6 +117,10 @@ impl Session {
             && (waiting || followed.interrupted)
         {
             eprintln!("resume: canvass --server {server} -c '.resume {id}'");
+        }
+        let wants_more = followed.entries.iter().any(needs_weight);
+        if let (true, Some(id), Some(server)) = (wants_more, &about.id, &self.server) {
+            eprintln!("another investigator can sign it too: canvass --server {server} action cosign {id}");
         }
         self.last.entries = followed.entries;
         Ok(exit)
@@ -202,4 +198,9 @@ impl About {
             id: action.map(|action| action.id.to_string()),
         }
     }
+}
+
+/// Whether an endpoint refused for want of signatures, by the guard's words.
+fn needs_weight(entry: &Entry) -> bool {
+    matches!(&entry.state, State::Refused(reason) if reason.contains("needs weight"))
 }

@@ -3,6 +3,7 @@
 mod asking;
 mod opening;
 mod showing;
+mod signed;
 mod signing;
 
 use std::collections::BTreeMap;
