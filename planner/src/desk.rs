@@ -14,13 +14,12 @@ use canvass_tables::Table;
 use datafusion::arrow::array::{RecordBatch, StringArray};
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::arrow::temporal_conversions::timestamp_ns_to_datetime;
+use datafusion::catalog::TableProvider;
 use datafusion::datasource::MemTable;
 use datafusion::error::DataFusionError;
 use datafusion::execution::context::SQLOptions;
-use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
-use datafusion::logical_expr::registry::FunctionRegistry as _;
+use datafusion::execution::session_state::SessionState;
 use datafusion::physical_plan::{ExecutionPlan, execute_stream};
-use datafusion::prelude::SessionConfig;
 use datafusion::sql::parser::Statement;
 use datafusion::sql::sqlparser::ast;
 use futures::{Stream, StreamExt as _};
@@ -35,8 +34,9 @@ use crate::local::{self, LocalFile};
 use crate::narrow::{self, Sets};
 use crate::past::{self, PastProvider};
 use crate::provider::{EndpointTable, Scanning};
+use crate::results::{self, PastResult};
 use crate::settings::Settings;
-use crate::{catalog, depth, dialect, exec, explain, functions, predicate, rewrite};
+use crate::{catalog, depth, dialect, exec, explain, predicate, question, rewrite, session};
 
 /// One session at a fleet.
 pub struct Desk {
@@ -44,6 +44,8 @@ pub struct Desk {
     settings: Settings,
     tables: &'static [&'static dyn Table],
     state: SessionState,
+    /// Results of results that are being put together.
+    depth: usize,
 }
 
 /// A statement that was planned: what would be asked of whom. The plan that is shown is the plan that runs.
@@ -56,6 +58,8 @@ pub struct Planned {
     pub asked: Vec<Endpoint>,
     /// What each endpoint does and what is left for the desk, in words.
     pub explanation: String,
+    /// What the statement reads and is not whole, a sentence each.
+    pub remarks: Vec<String>,
     /// Columns of the result.
     pub schema: SchemaRef,
     pub kind: StatementKind,
@@ -98,7 +102,7 @@ impl Desk {
 
     /// Opens a session over chosen tables.
     pub fn with_tables(fleet: Arc<dyn Fleet>, settings: Settings, tables: &'static [&'static dyn Table]) -> Desk {
-        Desk { fleet, settings, tables, state: session() }
+        Desk { fleet, settings, tables, state: session::open(), depth: 0 }
     }
 
     pub fn settings(&self) -> &Settings {
@@ -141,8 +145,9 @@ impl Desk {
         if self.set(&parsed)? {
             return Ok(Planned::without_rows(StatementKind::Set));
         }
-        let (kind, verbose) = explain_options(&parsed)?;
-        check_asks(&parsed)?;
+        let (kind, verbose) = question::kind(&parsed)?;
+        question::check(&parsed)?;
+        let results = self.results(&mut parsed).await?;
         let files =
             local::open(&mut parsed, statement, |name| name == catalog::AGENTS || self.find(name).is_some()).await?;
         let online_only = !rewrite::rewrite(&mut parsed, &|name| self.find(name))?;
@@ -153,14 +158,14 @@ impl Desk {
         let endpoints = self.fleet.endpoints().await?;
         let scanning = Scanning { statement: statement.to_owned(), options: self.settings.options, online_only };
         let (state, physical) = self
-            .physical(parsed, &endpoints, scanning, &files, at)
+            .physical(parsed, &endpoints, scanning, &Known { files: &files, results: &results }, at)
             .await
             .map_err(|error| Error::from_datafusion(&error, statement))?;
         let scans = exec::scans(&physical);
         let known = endpoints.len();
         let (action, asked) = self.action(statement, &scans, endpoints, at)?;
         let sets = state.config().get_extension::<Sets>().unwrap_or_default();
-        let told = explain::Told { files: &files, sets: &sets };
+        let told = explain::Told { files: &files, results: &results, sets: &sets };
         let explanation = explain::explain(action.as_ref(), asked.len(), known, &told, &physical, verbose);
         let schema = match kind {
             StatementKind::Explain => explanation_schema(),
@@ -168,22 +173,29 @@ impl Desk {
         };
         let action = action.filter(|_| kind == StatementKind::Query);
         let asks = !scans.is_empty();
-        Ok(Planned { action, asks, asked, explanation, schema, kind, plan: Some(Plan { physical, state, scans }) })
+        let plan = Some(Plan { physical, state, scans });
+        let remarks = results.iter().filter_map(PastResult::remark).collect();
+        Ok(Planned { action, asks, asked, explanation, remarks, schema, kind, plan })
     }
 
     /// Runs a plan with its signed action; `None` where the plan has no action.
     ///
     /// Needs a tokio runtime. Dropping the rows stops the fleet.
     pub async fn run(&self, planned: Planned, envelope: Option<Envelope>) -> Result<Running, Error> {
-        self.go(planned, envelope, false).await
+        self.go(planned, envelope, Way::Ask).await
     }
 
     /// Puts the answers to an action together that was posted before, and follows those that are still to come.
     pub async fn resume(&self, planned: Planned, envelope: Envelope) -> Result<Running, Error> {
-        self.go(planned, Some(envelope), true).await
+        self.go(planned, Some(envelope), Way::Follow).await
     }
 
-    async fn go(&self, planned: Planned, envelope: Option<Envelope>, again: bool) -> Result<Running, Error> {
+    /// Puts the answers to an action together that are there, and waits for no others.
+    pub(crate) async fn stored(&self, planned: Planned, envelope: Envelope) -> Result<Running, Error> {
+        self.go(planned, Some(envelope), Way::Stored).await
+    }
+
+    async fn go(&self, planned: Planned, envelope: Option<Envelope>, way: Way) -> Result<Running, Error> {
         let Some(plan) = planned.plan.filter(|_| planned.kind == StatementKind::Query) else {
             return explanation_rows(&planned.explanation);
         };
@@ -195,7 +207,7 @@ impl Desk {
                 None
             }
             (Some(action), Some(envelope)) if envelope.payload.as_bytes() == action.to_bytes() => {
-                Some(self.ask(&action, envelope, &planned.asked, &plan, &account, again).await?)
+                Some(self.ask(&action, envelope, &planned.asked, &plan, &account, way).await?)
             }
             (Some(_), _) => return Err(Error::internal("the action was not signed, or another one was")),
         };
@@ -212,6 +224,37 @@ impl Desk {
     /// Splits a text into statements at `;`, minding quotes and comments; the flag says whether the last one ended.
     pub fn split(text: &str) -> (Vec<String>, bool) {
         dialect::split(text)
+    }
+
+    /// Puts the results together that a statement reads by `results('ID')`.
+    async fn results(&mut self, statement: &mut Statement) -> Result<Vec<PastResult>, Error> {
+        let mut found = Vec::new();
+        for id in results::take(statement)? {
+            if self.depth >= results::DEPTH_MAX {
+                return Err(Error::usage(format!("results of results are read {} deep", results::DEPTH_MAX)));
+            }
+            self.depth += 1;
+            let result = self.result(&id).await;
+            self.depth -= 1;
+            found.push(result?);
+        }
+        Ok(found)
+    }
+
+    /// It plans another statement, which may read results too.
+    fn result<'a>(&'a mut self, id: &'a str) -> Pin<Box<dyn Future<Output = Result<PastResult, Error>> + Send + 'a>> {
+        Box::pin(async move {
+            let envelope = self.fleet.signed(id).await?;
+            let action = Action::parse(envelope.payload.as_bytes()).map_err(|error| Error::usage(error.to_string()))?;
+            if action.fleet != self.fleet.name() {
+                return Err(Error::usage(format!("action `{id}` was asked of fleet `{}`", action.fleet)));
+            }
+            let asked = self.fleet.asked(&action).await?;
+            let planned = self.plan_again(&action, asked).await?;
+            let schema = planned.schema.clone();
+            let running = self.stored(planned, envelope).await?;
+            PastResult::collect(id, schema, running).await
+        })
     }
 
     fn find(&self, name: &str) -> Option<&'static dyn Table> {
@@ -244,7 +287,7 @@ impl Desk {
         statement: Statement,
         endpoints: &[Endpoint],
         scanning: Scanning,
-        files: &[Arc<LocalFile>],
+        known: &Known<'_>,
         at: Timestamp,
     ) -> Result<(SessionState, Arc<dyn ExecutionPlan>), DataFusionError> {
         let text = scanning.statement.clone();
@@ -271,13 +314,13 @@ impl Desk {
         let agents = MemTable::try_new(agents.schema(), vec![vec![agents]])?;
         schema.register_table(catalog::AGENTS.to_owned(), Arc::new(agents))?;
 
-        for file in files {
-            schema.register_table(file.name.clone(), file.clone())?;
+        for (name, table) in known.tables()? {
+            schema.register_table(name.to_owned(), table)?;
         }
         let logical = state.statement_to_plan(statement).await;
         // A file is a table of the statement that names it and of no other.
-        for file in files {
-            schema.deregister_table(&file.name)?;
+        for (name, _) in known.tables()? {
+            schema.deregister_table(name)?;
         }
         let logical = logical?;
         SQLOptions::new()
@@ -338,7 +381,7 @@ impl Desk {
         asked: &[Endpoint],
         plan: &Plan,
         account: &Arc<Account>,
-        again: bool,
+        way: Way,
     ) -> Result<Following, Error> {
         let scans = plan.scans.iter().filter_map(exec::as_fleet).zip(&action.scans);
         let scans = scans.map(|(leaf, scan)| answers::Scan {
@@ -351,13 +394,39 @@ impl Desk {
         let hash = envelope.hash();
         let follower = Follower::new(action, hash, asked, account.clone(), scans.collect())?;
         let ids = asked.iter().map(|endpoint| endpoint.facts.id.clone()).collect();
-        let deliveries = match again {
-            true => self.fleet.follow(&envelope, ids).await?,
-            false => self.fleet.ask(envelope, ids).await?,
+        let deliveries = match way {
+            Way::Ask => self.fleet.ask(envelope, ids).await?,
+            Way::Follow => self.fleet.follow(&envelope, ids).await?,
+            Way::Stored => self.fleet.stored(&envelope, ids).await?,
         };
         let until = self.settings.wait_s.map(|wait| tokio::time::Instant::now() + Duration::from_secs(wait));
         Ok(tokio::spawn(follower.follow(self.fleet.clone(), deliveries, until)))
     }
+}
+
+/// What a statement reads that the desk has.
+struct Known<'a> {
+    files: &'a [Arc<LocalFile>],
+    results: &'a [PastResult],
+}
+
+impl Known<'_> {
+    fn tables(&self) -> Result<Vec<(&str, Arc<dyn TableProvider>)>, DataFusionError> {
+        let files = self.files.iter().map(|file| Ok((file.name.as_str(), file.clone() as Arc<dyn TableProvider>)));
+        let results = self.results.iter().map(|result| Ok((result.name.as_str(), result.table()?)));
+        files.chain(results).collect()
+    }
+}
+
+/// Which answers are put together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Way {
+    /// Those to an action that is posted now.
+    Ask,
+    /// Those to one that was posted before, and those still to come.
+    Follow,
+    /// Those that are there.
+    Stored,
 }
 
 type Following = tokio::task::JoinHandle<()>;
@@ -393,45 +462,6 @@ fn freeze(target: &mut Target, endpoints: &[Endpoint]) {
     }
 }
 
-fn explain_options(statement: &Statement) -> Result<(StatementKind, bool), Error> {
-    let Statement::Explain(explain) = statement else { return Ok((StatementKind::Query, false)) };
-    if explain.options.analyze {
-        return Err(Error::usage("EXPLAIN ANALYZE is not in this version").hint("run the statement and read `.hosts`"));
-    }
-    Ok((StatementKind::Explain, explain.options.verbose))
-}
-
-/// Only questions are planned; whatever would make or change something is refused by name.
-fn check_asks(statement: &Statement) -> Result<(), Error> {
-    use ast::Statement::{
-        ExplainTable, Query, ShowCatalogs, ShowColumns, ShowDatabases, ShowFunctions, ShowSchemas, ShowTables,
-        ShowVariable,
-    };
-    match statement {
-        Statement::Explain(explain) => check_asks(&explain.statement),
-        Statement::Statement(inner) => match inner.as_ref() {
-            Query(_)
-            | ExplainTable { .. }
-            | ShowCatalogs { .. }
-            | ShowColumns { .. }
-            | ShowDatabases { .. }
-            | ShowFunctions { .. }
-            | ShowSchemas { .. }
-            | ShowTables { .. }
-            | ShowVariable { .. } => Ok(()),
-            _ => Err(not_a_question(statement)),
-        },
-        _ => Err(not_a_question(statement)),
-    }
-}
-
-fn not_a_question(statement: &Statement) -> Error {
-    let text = statement.to_string();
-    let verb = text.split_whitespace().next().unwrap_or_default().to_uppercase();
-    Error::usage(format!("`{verb}` is not a question; nothing is made or changed here"))
-        .hint("ask with SELECT, WITH, VALUES, EXPLAIN, SHOW or DESCRIBE; change settings with SET canvass.…")
-}
-
 fn explanation_schema() -> SchemaRef {
     Arc::new(Schema::new(vec![Field::new("plan", DataType::Utf8, false)]))
 }
@@ -446,28 +476,17 @@ fn explanation_rows(explanation: &str) -> Result<Running, Error> {
 impl Planned {
     fn without_rows(kind: StatementKind) -> Planned {
         let schema = Arc::new(Schema::empty());
-        Planned { action: None, asks: false, asked: Vec::new(), explanation: String::new(), schema, kind, plan: None }
+        Planned {
+            action: None,
+            asks: false,
+            asked: Vec::new(),
+            explanation: String::new(),
+            remarks: Vec::new(),
+            schema,
+            kind,
+            plan: None,
+        }
     }
-}
-
-/// DataFusion set up for us: our functions, plain strings, spans for carets, `information_schema`.
-fn session() -> SessionState {
-    let mut config = SessionConfig::new()
-        .with_information_schema(true)
-        .with_default_catalog_and_schema("canvass", "public")
-        .with_create_default_catalog_and_schema(true)
-        // The same everywhere, so that one statement has one plan whoever explains it.
-        .with_target_partitions(4);
-    let options = config.options_mut();
-    options.sql_parser.collect_spans = true;
-    options.sql_parser.map_string_types_to_utf8view = false;
-    options.execution.time_zone = Some("+00:00".into());
-    let mut state = SessionStateBuilder::new_with_default_features().with_config(config).build();
-    for function in functions::all() {
-        // Registering returns the function it replaces, of which there is none.
-        let _ = state.register_udf(function);
-    }
-    state
 }
 
 /// The hash that names an action to people and agents alike.

@@ -9,10 +9,12 @@ use datafusion::physical_plan::{ExecutionPlan, displayable};
 
 use crate::local::LocalFile;
 use crate::narrow::Sets;
+use crate::results::PastResult;
 
 /// What the desk brought to a plan itself.
 pub struct Told<'a> {
     pub files: &'a [Arc<LocalFile>],
+    pub results: &'a [PastResult],
     pub sets: &'a Sets,
 }
 
@@ -43,6 +45,9 @@ pub fn explain(
     text.push_str("at the desk\n");
     for file in told.files {
         let _ = writeln!(text, "  reads {}", file.describe());
+    }
+    for result in told.results {
+        let _ = writeln!(text, "  reads {}", result.describe());
     }
     for long in &told.sets.too_long {
         let (values, source) = (long.values, &long.source);

@@ -64,8 +64,13 @@ pub trait Fleet: Send + Sync {
         Err(no_past())
     }
 
-    /// An action as it was signed, by its id: whatever the server hands over. Nothing of it is verified.
-    async fn envelope(&self, _id: Uuid) -> Result<Envelope, Error> {
+    /// An action that was posted before, by the start of its id, as somebody signed it whom this desk knows.
+    async fn signed(&self, _wanted: &str) -> Result<Envelope, Error> {
+        Err(no_past())
+    }
+
+    /// Hands over what these agents have said so far of an action that was posted before; nobody waits for more.
+    async fn stored(&self, _: &Envelope, _: Vec<String>) -> Result<mpsc::Receiver<Delivery>, Error> {
         Err(no_past())
     }
 

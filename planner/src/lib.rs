@@ -7,7 +7,9 @@ pub mod desk;
 mod depth;
 mod dialect;
 mod ignored;
+mod question;
 mod rewrite;
+mod session;
 mod size;
 
 pub mod catalog;
@@ -16,6 +18,7 @@ mod provider;
 
 mod functions;
 mod predicate;
+mod results;
 
 mod lower;
 mod narrow;

@@ -179,7 +179,7 @@ fn what_this_version_lacks_is_said() {
     let desk = Desk::new();
     desk.run(&["--server", "https://127.0.0.1:9", "-c", "SELECT 1"]).check(3, "", "cannot be reached");
     desk.run(&["check", "x.sql"]).check(2, "", "`canvass check` is not in this version");
-    desk.run(&["action", "cosign", "0199"]).check(2, "", "it comes with a server");
+    desk.run(&["action", "cosign", "0199"]).check(2, "", "this needs a server");
     desk.ask(&["-c", ".map x.svg"]).check(2, "", "`.map` is not in this version");
     desk.ask(&["--format", "parquet", "-o", "x", "-c", "SELECT 1"]).check(2, "", "parquet is not in this version");
     desk.ask(&["--format", "arrow", "-c", "SELECT 1"]).check(2, "", "add `-o FILE`");

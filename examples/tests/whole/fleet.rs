@@ -199,3 +199,44 @@ fn two_agents_that_share_one_identity_say_so() {
     let rows = "host,n\ncopy,8\ndb-1,7\nlaptop-7,4\nweb-1,8\n";
     check(&yard.ask(&["--format", "csv", "-c", COUNTS]).unwrap(), 0, rows, "4 answered");
 }
+
+#[test]
+fn what_was_answered_is_read_again_and_narrows_what_is_asked() {
+    let mut yard = yard();
+    let ids = |yard: &Yard| {
+        let newest = "SELECT id FROM actions ORDER BY created_at DESC LIMIT 1";
+        stdout(&yard.ask(&["-q", "--format", "csv", "-c", newest]).unwrap()).lines().nth(1).unwrap().to_owned()
+    };
+    let asked = "SELECT host, name FROM users WHERE name = 'root' AND host <> 'laptop-7' ORDER BY host";
+    check(&yard.ask(&["--format", "csv", "-c", asked]).unwrap(), 0, "host,name\ndb-1,root\nweb-1,root\n", "2 answered");
+    let id = ids(&yard);
+    for host in ["web-1", "db-1", "laptop-7"] {
+        yard.kill_agent(host);
+    }
+    let again = format!("SELECT * FROM results('{id}') ORDER BY host DESC");
+    let again = yard.ask(&["--format", "csv", "-c", &again]).unwrap();
+    check(&again, 0, "host,name\nweb-1,root\ndb-1,root\n", "2 rows");
+    yard.start_agent("web-1", "web-1", &[]).unwrap();
+    let narrow = format!(
+        "SELECT u.host, count(*) AS n FROM users u
+         WHERE u.host IN (SELECT host FROM results('{}') r WHERE r.host LIKE 'w%') GROUP BY u.host",
+        &id[..13]
+    );
+    let explained = stdout(&yard.ask(&["-c", &format!("EXPLAIN {narrow}")]).unwrap());
+    assert!(explained.contains("asks 1 of 3 agents"), "{explained}");
+    assert!(explained.contains(&format!("reads results('{}'): 2 rows from 2 of 2 hosts", &id[..13])), "{explained}");
+    check(&yard.ask(&["--format", "csv", "-c", &narrow]).unwrap(), 0, "host,n\nweb-1,8\n", "1 of 1 hosts · 1 answered");
+    let nested = format!("SELECT count(*) AS n FROM results('{}')", ids(&yard));
+    check(&yard.ask(&["--format", "csv", "-c", &nested]).unwrap(), 0, "n\n1\n", "");
+
+    let waiting = "SELECT host FROM users WHERE name = 'root' AND host IN ('web-1', 'db-1')";
+    let output = yard.ask(&["--wait", "2s", "--format", "csv", "-c", waiting]).unwrap();
+    check(&output, 4, "host\nweb-1\n", "1 waiting");
+    let part = format!("SELECT host FROM results('{}')", ids(&yard));
+    let words = "is not whole: 1 of 2 hosts have answered";
+    check(&yard.ask(&["--format", "csv", "-c", &part]).unwrap(), 0, "host\nweb-1\n", words);
+    check(&yard.ask(&["-c", "SELECT * FROM results('zzzz')"]).unwrap(), 2, "", "knows an action `zzzz`");
+    check(&yard.ask(&["-c", "SELECT * FROM results(7)"]).unwrap(), 2, "", "`results` takes the id of an action");
+    let here = yard.desk().args(["--local", "-c", &format!("SELECT * FROM results('{id}')")]).output().unwrap();
+    check(&here, 2, "", "with `--server` there is");
+}

@@ -31,6 +31,13 @@ pub struct From {
     /// The position of the last part that is known.
     #[serde(default)]
     after: i64,
+    /// Whether answers still to come are waited for.
+    #[serde(default = "yes")]
+    follow: bool,
+}
+
+fn yes() -> bool {
+    true
 }
 
 /// `GET /v1/actions/{id}/answers`
@@ -40,9 +47,9 @@ pub async fn follow(
     id: Path<Uuid>,
     from: Result<Query<From>, axum::extract::rejection::QueryRejection>,
 ) -> Result<Response, Problem> {
-    let Query(From { after }) = from.map_err(|error| Problem::bad(error.body_text()))?;
+    let Query(From { after, follow }) = from.map_err(|error| Problem::bad(error.body_text()))?;
     let action = actions::find(&shared, &caller, *id).await?;
-    let watch = shared.watchers.follow(action.hash);
+    let watch = if follow { shared.watchers.follow(action.hash) } else { None };
     let follower =
         Follower { shared, hash: action.hash, after, watch, told: None, lines: VecDeque::new(), over: false };
     let lines = futures::stream::unfold(follower, async |mut follower| {

@@ -5,12 +5,14 @@ mod here;
 mod local;
 mod pins;
 mod remote;
+mod signed;
 mod wire;
 
 pub use fixtures::fixtures;
 pub use here::Here;
 pub use local::local;
 pub use remote::Remote;
+pub use signed::{action_of, verify};
 
 use canvass_agent::agent::AgentError;
 use canvass_planner::error::Error;

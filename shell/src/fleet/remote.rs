@@ -18,8 +18,11 @@ use tokio::sync::mpsc;
 use uuid::Uuid;
 
 use super::pins::Pins;
+use super::signed;
 use super::wire::{Lines, Wire};
+use crate::archive::Archive;
 use crate::config::Places;
+use crate::key::Store;
 use crate::session::Signing;
 
 /// Pauses between tries to reach a server that was lost, and how often it is tried.
@@ -31,6 +34,8 @@ const TRIES_MAX: u32 = 20;
 pub struct Remote {
     seen: Arc<Seen>,
     signing: Arc<Signing>,
+    archive: Archive,
+    keys: Store,
     /// The action that is followed.
     last: Mutex<Option<(Uuid, ActionHash)>>,
 }
@@ -50,15 +55,16 @@ impl Remote {
         let pins = Pins::open(places.pins())?;
         pins.check_server(server, &fleet)?;
         wire.log_in(fleet.clone(), signing.clone()).await?;
-        Ok(Remote { seen: Arc::new(Seen { wire, fleet, pins }), signing, last: Mutex::default() })
+        let (archive, keys) = (Archive::new(places), Store::new(places));
+        Ok(Remote { seen: Arc::new(Seen { wire, fleet, pins }), signing, archive, keys, last: Mutex::default() })
     }
 
-    /// Hands over an action's answers from the first on.
-    fn listen(&self, action: &Action, hash: ActionHash, agents: Vec<String>) -> mpsc::Receiver<Delivery> {
-        *self.last() = Some((action.id, hash));
+    /// Hands over an action's answers from the first on, and those still to come where it follows.
+    fn listen(&self, action: &Action, agents: Vec<String>, follow: bool) -> mpsc::Receiver<Delivery> {
         let (deliveries, receiver) = mpsc::channel(DELIVERIES_MAX);
         let (seen, known) = (self.seen.clone(), agents.into_iter().collect());
-        let following = Following { seen, id: action.id, until: action.window.until, known, after: 0, deliveries };
+        let (id, until) = (action.id, action.window.until);
+        let following = Following { seen, id, until, follow, known, after: 0, deliveries };
         tokio::spawn(following.run());
         receiver
     }
@@ -112,7 +118,8 @@ impl Fleet for Remote {
         if posted.hash != envelope.hash() {
             return Err(Error::unreachable("the server speaks of another action than the one it was sent"));
         }
-        Ok(self.listen(&action, posted.hash, agents))
+        *self.last() = Some((action.id, posted.hash));
+        Ok(self.listen(&action, agents, true))
     }
 
     async fn asked(&self, action: &Action) -> Result<Vec<Endpoint>, Error> {
@@ -148,11 +155,35 @@ impl Fleet for Remote {
 
     async fn follow(&self, envelope: &Envelope, agents: Vec<String>) -> Result<mpsc::Receiver<Delivery>, Error> {
         let action = Action::parse(envelope.payload.as_bytes()).map_err(|error| Error::internal(error.to_string()))?;
-        Ok(self.listen(&action, envelope.hash(), agents))
+        *self.last() = Some((action.id, envelope.hash()));
+        Ok(self.listen(&action, agents, true))
     }
 
-    async fn envelope(&self, id: Uuid) -> Result<Envelope, Error> {
-        self.seen.wire.get(&format!("/v1/actions/{id}/envelope")).await
+    async fn signed(&self, wanted: &str) -> Result<Envelope, Error> {
+        let kept = self.archive.get(wanted)?;
+        let id = match &kept {
+            Some(kept) => signed::action_of(&kept.envelope()?)?.id,
+            None => signed::resolve(wanted, self).await?,
+        };
+        let envelope: Envelope = match self.seen.wire.get(&format!("/v1/actions/{id}/envelope")).await {
+            Ok(envelope) => envelope,
+            // The server may have forgotten it.
+            Err(error) => return kept.map_or(Err(error), |kept| kept.envelope()),
+        };
+        if kept.as_ref().is_some_and(|kept| kept.payload != envelope.payload.as_bytes()) {
+            return Err(Error::unreachable(format!("the server has another action `{id}` than was signed here")));
+        }
+        if signed::verify(&envelope, &self.seen.fleet, &self.keys)?.id != id {
+            return Err(Error::unreachable("the server hands over another action than the one it was asked for"));
+        }
+        Ok(envelope)
+    }
+
+    async fn stored(&self, envelope: &Envelope, agents: Vec<String>) -> Result<mpsc::Receiver<Delivery>, Error> {
+        let action = signed::action_of(envelope)?;
+        // Whoever has seen enough of what is past withdraws nothing.
+        self.last().take();
+        Ok(self.listen(&action, agents, false))
     }
 
     async fn cosign(&self, id: Uuid, signature: &Cosignature) -> Result<(), Error> {
@@ -181,6 +212,7 @@ struct Following {
     seen: Arc<Seen>,
     id: Uuid,
     until: Timestamp,
+    follow: bool,
     /// Agents that the desk knows are asked.
     known: HashSet<String>,
     /// The position of the last part that came.
@@ -202,7 +234,7 @@ impl Following {
         let (mut pause, mut tries) = (PAUSE_MIN, 0);
         loop {
             let before = self.after;
-            let path = format!("/v1/actions/{}/answers?after={}", self.id, self.after);
+            let path = format!("/v1/actions/{}/answers?after={}&follow={}", self.id, self.after, self.follow);
             let end = match self.seen.wire.lines(&path).await {
                 Ok(lines) => self.stream(lines).await,
                 Err(error) if error.kind == ErrorKind::Unreachable => End::Lost,

@@ -10,13 +10,14 @@ use canvass_protocol::action::Action;
 use canvass_protocol::envelope::Envelope;
 use jiff::Timestamp;
 
-use super::signed::action_of;
 use super::{Last, Next, Session};
 use crate::confirm::{self, Consent};
 use crate::error::{Exit, report};
+use crate::fleet::action_of;
 use crate::follow::{Follow, Followed};
 use crate::progress::Progress;
 use crate::render::Look;
+use crate::render::escape::visible;
 use crate::terminal::Tone;
 use crate::{footer, listing};
 
@@ -37,6 +38,9 @@ impl Session {
             return self.write(&listing::batch(vec![("plan", listing::texts(lines))])?, true);
         }
         self.last = Last { explanation: Some(planned.explanation.clone()), ..Last::default() };
+        for remark in &planned.remarks {
+            eprintln!("{} {}", self.terminal.paint(Tone::Warning, "warning:"), visible(remark));
+        }
         let planning = started.elapsed();
         let mut envelope = None;
         if let Some(action) = &planned.action {
@@ -72,7 +76,7 @@ impl Session {
 
     async fn resume_action(&mut self, wanted: &str) -> Result<Exit, Error> {
         let started = Instant::now();
-        let envelope = self.found(wanted).await?.envelope()?;
+        let envelope = self.found(wanted).await?;
         let action = action_of(&envelope)?;
         if action.fleet != self.fleet.name() {
             return Err(Error::usage(format!("the action was asked of fleet `{}`", action.fleet)));

@@ -8,14 +8,14 @@ use canvass_protocol::action::Action;
 use canvass_protocol::api::Cosignature;
 use canvass_protocol::envelope::Envelope;
 use canvass_protocol::openpgp::split_signatures;
-use uuid::Uuid;
 
 use super::Session;
 use crate::archive::Signed;
 use crate::confirm::{self, Consent};
 use crate::error::{Exit, unusable};
+use crate::fleet::{self, action_of};
 use crate::key::{Signers, Store};
-use crate::render::escape::{visible, visible_lines};
+use crate::render::escape::visible_lines;
 use crate::terminal::Tone;
 
 /// More than any exported action or its signatures.
@@ -27,24 +27,15 @@ impl Session {
     /// An action with all its signatures: the server's copy where there is a server, else the one kept here.
     pub fn signed(&mut self, wanted: &str) -> Result<Signed, Error> {
         let runtime = self.runtime.clone();
-        runtime.block_on(async {
-            let found = self.found(wanted).await?;
-            if !self.fleet.outlives_us() {
-                return Ok(found);
-            }
-            let id = action_of(&found.envelope()?)?.id;
-            match self.of_server(id).await {
-                Ok(whole) if whole.payload == found.payload => Ok(whole),
-                _ => Ok(found),
-            }
-        })
+        let envelope = runtime.block_on(self.found(wanted))?;
+        Signed::of(&action_of(&envelope)?.id.to_string(), &envelope)
     }
 
     /// Withdraws an action; returns its id.
     pub fn cancel(&mut self, wanted: &str) -> Result<String, Error> {
         let runtime = self.runtime.clone();
         runtime.block_on(async {
-            let envelope = self.found(wanted).await?.envelope()?;
+            let envelope = self.found(wanted).await?;
             self.fleet.withdraw(&envelope).await?;
             Ok(action_of(&envelope)?.id.to_string())
         })
@@ -60,13 +51,13 @@ impl Session {
         if !self.fleet.outlives_us() {
             return Err(Error::usage("agents of this machine need no second signature").hint("add `--server URL`"));
         }
-        let signed = match Path::new(wanted) {
-            file if file.is_file() => exported(file)?,
-            _ => self.whole(wanted).await?,
+        let keys = Store::new(&self.places);
+        let envelope = match Path::new(wanted) {
+            file if file.is_file() => exported(file)?.envelope()?,
+            _ => self.found(wanted).await?,
         };
-        let envelope = signed.envelope()?;
-        let action = self.verified(&envelope)?;
-        let signers = Signers::of(&signed.payload, &envelope.signatures, &Store::new(&self.places));
+        let action = fleet::verify(&envelope, self.fleet.name(), &keys)?;
+        let signers = Signers::of(envelope.payload.as_bytes(), &envelope.signatures, &keys);
         eprintln!("{}", rendered(&action, &envelope, &signers));
         if !self.desk.gives(&action).await {
             let warning = self.terminal.paint(Tone::Warning, "warning:");
@@ -82,7 +73,7 @@ impl Session {
                 Consent::Interrupted => return Ok(Exit::Interrupted),
             }
         }
-        let signature = self.signing.sign(&signed.payload)?;
+        let signature = self.signing.sign(envelope.payload.as_bytes())?;
         self.fleet.cosign(action.id, &Cosignature { hash: envelope.hash(), signature }).await?;
         eprintln!("signed: {}; agents that refused it judge it again", action.id);
         if let Some(server) = &self.server {
@@ -91,63 +82,9 @@ impl Session {
         Ok(Exit::Complete)
     }
 
-    /// An action that was signed here, or else the server's, where somebody whom this desk knows has signed it.
-    pub(super) async fn found(&self, wanted: &str) -> Result<Signed, Error> {
-        match self.archive.get(wanted)? {
-            Some(signed) => Ok(signed),
-            None if self.fleet.outlives_us() => self.whole(wanted).await,
-            None => self.archive.find(wanted),
-        }
+    pub(super) async fn found(&self, wanted: &str) -> Result<Envelope, Error> {
+        if self.fleet.outlives_us() { self.fleet.signed(wanted).await } else { self.archive.find(wanted)?.envelope() }
     }
-
-    /// The server's copy of an action, by the start of its id.
-    async fn whole(&self, wanted: &str) -> Result<Signed, Error> {
-        let kept = self.archive.get(wanted)?.map(|signed| signed.id);
-        let wanted = kept.as_deref().unwrap_or(wanted).to_lowercase();
-        if let Ok(id) = wanted.parse() {
-            return self.of_server(id).await;
-        }
-        let ids = self.fleet.actions().await?.into_iter().map(|action| action.id);
-        let ids: Vec<Uuid> = ids.filter(|id| !wanted.is_empty() && id.to_string().starts_with(&wanted)).collect();
-        match ids.as_slice() {
-            [id] => self.of_server(*id).await,
-            [] => Err(Error::usage(format!("neither this machine nor the server knows an action `{wanted}`"))
-                .hint("`SELECT id, statement FROM actions` lists them")),
-            several => Err(Error::usage(format!("`{wanted}` begins the ids of {} actions", several.len()))
-                .hint("write more of the id")),
-        }
-    }
-
-    async fn of_server(&self, id: Uuid) -> Result<Signed, Error> {
-        let envelope = self.fleet.envelope(id).await?;
-        if self.verified(&envelope)?.id != id {
-            return Err(Error::unreachable("the server hands over another action than the one it was asked for"));
-        }
-        Signed::of(&id.to_string(), &envelope)
-    }
-
-    /// Believes an action that somebody signed whom this desk knows.
-    fn verified(&self, envelope: &Envelope) -> Result<Action, Error> {
-        envelope.check_sizes().map_err(|error| Error::usage(error.to_string()))?;
-        let signers = Signers::of(envelope.payload.as_bytes(), &envelope.signatures, &Store::new(&self.places));
-        if signers.known.is_empty() {
-            let why = signers.rejected.first().map_or("it is not signed", String::as_str);
-            return Err(Error::usage(format!(
-                "nobody whom this machine knows has signed this action: {}",
-                visible(why)
-            ))
-            .hint("take in its author's certificate: `canvass key import FILE`"));
-        }
-        let action = action_of(envelope)?;
-        if action.fleet != self.fleet.name() {
-            return Err(Error::usage(format!("the action is for fleet `{}`", visible(&action.fleet))));
-        }
-        Ok(action)
-    }
-}
-
-pub(super) fn action_of(envelope: &Envelope) -> Result<Action, Error> {
-    Action::parse(envelope.payload.as_bytes()).map_err(|error| Error::usage(error.to_string()))
 }
 
 /// `ID.json`, with its signatures in `ID.json.asc` beside it.
