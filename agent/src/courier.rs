@@ -191,6 +191,29 @@ fn first_pause(id: &str) -> Duration {
     HEARTBEAT.mul_f64(f64::from(drawn) / f64::from(u32::MAX))
 }
 
+/// An action's turn to run, which ends with this value, also where what runs panics.
+struct Turn {
+    work: Arc<Work>,
+    hash: ActionHash,
+    stop: Arc<AtomicBool>,
+}
+
+impl Turn {
+    /// The same action may have begun its next turn by then.
+    fn end(&self, state: &mut State) {
+        if state.running.get(&self.hash).is_some_and(|stop| Arc::ptr_eq(stop, &self.stop)) {
+            state.running.remove(&self.hash);
+        }
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        self.end(&mut self.work.lock());
+        self.work.changed.notify_one();
+    }
+}
+
 /// Begins what waits, as far as there is room.
 fn begin(agent: &Arc<Agent>, spool: &Arc<Spool>, work: &Arc<Work>) {
     let most = agent.concurrency().map_or(RUNNING_MAX, NonZeroUsize::get);
@@ -205,20 +228,20 @@ fn begin(agent: &Arc<Agent>, spool: &Arc<Spool>, work: &Arc<Work>) {
         drop(state);
         let (agent, spool, work) = (agent.clone(), spool.clone(), work.clone());
         tokio::task::spawn_blocking(move || {
-            agent.handle(&envelope.to_bytes(), &stop, &mut |part| {
+            let turn = Turn { work: work.clone(), hash, stop };
+            agent.handle(&envelope.to_bytes(), &turn.stop, &mut |part| {
                 let last = is_last(&part);
                 let mut state = work.lock();
                 if last {
                     // It passes from one list to the other at once: what comes again in between would be lost.
-                    state.running.remove(&hash);
+                    turn.end(&mut state);
                 }
                 spool.add(hash, envelope.signatures.len(), part, last)?;
                 drop(state);
                 work.changed.notify_one();
                 Ok(())
             });
-            work.lock().running.remove(&hash);
-            work.changed.notify_one();
+            drop(turn);
             begin(&agent, &spool, &work);
         });
     }

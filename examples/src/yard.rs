@@ -101,6 +101,13 @@ impl Yard {
         self.path().join("home/.config/canvass/keys").join(format!("{INVESTIGATOR}.pgp"))
     }
 
+    /// Starts the server again with other arguments.
+    pub fn restart_server(&mut self, arguments: &[&str]) -> Result<()> {
+        self.kill_server();
+        self.server_arguments = arguments.iter().map(|argument| (*argument).to_owned()).collect();
+        self.start_server()
+    }
+
     /// Ends the server at once, as a crash would.
     pub fn kill_server(&mut self) {
         self.server = None;

@@ -410,8 +410,11 @@ struct Known<'a> {
     results: &'a [PastResult],
 }
 
+/// A table and what the statement calls it.
+type NamedTable<'a> = (&'a str, Arc<dyn TableProvider>);
+
 impl Known<'_> {
-    fn tables(&self) -> Result<Vec<(&str, Arc<dyn TableProvider>)>, DataFusionError> {
+    fn tables(&self) -> Result<Vec<NamedTable<'_>>, DataFusionError> {
         let files = self.files.iter().map(|file| Ok((file.name.as_str(), file.clone() as Arc<dyn TableProvider>)));
         let results = self.results.iter().map(|result| Ok((result.name.as_str(), result.table()?)));
         files.chain(results).collect()

@@ -1,5 +1,6 @@
 //! What the server is told: flags, `CANVASS_…` variables, and a file, in this order of rank.
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
@@ -9,6 +10,7 @@ use serde::Deserialize;
 use url::Url;
 
 use crate::relay::amqp::Address;
+use crate::roles::{Grant, Roles};
 
 /// More than any configuration needs.
 const FILE_BYTES_MAX: u64 = 1 << 20;
@@ -58,6 +60,12 @@ pub struct Flags {
     /// The fleet's name, in everything that is signed for it [default: drawn once, and kept in the data folder]
     #[arg(long, env = "CANVASS_FLEET", value_name = "NAME")]
     fleet: Option<String>,
+    /// A name by which desks and agents call this server, beside those of a loopback address; may be given several times
+    #[arg(long, env = "CANVASS_PUBLIC_NAME", value_name = "NAME", value_delimiter = ',')]
+    public_name: Option<Vec<String>>,
+    /// What investigators may do here: by fingerprint, or `default`, one of `none`, `read`, `hunt` and `admin`
+    #[arg(skip)]
+    roles: Option<BTreeMap<String, Grant>>,
 }
 
 /// Whom the server lets into the fleet.
@@ -84,6 +92,9 @@ pub struct Config {
     pub tls: Option<Tls>,
     pub keyring: PathBuf,
     pub fleet: Option<String>,
+    /// By which requests may call this server; any where it is empty and others can reach it.
+    pub public_names: Vec<String>,
+    pub roles: Roles,
 }
 
 /// Which store remembers.
@@ -132,6 +143,8 @@ impl Flags {
             tls_key: self.tls_key.or(file.tls_key),
             keyring: self.keyring.or(file.keyring),
             fleet: self.fleet.or(file.fleet),
+            public_name: self.public_name.or(file.public_name),
+            roles: file.roles,
         }
     }
 
@@ -166,7 +179,20 @@ impl Flags {
             bail!("`--fleet`: a fleet's name is 1 to 64 letters, digits, `-`, `_` and `.`");
         }
         let keyring = self.keyring.unwrap_or_else(|| data.join("keyring"));
-        Ok(Config { listen, data, store, relay, enrol, enrol_token: self.enrol_token, tls, keyring, fleet: self.fleet })
+        let names = self.public_name.unwrap_or_default().into_iter();
+        Ok(Config {
+            listen,
+            data,
+            store,
+            relay,
+            enrol,
+            enrol_token: self.enrol_token,
+            tls,
+            keyring,
+            fleet: self.fleet,
+            public_names: names.map(|name| name.to_ascii_lowercase()).collect(),
+            roles: Roles::parse(self.roles.unwrap_or_default())?,
+        })
     }
 }
 
@@ -265,6 +291,8 @@ mod tests {
             ("--enrol-token x", "", "goes with `--enrol token`"),
             ("--fleet local:x", "", "letters, digits"),
             ("", "colour = 1", "unknown field `colour`"),
+            ("", "[roles]\nalice = \"admin\"", "neither a fingerprint nor `default`"),
+            ("", "[roles]\ndefault = \"king\"", "unknown variant `king`"),
             ("--enrol maybe", "", "invalid value 'maybe'"),
         ] {
             let error = format!("{:#}", config(arguments, file).unwrap_err());

@@ -12,6 +12,8 @@ use canvass_protocol::openpgp::{Fingerprint, Keyring};
 use jiff::{SignedDuration, Timestamp};
 use sha2::{Digest as _, Sha256};
 
+use crate::roles::Roles;
+
 /// How long a session lasts.
 const SESSION: SignedDuration = SignedDuration::from_hours(1);
 /// Sessions of all investigators together; the oldest end first.
@@ -32,6 +34,8 @@ pub enum Stranger {
     NoSession,
     #[error("the session has ended: log in again")]
     Ended,
+    #[error("this server lets {0} do nothing")]
+    Nobody(Fingerprint),
     #[error("this needs the role `{0}`")]
     Role(&'static str),
     #[error("{0}")]
@@ -61,6 +65,7 @@ impl Investigator {
 pub struct Investigators {
     fleet: String,
     folder: PathBuf,
+    roles: Roles,
     sessions: Mutex<Sessions>,
 }
 
@@ -73,8 +78,8 @@ struct Sessions {
 }
 
 impl Investigators {
-    pub fn new(fleet: String, folder: PathBuf) -> Investigators {
-        Investigators { fleet, folder, sessions: Mutex::default() }
+    pub fn new(fleet: String, folder: PathBuf, roles: Roles) -> Investigators {
+        Investigators { fleet, folder, roles, sessions: Mutex::default() }
     }
 
     /// The certificates as they lie in the folder now, and what of it cannot be read.
@@ -101,7 +106,10 @@ impl Investigators {
         }
         let token = crate::random::hex().map_err(|error| Stranger::Failed(error.to_string()))?;
         let expires_at = now.saturating_add(SESSION).unwrap_or(now);
-        let roles = vec![Role::Read, Role::Hunt, Role::Admin];
+        let roles = self.roles.of(&fingerprint).roles();
+        if roles.is_empty() {
+            return Err(Stranger::Nobody(fingerprint));
+        }
         let mut sessions = self.sessions();
         sessions.forget(now);
         let until = now.saturating_add(skew + skew).unwrap_or(now);

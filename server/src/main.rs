@@ -9,6 +9,8 @@ mod api;
 mod inventory;
 mod investigators;
 mod random;
+mod rates;
+mod roles;
 mod server;
 
 mod scheduler;

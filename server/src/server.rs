@@ -10,15 +10,19 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use axum_server::Handle;
 use axum_server::tls_rustls::RustlsConfig;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use hyper_util::server::conn::auto::Builder;
 use jiff::{SignedDuration, Timestamp};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::sync::mpsc;
 
-use crate::api::{self, Shared};
+use crate::api::{self, Names, Shared};
 use crate::config::{Config, Enrol, RelayUrl, StoreUrl, Tls};
 use crate::inventory::Inventory;
 use crate::investigators::Investigators;
 use crate::pump::{Pump, Watchers};
 use crate::random;
+use crate::rates::Rates;
 use crate::relay::Door;
 use crate::relay::amqp::Amqp;
 use crate::relay::embedded::Embedded;
@@ -32,6 +36,8 @@ const INCOMING_MAX: usize = 4096;
 const ORDERS_MAX: usize = 256;
 /// How long connections may take to end.
 const GRACE: Duration = Duration::from_secs(5);
+/// How long the head of a request may take to come.
+const HEAD_WITHIN: Duration = Duration::from_secs(30);
 /// How long answers are kept after their action has ended.
 const KEPT: SignedDuration = SignedDuration::from_hours(24 * 90);
 /// How often what is older is looked for.
@@ -39,6 +45,7 @@ const PURGE_EVERY: Duration = Duration::from_secs(3600);
 
 /// Runs until a signal ends it.
 pub async fn run(config: Config) -> Result<()> {
+    raise_descriptors();
     let listener =
         std::net::TcpListener::bind(config.listen).with_context(|| format!("cannot listen on {}", config.listen))?;
     listener.set_nonblocking(true)?;
@@ -60,10 +67,32 @@ pub async fn run(config: Config) -> Result<()> {
     tokio::spawn(end_at_signal(handle.clone()));
     let service = api::routes(shared).into_make_service_with_connect_info::<SocketAddr>();
     match tls {
-        Some(tls) => axum_server::from_tcp_rustls(listener, tls)?.handle(handle).serve(service).await?,
-        None => axum_server::from_tcp(listener)?.handle(handle).serve(service).await?,
+        Some(tls) => {
+            let mut server = axum_server::from_tcp_rustls(listener, tls)?.handle(handle);
+            bound_heads(server.http_builder());
+            server.serve(service).await?;
+        }
+        None => {
+            let mut server = axum_server::from_tcp(listener)?.handle(handle);
+            bound_heads(server.http_builder());
+            server.serve(service).await?;
+        }
     }
     Ok(())
+}
+
+/// Who does not come to the end of a request's head is not waited for.
+fn bound_heads(builder: &mut Builder<TokioExecutor>) {
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEAD_WITHIN);
+}
+
+/// Every agent of the embedded relay is a connection, and so a descriptor: the program takes all that it may have.
+fn raise_descriptors() {
+    let limit = getrlimit(Resource::Nofile);
+    if limit.current < limit.maximum || limit.maximum.is_none() {
+        // Where this fails the limit is what it was.
+        let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
+    }
 }
 
 async fn open(config: &Config) -> Result<Arc<Shared>> {
@@ -105,7 +134,7 @@ async fn open(config: &Config) -> Result<Arc<Shared>> {
     let pump = Pump::start(fleet.clone(), store.clone(), inventory.clone(), relay.relay(), watchers.clone()).await?;
     tokio::spawn(pump.run(messages, ordered));
     tokio::spawn(purge(store.clone()));
-    let investigators = Investigators::new(fleet.clone(), config.keyring.clone());
+    let investigators = Investigators::new(fleet.clone(), config.keyring.clone(), config.roles.clone());
     Ok(Arc::new(Shared {
         fleet,
         store,
@@ -114,6 +143,8 @@ async fn open(config: &Config) -> Result<Arc<Shared>> {
         orders,
         watchers,
         investigators,
+        rates: Rates::default(),
+        names: Names::new(config.public_names.clone(), config.listen),
         enrol: config.enrol,
         enrol_token,
     }))

@@ -107,6 +107,8 @@ fn strangers_learn_nothing() {
         ("GET", id.to_owned()),
         ("GET", format!("{id}/commands")),
         ("GET", format!("{id}/answers")),
+        ("GET", format!("{id}/envelope")),
+        ("POST", format!("{id}/signatures")),
         ("POST", format!("{id}/withdrawal")),
         ("POST", "/v1/agents/x/admission".to_owned()),
         ("GET", "/v1/audit".to_owned()),
@@ -115,6 +117,17 @@ fn strangers_learn_nothing() {
             let (status, body) = server.request(method, &path, headers, "");
             assert!(status == 401 && body.contains("\"error\":"), "{method} {path} {headers}: {status} {body}");
         }
+    }
+}
+
+#[test]
+fn requests_for_another_server_are_refused() {
+    let server = start();
+    for (host, expected) in [("canvass.example", 421), ("localhost:1664", 200), ("127.0.0.1", 200), ("", 421)] {
+        let request = format!("GET /v1 HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
+        let (status, body) = server.send(request.as_bytes());
+        assert_eq!(status, expected, "{host}: {body}");
+        assert!(status == 200 || body.contains("`--public-name`"), "{host}: {body}");
     }
 }
 

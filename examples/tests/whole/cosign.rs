@@ -65,7 +65,7 @@ impl Pair {
 }
 
 /// Bob's `canvass`, at a desk of his own.
-fn bob(yard: &Yard) -> Command {
+pub fn bob(yard: &Yard) -> Command {
     let home = yard.path().join("bob");
     let mut command = yard.desk();
     command.env("HOME", &home).env("XDG_CONFIG_HOME", home.join(".config"));
@@ -73,7 +73,7 @@ fn bob(yard: &Yard) -> Command {
     command
 }
 
-fn check(output: &Output, code: i32, rows: &str, words: &[&str]) {
+pub fn check(output: &Output, code: i32, rows: &str, words: &[&str]) {
     let (out, err) = (stdout(output), stderr(output));
     assert_eq!((output.status.code(), out.as_str()), (Some(code), rows), "{err}");
     words.iter().for_each(|words| assert!(err.contains(words), "`{words}` is not in: {err}"));

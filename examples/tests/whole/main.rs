@@ -16,5 +16,6 @@ mod manual;
 mod proxy;
 mod reading;
 mod readme;
+mod roles;
 mod stories;
 mod swarm;

@@ -4,6 +4,7 @@ mod actions;
 mod agents;
 mod answers;
 mod audit;
+mod doors;
 mod problem;
 mod relay;
 mod sessions;
@@ -16,6 +17,7 @@ use axum::extract::{ConnectInfo, DefaultBodyLimit, FromRequestParts};
 use axum::http::StatusCode;
 use axum::http::header::{AUTHORIZATION, HOST};
 use axum::http::request::Parts;
+use axum::middleware::from_fn_with_state;
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use canvass_protocol::api::{About, Role};
@@ -27,9 +29,11 @@ use crate::config::Enrol;
 use crate::inventory::Inventory;
 use crate::investigators::{Investigator, Investigators, Stranger};
 use crate::pump::{Order, Watchers};
+use crate::rates::Rates;
 use crate::relay::Door;
 use crate::store::{Audit, Store};
 
+pub use doors::Names;
 use problem::Problem;
 
 /// What all requests share.
@@ -41,6 +45,9 @@ pub struct Shared {
     pub orders: mpsc::Sender<Order>,
     pub watchers: Arc<Watchers>,
     pub investigators: Investigators,
+    pub rates: Rates,
+    /// By which names requests may call this server.
+    pub names: Names,
     pub enrol: Enrol,
     /// What an agent has to know to be let in, where that is asked for.
     pub enrol_token: Option<String>,
@@ -50,11 +57,17 @@ type State = axum::extract::State<Arc<Shared>>;
 
 /// All routes.
 pub fn routes(shared: Arc<Shared>) -> Router {
+    // Whoever comes here has proved nothing yet.
+    let open = Router::new()
+        .route("/v1/sessions", post(sessions::open))
+        .route("/v1/enrolments", post(agents::enrol))
+        .route("/v1/relay", get(relay::connect))
+        .route("/v1/lines", post(relay::open_line))
+        .layer(from_fn_with_state(shared.clone(), doors::rate));
     Router::new()
         .route("/healthz", get(healthz))
         .route("/v1", get(about))
-        .route("/v1/sessions", post(sessions::open))
-        .route("/v1/enrolments", post(agents::enrol))
+        .merge(open)
         .route("/v1/agents", get(agents::list))
         .route("/v1/agents/pending", get(agents::pending))
         .route("/v1/agents/{id}/admission", post(agents::admit))
@@ -67,12 +80,11 @@ pub fn routes(shared: Arc<Shared>) -> Router {
         .route("/v1/actions/{id}/withdrawal", post(actions::withdraw))
         .route("/v1/actions/{id}/answers", get(answers::follow))
         .route("/v1/audit", get(audit::list))
-        .route("/v1/relay", get(relay::connect))
-        .route("/v1/lines", post(relay::open_line))
         .fallback(async || Problem::new(StatusCode::NOT_FOUND, "there is nothing at this address"))
         .method_not_allowed_fallback(async || {
             Problem::new(StatusCode::METHOD_NOT_ALLOWED, "this address does not know that method")
         })
+        .layer(from_fn_with_state(shared.clone(), doors::host))
         .layer(DefaultBodyLimit::max(limits::ENVELOPE_BYTES_MAX))
         .with_state(shared)
 }
@@ -108,7 +120,9 @@ impl FromRequestParts<Arc<Shared>> for Caller {
     async fn from_request_parts(parts: &mut Parts, shared: &Arc<Shared>) -> Result<Caller, Problem> {
         let header = parts.headers.get(AUTHORIZATION).and_then(|header| header.to_str().ok());
         let token = header.and_then(|header| header.strip_prefix("Bearer "));
-        Ok(Caller(shared.investigators.who(token, Timestamp::now())?))
+        let investigator = shared.investigators.who(token, Timestamp::now())?;
+        shared.rates.investigator(&investigator.fingerprint)?;
+        Ok(Caller(investigator))
     }
 }
 

@@ -11,6 +11,7 @@ use canvass_protocol::api;
 use tokio::time::timeout;
 
 use crate::investigators::Stranger;
+use crate::rates::TooOften;
 use crate::store::StoreError;
 
 /// How long a request's body may take to come.
@@ -64,11 +65,17 @@ impl From<StoreError> for Problem {
 impl From<Stranger> for Problem {
     fn from(stranger: Stranger) -> Problem {
         let status = match stranger {
-            Stranger::Role(_) => StatusCode::FORBIDDEN,
+            Stranger::Role(_) | Stranger::Nobody(_) => StatusCode::FORBIDDEN,
             Stranger::Failed(_) => StatusCode::INTERNAL_SERVER_ERROR,
             _ => StatusCode::UNAUTHORIZED,
         };
         Problem::new(status, stranger.to_string())
+    }
+}
+
+impl From<TooOften> for Problem {
+    fn from(TooOften: TooOften) -> Problem {
+        Problem::new(StatusCode::TOO_MANY_REQUESTS, "this is asked too often").hint("wait a second and try again")
     }
 }
 
