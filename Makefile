@@ -1,6 +1,6 @@
 # What a newcomer types. Everything else is plain cargo.
 
-.PHONY: test lint fleet fleet-distributed agent-static tools bench-files bench-fleet bench-tools
+.PHONY: test test-api lint fleet fleet-distributed agent-static tools bench-files bench-fleet bench-tools
 
 # All tests of the house. Installs the few programs of the distribution that tests compare with, if they are missing.
 test: tools
@@ -9,6 +9,12 @@ test: tools
 	else \
 		cargo test --workspace --no-fail-fast; \
 	fi
+
+# The server's HTTP interface beside its own description (`/v1/openapi.json`), with all checks of schemathesis, which pip
+# installs into the target folder.
+test-api: tools
+	@cargo build --quiet -p canvass-server
+	@examples/api/check "$$(cargo metadata --no-deps --format-version 1 | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')"
 
 # A server, a dozen agents over the fixture hosts, and the prompt connected to it; ARGS="-c 'SELECT …'" asks and leaves.
 fleet:

@@ -148,7 +148,7 @@ fn odd_requests_are_refused_in_words() {
             "/v1/enrolments",
             json,
             "{\"heartbeat\":{\"statement\":\"\",\"signature\":\"\"},\"token\":null}",
-            400,
+            403,
             "not believed",
         ),
         ("GET", "/v1/relay", "", "", 400, "error"),

@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, HashMap};
 
 use axum::Json;
-use axum::extract::Path;
 use axum::http::StatusCode;
 use canvass_protocol::action::{Action as Signed, ActionHash};
 use canvass_protocol::api::{ActionSummary, CommandSummary, Posted, Role};
@@ -16,7 +15,7 @@ use tokio::sync::oneshot;
 use uuid::Uuid;
 
 use super::problem::{Body, Problem};
-use super::{Caller, State};
+use super::{Caller, Id, State};
 use crate::investigators::Investigator;
 use crate::pump::{Order, answers_until};
 use crate::store::{Action, Command};
@@ -90,15 +89,15 @@ pub async fn list(shared: State, caller: Caller) -> Result<Json<Vec<ActionSummar
 }
 
 /// `GET /v1/actions/{id}`
-pub async fn show(shared: State, caller: Caller, id: Path<Uuid>) -> Result<Json<ActionSummary>, Problem> {
-    let action = find(&shared, &caller, *id).await?;
+pub async fn show(shared: State, caller: Caller, id: Id) -> Result<Json<ActionSummary>, Problem> {
+    let action = find(&shared, &caller, id.0).await?;
     let summary = summaries(&shared, vec![action]).await?.pop();
     summary.map(Json).ok_or_else(|| Problem::not_found("action"))
 }
 
 /// `GET /v1/actions/{id}/commands`
-pub async fn commands(shared: State, caller: Caller, id: Path<Uuid>) -> Result<Json<Vec<CommandSummary>>, Problem> {
-    let action = find(&shared, &caller, *id).await?;
+pub async fn commands(shared: State, caller: Caller, id: Id) -> Result<Json<Vec<CommandSummary>>, Problem> {
+    let action = find(&shared, &caller, id.0).await?;
     let commands = shared.store.commands(action.hash).await?;
     Ok(Json(commands.into_iter().map(|command| command_summary(action.id, command)).collect()))
 }
@@ -112,14 +111,9 @@ pub async fn latest_commands(shared: State, caller: Caller) -> Result<Json<Vec<C
 }
 
 /// `POST /v1/actions/{id}/withdrawal`
-pub async fn withdraw(
-    shared: State,
-    caller: Caller,
-    id: Path<Uuid>,
-    body: Body<Envelope>,
-) -> Result<StatusCode, Problem> {
+pub async fn withdraw(shared: State, caller: Caller, id: Id, body: Body<Envelope>) -> Result<StatusCode, Problem> {
     caller.check(Role::Hunt)?;
-    let mut action = find(&shared, &caller, *id).await?;
+    let mut action = find(&shared, &caller, id.0).await?;
     let Body(envelope) = body;
     envelope.check_sizes().map_err(|error| Problem::bad(error.to_string()))?;
     shared.investigators.verify(&envelope, Timestamp::now())?;

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::Path;
 use axum::http::StatusCode;
 use canvass_protocol::api::{Admission, Enrol, Enrolled, Inventory, Listed, Role};
 use canvass_protocol::heartbeat::Heartbeat;
@@ -11,7 +10,7 @@ use jiff::Timestamp;
 use sha2::{Digest as _, Sha256};
 
 use super::problem::{Body, Problem};
-use super::{Caller, Peer, State};
+use super::{Caller, Id, Peer, State};
 use crate::config;
 use crate::inventory::Known;
 use crate::store::Agent;
@@ -20,7 +19,7 @@ use crate::store::Agent;
 pub async fn enrol(shared: State, peer: Peer, body: Body<Enrol>) -> Result<Json<Enrolled>, Problem> {
     let Body(Enrol { heartbeat: signed, token }) = body;
     let heartbeat = Heartbeat::open(&signed, &shared.fleet)
-        .map_err(|error| Problem::bad(format!("the heartbeat is not believed: {error}")))?;
+        .map_err(|error| Problem::new(StatusCode::FORBIDDEN, format!("the heartbeat is not believed: {error}")))?;
     let admitted = match shared.enrol {
         config::Enrol::Open => true,
         config::Enrol::Approve => false,
@@ -60,9 +59,9 @@ pub async fn enrol(shared: State, peer: Peer, body: Body<Enrol>) -> Result<Json<
 }
 
 /// `POST /v1/agents/{id}/admission`
-pub async fn admit(shared: State, caller: Caller, id: Path<String>) -> Result<StatusCode, Problem> {
+pub async fn admit(shared: State, caller: Caller, id: Id<String>) -> Result<StatusCode, Problem> {
     caller.check(Role::Admin)?;
-    if !shared.inventory.admit(&id).await? {
+    if !shared.inventory.admit(&id.0).await? {
         return Err(Problem::not_found("agent"));
     }
     shared.note(&caller.0.fingerprint.0, "admit", None, id.0).await?;

@@ -5,17 +5,16 @@ use std::convert::Infallible;
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
-use axum::extract::{Path, Query};
+use axum::extract::Query;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 use canvass_protocol::action::ActionHash;
 use canvass_protocol::api::{Ending, Record};
 use serde::Deserialize;
 use tokio::sync::watch;
-use uuid::Uuid;
 
 use super::problem::Problem;
-use super::{Caller, State, actions};
+use super::{Caller, Id, State, actions};
 use crate::pump::Seen;
 use crate::scheduler;
 use crate::store::{self, StoreError};
@@ -44,11 +43,11 @@ fn yes() -> bool {
 pub async fn follow(
     shared: State,
     caller: Caller,
-    id: Path<Uuid>,
+    id: Id,
     from: Result<Query<From>, axum::extract::rejection::QueryRejection>,
 ) -> Result<Response, Problem> {
     let Query(From { after, follow }) = from.map_err(|error| Problem::bad(error.body_text()))?;
-    let action = actions::find(&shared, &caller, *id).await?;
+    let action = actions::find(&shared, &caller, id.0).await?;
     let watch = if follow { shared.watchers.follow(action.hash) } else { None };
     let follower =
         Follower { shared, hash: action.hash, after, watch, told: None, lines: VecDeque::new(), over: false };

@@ -5,6 +5,7 @@ mod agents;
 mod answers;
 mod audit;
 mod doors;
+mod openapi;
 mod problem;
 mod relay;
 mod sessions;
@@ -13,7 +14,7 @@ mod signatures;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use axum::extract::{ConnectInfo, DefaultBodyLimit, FromRequestParts};
+use axum::extract::{ConnectInfo, DefaultBodyLimit, FromRequestParts, Path};
 use axum::http::StatusCode;
 use axum::http::header::{AUTHORIZATION, HOST};
 use axum::http::request::Parts;
@@ -23,7 +24,9 @@ use axum::{Json, Router};
 use canvass_protocol::api::{About, Role};
 use canvass_protocol::limits;
 use jiff::Timestamp;
+use serde::de::DeserializeOwned;
 use tokio::sync::mpsc;
+use uuid::Uuid;
 
 use crate::config::Enrol;
 use crate::inventory::Inventory;
@@ -67,6 +70,7 @@ pub fn routes(shared: Arc<Shared>) -> Router {
     Router::new()
         .route("/healthz", get(healthz))
         .route("/v1", get(about))
+        .route("/v1/openapi.json", get(openapi::show))
         .merge(open)
         .route("/v1/agents", get(agents::list))
         .route("/v1/agents/pending", get(agents::pending))
@@ -129,6 +133,20 @@ impl FromRequestParts<Arc<Shared>> for Caller {
 impl Caller {
     fn check(&self, role: Role) -> Result<(), Stranger> {
         self.0.check(role)
+    }
+}
+
+/// What the address names: an action by its id, or an agent.
+pub struct Id<T = Uuid>(pub T);
+
+impl<S: Send + Sync, T: DeserializeOwned + Send> FromRequestParts<S> for Id<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Id<T>, Problem> {
+        match Path::<T>::from_request_parts(parts, state).await {
+            Ok(Path(id)) => Ok(Id(id)),
+            Err(error) => Err(Problem::new(error.status(), error.body_text())),
+        }
     }
 }
 

@@ -3,7 +3,6 @@
 use std::collections::BTreeSet;
 
 use axum::Json;
-use axum::extract::Path;
 use axum::http::StatusCode;
 use canvass_protocol::api::{Cosignature, Role};
 use canvass_protocol::envelope::Envelope;
@@ -11,10 +10,9 @@ use canvass_protocol::limits;
 use canvass_protocol::openpgp::Fingerprint;
 use jiff::Timestamp;
 use tokio::sync::oneshot;
-use uuid::Uuid;
 
 use super::problem::{Body, Problem};
-use super::{Caller, State, actions};
+use super::{Caller, Id, State, actions};
 use crate::pump::Order;
 use crate::store::Action;
 
@@ -22,24 +20,19 @@ use crate::store::Action;
 const TRIES_MAX: usize = limits::SIGNATURES_MAX;
 
 /// `GET /v1/actions/{id}/envelope`
-pub async fn envelope(shared: State, caller: Caller, id: Path<Uuid>) -> Result<Json<Envelope>, Problem> {
-    Ok(Json(actions::find(&shared, &caller, *id).await?.envelope))
+pub async fn envelope(shared: State, caller: Caller, id: Id) -> Result<Json<Envelope>, Problem> {
+    Ok(Json(actions::find(&shared, &caller, id.0).await?.envelope))
 }
 
 /// `POST /v1/actions/{id}/signatures`
 ///
 /// Whoever signed the bytes has seen them, and so needs no right to be shown the action.
-pub async fn cosign(
-    shared: State,
-    caller: Caller,
-    id: Path<Uuid>,
-    body: Body<Cosignature>,
-) -> Result<StatusCode, Problem> {
+pub async fn cosign(shared: State, caller: Caller, id: Id, body: Body<Cosignature>) -> Result<StatusCode, Problem> {
     caller.check(Role::Hunt)?;
     let Body(Cosignature { hash, signature }) = body;
     for _ in 0..TRIES_MAX {
         let now = Timestamp::now();
-        let action = shared.store.action(*id).await?.filter(|action| action.hash == hash);
+        let action = shared.store.action(id.0).await?.filter(|action| action.hash == hash);
         let action = action.ok_or_else(|| Problem::not_found("action"))?;
         check_open(&action, now)?;
         let one = Envelope { payload: action.envelope.payload.clone(), signatures: vec![signature.clone()] };
