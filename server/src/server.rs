@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use axum_server::Handle;
-use axum_server::tls_rustls::RustlsConfig;
+use axum_server::accept::NoDelayAcceptor;
+use axum_server::tls_rustls::{RustlsAcceptor, RustlsConfig};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use jiff::{SignedDuration, Timestamp};
@@ -66,14 +67,16 @@ pub async fn run(config: Config) -> Result<()> {
     let handle = Handle::new();
     tokio::spawn(end_at_signal(handle.clone()));
     let service = api::routes(shared).into_make_service_with_connect_info::<SocketAddr>();
+    // What is said is said at once: the kernel would keep a short message until the one before is acknowledged.
     match tls {
         Some(tls) => {
-            let mut server = axum_server::from_tcp_rustls(listener, tls)?.handle(handle);
+            let acceptor = RustlsAcceptor::new(tls).acceptor(NoDelayAcceptor::new());
+            let mut server = axum_server::from_tcp(listener)?.handle(handle).acceptor(acceptor);
             bound_heads(server.http_builder());
             server.serve(service).await?;
         }
         None => {
-            let mut server = axum_server::from_tcp(listener)?.handle(handle);
+            let mut server = axum_server::from_tcp(listener)?.handle(handle).acceptor(NoDelayAcceptor::new());
             bound_heads(server.http_builder());
             server.serve(service).await?;
         }
