@@ -218,7 +218,7 @@ fn other_versions_are_refused_by_name() {
         let signature = hex::encode(key.sign(statement.as_bytes()).to_bytes());
         let request = serde_json::json!({"heartbeat": {"statement": statement, "signature": signature}, "token": null});
         let (got, said) = server.request("POST", "/v1/enrolments", JSON, &request.to_string());
-        assert!(got == 400 && said.contains("not a canvass `heartbeat/1`"), "{got} {said}");
+        assert!(got == 403 && said.contains("not a canvass `heartbeat/1`"), "{got} {said}");
     }
     assert_eq!(server.request("GET", "/v1/agents", &headers, ""), (200, "{\"agents\":[]}".to_owned()));
     assert_eq!(server.request("POST", "/v1/actions", &headers, &envelope(&alice, action)).0, 201);
