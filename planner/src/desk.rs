@@ -6,10 +6,7 @@ use std::time::Duration;
 
 use canvass_protocol::action::{Action, ActionHash, Window};
 use canvass_protocol::envelope::Envelope;
-use canvass_protocol::filter::{Filter, Is};
 use canvass_protocol::scan::Scan;
-use canvass_protocol::target::Target;
-use canvass_protocol::value::Value;
 use canvass_tables::Table;
 use datafusion::arrow::array::{RecordBatch, StringArray};
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
@@ -36,7 +33,7 @@ use crate::past::{self, PastProvider};
 use crate::provider::{EndpointTable, Scanning};
 use crate::results::{self, PastResult};
 use crate::settings::Settings;
-use crate::{catalog, depth, dialect, exec, explain, predicate, question, rewrite, session};
+use crate::{catalog, depth, dialect, exec, explain, lower, predicate, question, rewrite, session};
 
 /// One session at a fleet.
 pub struct Desk {
@@ -44,8 +41,6 @@ pub struct Desk {
     settings: Settings,
     tables: &'static [&'static dyn Table],
     state: SessionState,
-    /// Results of results that are being put together.
-    depth: usize,
 }
 
 /// A statement that was planned: what would be asked of whom. The plan that is shown is the plan that runs.
@@ -102,7 +97,7 @@ impl Desk {
 
     /// Opens a session over chosen tables.
     pub fn with_tables(fleet: Arc<dyn Fleet>, settings: Settings, tables: &'static [&'static dyn Table]) -> Desk {
-        Desk { fleet, settings, tables, state: session::open(), depth: 0 }
+        Desk { fleet, settings, tables, state: session::open() }
     }
 
     pub fn settings(&self) -> &Settings {
@@ -116,13 +111,17 @@ impl Desk {
 
     /// Parses and plans one statement (no final `;` needed). Nothing is sent.
     pub async fn plan(&mut self, statement: &str) -> Result<Planned, Error> {
-        depth::with_room(self.plan_at(statement, Timestamp::now())).await
+        depth::with_room(self.plan_at(statement, Timestamp::now(), 0)).await
     }
 
     /// Plans the statement of an action that was posted before, as of the moment it was planned at, to put its answers together
     /// again. `asked` are the endpoints that it was brought to.
     pub async fn plan_again(&mut self, action: &Action, asked: Vec<Endpoint>) -> Result<Planned, Error> {
-        let planned = depth::with_room(self.plan_at(&action.statement, action.window.from)).await?;
+        self.plan_past(action, asked, 0).await
+    }
+
+    async fn plan_past(&mut self, action: &Action, asked: Vec<Endpoint>, deep: usize) -> Result<Planned, Error> {
+        let planned = depth::with_room(self.plan_at(&action.statement, action.window.from, deep)).await?;
         let Some(plan) = &planned.plan else {
             return Err(Error::usage("the statement of this action is none that answers with rows"));
         };
@@ -136,18 +135,19 @@ impl Desk {
 
     /// Whether the statement of an action gives the scans that its signers ask for, as this desk plans it.
     pub async fn gives(&mut self, action: &Action) -> bool {
-        let planned = depth::with_room(self.plan_at(&action.statement, action.window.from)).await;
+        let planned = depth::with_room(self.plan_at(&action.statement, action.window.from, 0)).await;
         planned.is_ok_and(|planned| planned.action.is_some_and(|planned| planned.scans == action.scans))
     }
 
-    async fn plan_at(&mut self, statement: &str, at: Timestamp) -> Result<Planned, Error> {
+    /// `deep` counts the results that are being put together around this statement.
+    async fn plan_at(&mut self, statement: &str, at: Timestamp, deep: usize) -> Result<Planned, Error> {
         let mut parsed = dialect::parse(statement)?;
         if self.set(&parsed)? {
             return Ok(Planned::without_rows(StatementKind::Set));
         }
         let (kind, verbose) = question::kind(&parsed)?;
         question::check(&parsed)?;
-        let results = self.results(&mut parsed).await?;
+        let results = self.results(&mut parsed, deep).await?;
         let files =
             local::open(&mut parsed, statement, |name| name == catalog::AGENTS || self.find(name).is_some()).await?;
         let online_only = !rewrite::rewrite(&mut parsed, &|name| self.find(name))?;
@@ -174,7 +174,7 @@ impl Desk {
         let action = action.filter(|_| kind == StatementKind::Query);
         let asks = !scans.is_empty();
         let plan = Some(Plan { physical, state, scans });
-        let remarks = results.iter().filter_map(PastResult::remark).collect();
+        let remarks = results.iter().flat_map(PastResult::remarks).collect();
         Ok(Planned { action, asks, asked, explanation, remarks, schema, kind, plan })
     }
 
@@ -227,22 +227,23 @@ impl Desk {
     }
 
     /// Puts the results together that a statement reads by `results('ID')`.
-    async fn results(&mut self, statement: &mut Statement) -> Result<Vec<PastResult>, Error> {
+    async fn results(&mut self, statement: &mut Statement, deep: usize) -> Result<Vec<PastResult>, Error> {
         let mut found = Vec::new();
         for id in results::take(statement)? {
-            if self.depth >= results::DEPTH_MAX {
+            if deep >= results::DEPTH_MAX {
                 return Err(Error::usage(format!("results of results are read {} deep", results::DEPTH_MAX)));
             }
-            self.depth += 1;
-            let result = self.result(&id).await;
-            self.depth -= 1;
-            found.push(result?);
+            found.push(self.result(&id, deep + 1).await?);
         }
         Ok(found)
     }
 
     /// It plans another statement, which may read results too.
-    fn result<'a>(&'a mut self, id: &'a str) -> Pin<Box<dyn Future<Output = Result<PastResult, Error>> + Send + 'a>> {
+    fn result<'a>(
+        &'a mut self,
+        id: &'a str,
+        deep: usize,
+    ) -> Pin<Box<dyn Future<Output = Result<PastResult, Error>> + Send + 'a>> {
         Box::pin(async move {
             let envelope = self.fleet.signed(id).await?;
             let action = Action::parse(envelope.payload.as_bytes()).map_err(|error| Error::usage(error.to_string()))?;
@@ -250,10 +251,10 @@ impl Desk {
                 return Err(Error::usage(format!("action `{id}` was asked of fleet `{}`", action.fleet)));
             }
             let asked = self.fleet.asked(&action).await?;
-            let planned = self.plan_again(&action, asked).await?;
-            let schema = planned.schema.clone();
+            let planned = self.plan_past(&action, asked, deep).await?;
+            let (schema, within) = (planned.schema.clone(), planned.remarks.clone());
             let running = self.stored(planned, envelope).await?;
-            PastResult::collect(id, schema, running).await
+            PastResult::collect(id, schema, running, within).await
         })
     }
 
@@ -346,7 +347,7 @@ impl Desk {
     ) -> Result<(Option<Action>, Vec<Endpoint>), Error> {
         let mut wanted: Vec<Scan> = scans.iter().filter_map(exec::as_fleet).map(|leaf| leaf.scan.clone()).collect();
         for scan in &mut wanted {
-            freeze(&mut scan.target, &endpoints);
+            lower::freeze(&mut scan.target, &endpoints);
         }
         if wanted.is_empty() {
             return Ok((None, Vec::new()));
@@ -450,19 +451,6 @@ fn settled(rows: Rows, following: Option<Following>) -> Rows {
         }
         None
     }))
-}
-
-/// A target on the server's word about addresses becomes a list of agents: no agent can check what it does not know.
-fn freeze(target: &mut Target, endpoints: &[Endpoint]) {
-    let mut on_words = false;
-    if let Some(filter) = target {
-        filter.for_each_test(&mut |test| on_words |= test.column == "public_ip");
-    }
-    if on_words {
-        let meant = endpoints.iter().filter(|endpoint| is_meant_for(target, endpoint));
-        let ids = meant.map(|endpoint| Value::Text(endpoint.facts.id.clone())).collect();
-        *target = Some(Filter::test("id", Is::In(ids)));
-    }
 }
 
 fn explanation_schema() -> SchemaRef {

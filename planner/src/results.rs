@@ -38,11 +38,18 @@ pub struct PastResult {
     asked: usize,
     answered: usize,
     cut: bool,
+    /// What is missing of results that it was made of.
+    within: Vec<String>,
 }
 
 impl PastResult {
     /// Takes all rows.
-    pub async fn collect(id: &str, schema: SchemaRef, running: Running) -> Result<PastResult, Error> {
+    pub async fn collect(
+        id: &str,
+        schema: SchemaRef,
+        running: Running,
+        within: Vec<String>,
+    ) -> Result<PastResult, Error> {
         let Running { mut rows, account } = running;
         let (mut batches, mut count, mut bytes) = (Vec::new(), 0, 0);
         while let Some(batch) = rows.next().await {
@@ -64,6 +71,7 @@ impl PastResult {
             asked: entries.len(),
             answered: entries.iter().filter(|entry| entry.state == State::Answered).count(),
             cut: entries.iter().flat_map(|entry| &entry.scans).any(|scan| scan.cut.is_some()),
+            within,
         })
     }
 
@@ -76,8 +84,12 @@ impl PastResult {
         format!("{}: {} rows from {} of {} hosts", self.name, self.rows, self.answered, self.asked)
     }
 
-    /// What is missing of it.
-    pub fn remark(&self) -> Option<String> {
+    /// What is missing of it, a sentence each.
+    pub fn remarks(&self) -> Vec<String> {
+        self.within.iter().cloned().chain(self.remark()).collect()
+    }
+
+    fn remark(&self) -> Option<String> {
         if self.answered < self.asked {
             let (answered, asked) = (self.answered, self.asked);
             return Some(format!("{} is not whole: {answered} of {asked} hosts have answered", self.name));

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use canvass_protocol::action::{Action as Signed, ActionHash};
 use canvass_protocol::answer::{Final, Outcome, Says, Statement, agent_id};
+use canvass_protocol::envelope::Envelope;
 use canvass_protocol::heartbeat::Heartbeat;
 use canvass_protocol::limits;
 use canvass_protocol::relay::ToAgent;
@@ -35,10 +36,10 @@ const LONG: Duration = Duration::from_secs(3600);
 pub enum Order {
     /// An action that the store has, for these agents.
     Post { action: Box<store::Action>, agents: Vec<String>, done: oneshot::Sender<()> },
-    /// An action to which the store has another signature.
-    Cosign { action: Box<store::Action>, done: oneshot::Sender<()> },
+    /// An action to which the store has another signature, as it travels from now on.
+    Cosign { envelope: Envelope, done: oneshot::Sender<()> },
     /// An action whose withdrawal the store has.
-    Withdraw { action: Box<store::Action>, done: oneshot::Sender<()> },
+    Withdraw { hash: ActionHash, withdrawal: Envelope, done: oneshot::Sender<()> },
 }
 
 /// How far actions are, for those who follow them.
@@ -165,28 +166,31 @@ impl Pump {
                 }
                 let _ = done.send(());
             }
-            Order::Cosign { action, done } => {
-                let hash = action.hash;
-                let signatures = action.envelope.signatures.len();
-                self.change(*action, Event::Cosigned { hash, signatures }).await;
+            Order::Cosign { envelope, done } => {
+                let (hash, signatures) = (envelope.hash(), envelope.signatures.len());
+                // Of two who sign at once the orders may come in the other order than the store's.
+                if let Some(known) =
+                    self.envelopes.get_mut(&hash).filter(|known| known.envelope.signatures.len() < signatures)
+                {
+                    known.envelope = envelope;
+                }
+                self.change(hash, Event::Cosigned { hash, signatures }).await;
                 let _ = done.send(());
             }
-            Order::Withdraw { action, done } => {
-                let hash = action.hash;
-                self.change(*action, Event::Withdrawn { hash }).await;
+            Order::Withdraw { hash, withdrawal, done } => {
+                if let Some(known) = self.envelopes.get_mut(&hash) {
+                    known.withdrawal = Some(withdrawal);
+                }
+                self.change(hash, Event::Withdrawn { hash }).await;
                 let _ = done.send(());
             }
         }
     }
 
-    /// Acts on what became of an action that is there already.
-    async fn change(&mut self, action: store::Action, event: Event) {
-        let hash = action.hash;
-        if let Some(known) = self.envelopes.get_mut(&hash) {
-            *known = action;
-            self.feed(event).await;
-            self.tell(&HashSet::from([hash]));
-        }
+    /// Acts on what became of an action that is open.
+    async fn change(&mut self, hash: ActionHash, event: Event) {
+        self.feed(event).await;
+        self.tell(&HashSet::from([hash]));
     }
 
     /// Stores what agents said, and then acts on it.

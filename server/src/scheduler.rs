@@ -283,7 +283,7 @@ impl Scheduler {
     /// judged.
     fn cosigned(&mut self, hash: ActionHash, signatures: usize, effects: &mut Vec<Effect>) {
         let Some(open) = self.actions.get_mut(&hash) else { return };
-        open.signatures = signatures;
+        open.signatures = open.signatures.max(signatures);
         let refused = open.commands.iter().filter(|(_, state)| **state == State::Refused);
         let mut refused: Vec<String> = refused.map(|(agent, _)| agent.clone()).collect();
         refused.sort_unstable();

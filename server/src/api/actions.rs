@@ -113,7 +113,7 @@ pub async fn latest_commands(shared: State, caller: Caller) -> Result<Json<Vec<C
 /// `POST /v1/actions/{id}/withdrawal`
 pub async fn withdraw(shared: State, caller: Caller, id: Id, body: Body<Envelope>) -> Result<StatusCode, Problem> {
     caller.check(Role::Hunt)?;
-    let mut action = find(&shared, &caller, id.0).await?;
+    let action = find(&shared, &caller, id.0).await?;
     let Body(envelope) = body;
     envelope.check_sizes().map_err(|error| Problem::bad(error.to_string()))?;
     shared.investigators.verify(&envelope, Timestamp::now())?;
@@ -123,9 +123,8 @@ pub async fn withdraw(shared: State, caller: Caller, id: Id, body: Body<Envelope
     }
     shared.note(&caller.0.fingerprint.0, "withdraw", Some(action.hash), String::new()).await?;
     shared.store.withdraw(action.hash, &envelope).await?;
-    action.withdrawal = Some(envelope);
     let (done, withdrawn) = oneshot::channel();
-    if shared.orders.send(Order::Withdraw { action: Box::new(action), done }).await.is_ok() {
+    if shared.orders.send(Order::Withdraw { hash: action.hash, withdrawal: envelope, done }).await.is_ok() {
         let _ = withdrawn.await;
     }
     Ok(StatusCode::NO_CONTENT)

@@ -46,8 +46,7 @@ pub async fn cosign(shared: State, caller: Caller, id: Id, body: Body<Cosignatur
         shared.note(&caller.0.fingerprint.0, "cosign", Some(hash), format!("signed by {signer}")).await?;
         tracing::info!(action = %hash, id = %action.id, %signer, "an action was signed by another");
         let (done, cosigned) = oneshot::channel();
-        let action = Box::new(Action { envelope: after, signers, ..action });
-        if shared.orders.send(Order::Cosign { action, done }).await.is_ok() {
+        if shared.orders.send(Order::Cosign { envelope: after, done }).await.is_ok() {
             let _ = cosigned.await;
         }
         return Ok(StatusCode::NO_CONTENT);

@@ -38,9 +38,7 @@ impl Session {
             return self.write(&listing::batch(vec![("plan", listing::texts(lines))])?, true);
         }
         self.last = Last { explanation: Some(planned.explanation.clone()), ..Last::default() };
-        for remark in &planned.remarks {
-            eprintln!("{} {}", self.terminal.paint(Tone::Warning, "warning:"), visible(remark));
-        }
+        self.warn(&planned.remarks);
         let planning = started.elapsed();
         let mut envelope = None;
         if let Some(action) = &planned.action {
@@ -84,6 +82,7 @@ impl Session {
         let asked = self.fleet.asked(&action).await?;
         let planned = self.desk.plan_again(&action, asked).await?;
         self.check_format()?;
+        self.warn(&planned.remarks);
         self.last = Last {
             explanation: Some(planned.explanation.clone()),
             payload: Some(envelope.payload.clone()),
@@ -93,6 +92,12 @@ impl Session {
         let schema = planned.schema.clone();
         let running = self.desk.resume(planned, envelope).await?;
         self.follow(&schema, running, &about, started).await
+    }
+
+    /// Says what a statement reads that is not whole.
+    fn warn(&self, remarks: &[String]) {
+        let warning = self.terminal.paint(Tone::Warning, "warning:");
+        remarks.iter().for_each(|remark| eprintln!("{warning} {}", visible(remark)));
     }
 
     /// Writes rows as they come, and accounts for all who were asked.
