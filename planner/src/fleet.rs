@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use canvass_protocol::action::Action;
 use canvass_protocol::answer::Part;
-use canvass_protocol::api::{ActionSummary, Cosignature, Ending};
+use canvass_protocol::api::{ActionSummary, AuditLine, Cosignature, Ending};
 use canvass_protocol::envelope::Envelope;
 use canvass_protocol::target::{Facts, ServerWords};
 use tokio::sync::mpsc;
@@ -86,6 +86,11 @@ pub trait Fleet: Send + Sync {
 
     /// Lets an agent into the fleet.
     async fn approve(&self, _id: &str) -> Result<(), Error> {
+        Err(no_past())
+    }
+
+    /// The latest lines of the server's audit, newest first, at most so many.
+    async fn audit(&self, _count: usize) -> Result<Vec<AuditLine>, Error> {
         Err(no_past())
     }
 

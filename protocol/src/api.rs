@@ -175,6 +175,8 @@ pub struct CommandSummary {
 /// One of `GET /v1/audit`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AuditLine {
+    /// Its place in the audit, which grows: `?before=` it reads what was earlier.
+    pub position: i64,
     pub at: Timestamp,
     /// An investigator's fingerprint, or an agent's id.
     pub who: String,

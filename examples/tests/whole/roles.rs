@@ -36,3 +36,22 @@ fn who_may_read_does_not_hunt_and_who_may_hunt_does_not_govern() {
     let stranger = bob(&yard).args(["--server", &yard.url(), "-c", inventory]).output().unwrap();
     check(&stranger, 3, "", &["this server lets", "do nothing"]);
 }
+
+#[test]
+fn the_audit_is_read_back_to_its_beginning() {
+    let yard = Yard::open(&[]).unwrap();
+    // More lines than a desk asks for at once.
+    let swarm = yard.start_swarm(1200, &[]).unwrap();
+    let count = |argument: &str| {
+        let audit = yard.ask(&["--format", "csv", "-c", argument]).unwrap();
+        assert_eq!(audit.status.code(), Some(0), "{}", stderr(&audit));
+        let lines: Vec<String> = stdout(&audit).lines().map(str::to_owned).collect();
+        assert_eq!(lines[0], "at,who,what,action,detail");
+        (lines.iter().filter(|line| line.contains(",enrol,")).count(), lines.len() - 1)
+    };
+    assert_eq!(count(".audit all").0, 1200);
+    assert_eq!(count(".audit").1, 20);
+    assert_eq!(count(".audit 1001").1, 1001);
+    check(&yard.ask(&["-c", ".audit some"]).unwrap(), 2, "", &["`some` is no count of lines"]);
+    drop(swarm);
+}

@@ -90,6 +90,9 @@ impl Operation {
 
     fn query(mut self, name: &str, schema: &Value, about: &str) -> Operation {
         let parameter = json!({ "name": name, "in": "query", "schema": schema, "description": about });
+        if self.0["parameters"].is_null() {
+            self.0["parameters"] = json!([]);
+        }
         self.0["parameters"].as_array_mut().into_iter().for_each(|list| list.push(parameter.clone()));
         self
     }
@@ -214,7 +217,22 @@ fn paths() -> Value {
             ),
         ),
         ("/v1/commands", "get", get("Commands of the latest actions", &list("CommandSummary")).may_be(&[403])),
-        ("/v1/audit", "get", get("Who did what, the latest first (role admin)", &list("AuditLine")).may_be(&[403])),
+        (
+            "/v1/audit",
+            "get",
+            get("Who did what, the latest first (role admin)", &list("AuditLine"))
+                .may_be(&[400, 403])
+                .query(
+                    "before",
+                    &json!({ "type": "integer", "format": "int64" }),
+                    "the position of a line: those before it are told; without it, the latest",
+                )
+                .query(
+                    "count",
+                    &json!({ "type": "integer", "minimum": 1, "maximum": super::audit::COUNT_MAX, "default": super::audit::COUNT }),
+                    "lines at once; fewer only where the beginning is reached",
+                ),
+        ),
     ];
     let mut paths = Map::new();
     for (path, method, Operation(operation)) in operations {
@@ -291,7 +309,7 @@ fn schemas() -> Value {
             ("reason?", text_or_null.clone()),
         ], false),
         "AuditLine": object(&[
-            ("at", time), ("who", text.clone()), ("what", text.clone()), ("action?", text_or_null.clone()), ("detail", text.clone()),
+            ("position", json!({ "type": "integer" })), ("at", time), ("who", text.clone()), ("what", text.clone()), ("action?", text_or_null.clone()), ("detail", text.clone()),
         ], false),
         "Record": { "oneOf": [
             object(&[("asked", object(&[("agent", text.clone())], false))], true),

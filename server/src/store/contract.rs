@@ -209,7 +209,7 @@ pub async fn what_is_old_is_forgotten(store: &dyn Store) {
     assert_eq!(store.parts(action(2).hash, 0, 9).await.unwrap().len(), 1);
 }
 
-/// The audit tells the newest first.
+/// The audit tells the newest first, and page by page all of it.
 pub async fn the_audit_keeps_all(store: &dyn Store) {
     let line = |second: i64, action: Option<ActionHash>| Audit {
         at: at(second),
@@ -222,7 +222,18 @@ pub async fn the_audit_keeps_all(store: &dyn Store) {
     for line in &lines {
         store.note(line).await.unwrap();
     }
-    assert_eq!(store.audit(2).await.unwrap(), [lines[2].clone(), lines[1].clone()]);
+    let (mut before, mut read) = (i64::MAX, Vec::new());
+    loop {
+        let page = store.audit(before, 2).await.unwrap();
+        assert!(page.len() <= 2);
+        let Some((last, _)) = page.last() else { break };
+        assert!(*last < before, "it gets nearer to the beginning");
+        before = *last;
+        read.extend(page.into_iter().map(|(_, line)| line));
+    }
+    assert_eq!(read, [lines[2].clone(), lines[1].clone(), lines[0].clone()]);
+    assert_eq!(store.audit(i64::MIN, 2).await.unwrap(), []);
+    assert_eq!(store.audit(i64::MAX, 0).await.unwrap(), []);
 }
 
 /// Thousands at once are one statement or one transaction.

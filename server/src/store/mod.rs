@@ -191,8 +191,8 @@ pub trait Store: Send + Sync {
     /// Adds to the audit.
     async fn note(&self, line: &Audit) -> Result<()>;
 
-    /// The latest lines of the audit, newest first.
-    async fn audit(&self, count: u32) -> Result<Vec<Audit>>;
+    /// Lines of the audit before a position, newest first, with the position of each; at most so many.
+    async fn audit(&self, before: i64, count: u32) -> Result<Vec<(i64, Audit)>>;
 
     /// Forgets actions that ended before, with their commands and answers; returns how many.
     async fn purge(&self, before: Timestamp) -> Result<u64>;

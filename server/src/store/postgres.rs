@@ -338,9 +338,9 @@ impl Store for Postgres {
         Ok(())
     }
 
-    async fn audit(&self, count: u32) -> Result<Vec<Audit>> {
-        let query = sqlx::query("SELECT * FROM audit ORDER BY position DESC LIMIT $1").bind(i64::from(count));
-        query.fetch_all(&self.pool).await?.iter().map(rows::audit).collect()
+    async fn audit(&self, before: i64, count: u32) -> Result<Vec<(i64, Audit)>> {
+        let query = sqlx::query("SELECT * FROM audit WHERE position < $1 ORDER BY position DESC LIMIT $2");
+        query.bind(before).bind(i64::from(count)).fetch_all(&self.pool).await?.iter().map(rows::audit).collect()
     }
 
     async fn purge(&self, before: Timestamp) -> Result<u64> {

@@ -127,14 +127,16 @@ pub fn part(row: &impl Columns) -> Result<StoredPart> {
     })
 }
 
-pub fn audit(row: &impl Columns) -> Result<Audit> {
-    Ok(Audit {
+/// A line with its position.
+pub fn audit(row: &impl Columns) -> Result<(i64, Audit)> {
+    let line = Audit {
         at: to_time(row.number("at")?)?,
         who: row.text("who")?,
         what: row.text("what")?,
         action: row.text_or_null("action")?.as_deref().map(to_hash).transpose()?,
         detail: row.text("detail")?,
-    })
+    };
+    Ok((row.number("position")?, line))
 }
 
 /// An envelope as it is stored.

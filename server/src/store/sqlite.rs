@@ -310,9 +310,9 @@ impl Store for Sqlite {
         Ok(())
     }
 
-    async fn audit(&self, count: u32) -> Result<Vec<Audit>> {
-        let query = sqlx::query("SELECT * FROM audit ORDER BY position DESC LIMIT ?").bind(count);
-        query.fetch_all(&self.reader).await?.iter().map(rows::audit).collect()
+    async fn audit(&self, before: i64, count: u32) -> Result<Vec<(i64, Audit)>> {
+        let query = sqlx::query("SELECT * FROM audit WHERE position < ? ORDER BY position DESC LIMIT ?");
+        query.bind(before).bind(count).fetch_all(&self.reader).await?.iter().map(rows::audit).collect()
     }
 
     async fn purge(&self, before: Timestamp) -> Result<u64> {

@@ -3,6 +3,7 @@
 mod action;
 mod agents;
 mod approve;
+mod audit;
 mod cancel;
 mod cosign;
 mod help;
@@ -43,6 +44,7 @@ pub static COMMANDS: &[&Command] = &[
     &schema::COMMAND,
     &agents::COMMAND,
     &approve::COMMAND,
+    &audit::COMMAND,
     &status::COMMAND,
     &mode::COMMAND,
     &mode::VERTICAL,

@@ -9,7 +9,7 @@ use canvass_planner::error::{Error, ErrorKind};
 use canvass_planner::fleet::{DELIVERIES_MAX, Delivery, Endpoint, Fleet};
 use canvass_planner::past::PastCommand;
 use canvass_protocol::action::{Action, ActionHash};
-use canvass_protocol::api::{ActionSummary, CommandSummary, Cosignature, Inventory, Listed, Posted, Record};
+use canvass_protocol::api::{ActionSummary, AuditLine, CommandSummary, Cosignature, Inventory, Listed, Posted, Record};
 use canvass_protocol::envelope::Envelope;
 use canvass_protocol::heartbeat::Heartbeat;
 use canvass_protocol::login::Withdrawal;
@@ -29,6 +29,8 @@ use crate::session::Signing;
 const PAUSE_MIN: Duration = Duration::from_millis(200);
 const PAUSE_MAX: Duration = Duration::from_secs(5);
 const TRIES_MAX: u32 = 20;
+/// Lines of the audit in one request.
+const AUDIT_PAGE: usize = 1000;
 
 /// The fleet behind a server.
 pub struct Remote {
@@ -139,6 +141,27 @@ impl Fleet for Remote {
 
     async fn approve(&self, id: &str) -> Result<(), Error> {
         self.seen.wire.send(&format!("/v1/agents/{id}/admission"), &()).await
+    }
+
+    async fn audit(&self, count: usize) -> Result<Vec<AuditLine>, Error> {
+        let mut lines: Vec<AuditLine> = Vec::new();
+        while lines.len() < count {
+            let page = (count - lines.len()).min(AUDIT_PAGE);
+            let before = lines.last().map(|line| format!("&before={}", line.position)).unwrap_or_default();
+            let read: Vec<AuditLine> = self.seen.wire.get(&format!("/v1/audit?count={page}{before}")).await?;
+            // A server that does not come nearer to the beginning would be asked for ever.
+            let nearer = read.windows(2).all(|pair| pair[1].position < pair[0].position)
+                && read.first().is_none_or(|first| lines.last().is_none_or(|last| first.position < last.position));
+            if !nearer {
+                return Err(Error::unreachable("the server tells its audit in no order"));
+            }
+            let over = read.len() < page;
+            lines.extend(read);
+            if over {
+                break;
+            }
+        }
+        Ok(lines)
     }
 
     async fn actions(&self) -> Result<Vec<ActionSummary>, Error> {

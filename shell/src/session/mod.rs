@@ -12,6 +12,7 @@ use std::sync::Arc;
 use canvass_planner::desk::{Desk, Entry, Planned};
 use canvass_planner::error::Error;
 use canvass_planner::fleet::{Endpoint, Fleet};
+use canvass_protocol::api::AuditLine;
 use futures::FutureExt as _;
 use tokio::runtime::Runtime;
 use tokio::signal::unix::Signal;
@@ -138,6 +139,11 @@ impl Session {
     /// Lets an agent into the fleet.
     pub fn approve(&self, id: &str) -> Result<(), Error> {
         self.runtime.block_on(self.fleet.approve(id))
+    }
+
+    /// The latest lines of the server's audit, newest first.
+    pub fn audit(&self, count: usize) -> Result<Vec<AuditLine>, Error> {
+        self.runtime.block_on(self.fleet.audit(count))
     }
 
     /// Forgets a Ctrl-C that came when nothing ran any more, so that it does not stop what is typed next.

@@ -1,0 +1,53 @@
+//! `.audit`: who did what at the server, which administrators may read.
+
+use canvass_planner::error::Error;
+
+use super::Command;
+use crate::listing::{batch, maybe_texts, texts};
+use crate::session::{Next, Session};
+
+/// Lines shown where it is not said.
+const COUNT: usize = 20;
+
+pub static COMMAND: Command = Command {
+    name: "audit",
+    aliases: &[],
+    takes: "[n|all]",
+    about: "who did what at the server, the latest n lines first, 20 if not said",
+    run,
+};
+
+fn run(session: &mut Session, argument: &str) -> Result<Next, Error> {
+    let lines = session.audit(count(argument)?)?;
+    session.show(&batch(vec![
+        ("at", texts(lines.iter().map(|line| line.at.to_string()))),
+        ("who", texts(lines.iter().map(|line| &line.who))),
+        ("what", texts(lines.iter().map(|line| &line.what))),
+        ("action", maybe_texts(lines.iter().map(|line| line.action.map(|hash| hash.to_string())))),
+        ("detail", texts(lines.iter().map(|line| &line.detail))),
+    ])?)
+}
+
+fn count(argument: &str) -> Result<usize, Error> {
+    match argument {
+        "" => Ok(COUNT),
+        "all" => Ok(usize::MAX),
+        number => number
+            .parse()
+            .map_err(|_| Error::usage(format!("`{number}` is no count of lines")).hint("write a number, or `all`")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_count_is_a_number_or_all() {
+        for (argument, expected) in
+            [("", Some(20)), ("7", Some(7)), ("all", Some(usize::MAX)), ("-1", None), ("x", None)]
+        {
+            assert_eq!(count(argument).ok(), expected, "{argument}");
+        }
+    }
+}
