@@ -27,6 +27,9 @@ pub struct Flags {
     /// The address to listen on [default: 127.0.0.1:1664]
     #[arg(long, env = "CANVASS_LISTEN", value_name = "ADDRESS")]
     listen: Option<SocketAddr>,
+    /// The address to tell Prometheus on how the server is, at `/metrics`, without a session [default: nowhere]
+    #[arg(long, env = "CANVASS_METRICS", value_name = "ADDRESS")]
+    metrics: Option<SocketAddr>,
     /// Where the server keeps what it has to [default: canvass-server in the user's data folder]
     #[arg(long, env = "CANVASS_DATA", value_name = "DIR")]
     data: Option<PathBuf>,
@@ -84,6 +87,8 @@ pub enum Enrol {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
     pub listen: SocketAddr,
+    /// Where Prometheus may ask.
+    pub metrics: Option<SocketAddr>,
     pub data: PathBuf,
     pub store: StoreUrl,
     pub relay: RelayUrl,
@@ -132,6 +137,7 @@ impl Flags {
         Flags {
             config: self.config,
             listen: self.listen.or(file.listen),
+            metrics: self.metrics.or(file.metrics),
             data: self.data.or(file.data),
             store: self.store.or(file.store),
             relay: self.relay.or(file.relay),
@@ -182,6 +188,7 @@ impl Flags {
         let names = self.public_name.unwrap_or_default().into_iter();
         Ok(Config {
             listen,
+            metrics: self.metrics,
             data,
             store,
             relay,
@@ -266,6 +273,7 @@ mod tests {
         assert_eq!(config.store, StoreUrl::Sqlite("/d/server.sqlite".into()));
         assert_eq!(config.keyring, Path::new("/d/keyring"));
         assert_eq!(config.enrol, Enrol::Open);
+        assert_eq!(config.metrics, None);
     }
 
     #[test]

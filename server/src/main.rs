@@ -8,6 +8,7 @@ mod config;
 mod api;
 mod inventory;
 mod investigators;
+mod metrics;
 mod random;
 mod rates;
 mod roles;

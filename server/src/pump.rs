@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use canvass_protocol::action::{Action as Signed, ActionHash};
 use canvass_protocol::answer::{Final, Outcome, Says, Statement, agent_id};
@@ -18,6 +18,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::clash::Clashes;
 use crate::inventory::Inventory;
+use crate::metrics::{Metrics, Refused};
 use crate::relay::{Incoming, Relay};
 use crate::scheduler::{Effect, Event, Posted, Progress, Scheduler, State};
 use crate::store::{self, Conclusion, NewPart, Store, StoreError, Totals};
@@ -61,6 +62,11 @@ impl Watchers {
         self.lock().get(&hash).map(watch::Sender::subscribe)
     }
 
+    /// How far each open action is.
+    pub fn open(&self) -> Vec<Progress> {
+        self.lock().values().map(|seen| seen.borrow().progress).collect()
+    }
+
     fn tell(&self, hash: ActionHash, progress: Option<Progress>) {
         let mut actions = self.lock();
         match progress {
@@ -89,6 +95,7 @@ pub struct Pump {
     /// Actions as they travel, while the scheduler may send them.
     envelopes: HashMap<ActionHash, store::Action>,
     clashes: Clashes,
+    metrics: Arc<Metrics>,
     /// What the relay is still to bring, in order.
     outgoing: VecDeque<Effect>,
 }
@@ -101,6 +108,7 @@ impl Pump {
         inventory: Arc<Inventory>,
         relay: Arc<dyn Relay>,
         watchers: Arc<Watchers>,
+        metrics: Arc<Metrics>,
     ) -> Result<Pump, StoreError> {
         let (scheduler, envelopes, outgoing) = (Scheduler::default(), HashMap::new(), VecDeque::new());
         let mut pump = Pump {
@@ -112,6 +120,7 @@ impl Pump {
             scheduler,
             envelopes,
             outgoing,
+            metrics,
             clashes: Clashes::default(),
         };
         for action in pump.store.open_actions().await? {
@@ -213,7 +222,10 @@ impl Pump {
                             let (statement, signature, body) = (part.statement, part.signature, part.body);
                             parts.push((NewPart { action, agent, statement, signature, body, conclusion }, judged));
                         }
-                        Err(reason) => tracing::warn!(agent, %action, reason, "a part of an answer is dropped"),
+                        Err(reason) => {
+                            self.metrics.refused(Refused::Part);
+                            tracing::warn!(agent, %action, reason, "a part of an answer is dropped");
+                        }
                     }
                     if bytes > BATCH_BYTES_MAX {
                         self.take_parts(std::mem::take(&mut parts), now).await;
@@ -231,6 +243,7 @@ impl Pump {
             return;
         }
         let (parts, judged): (Vec<NewPart>, Vec<usize>) = parts.into_iter().unzip();
+        let began = Instant::now();
         if let Err(error) = self.store.take(&parts, now).await {
             tracing::error!(%error, "answers cannot be stored; their agents will send them again");
             let mut agents: Vec<String> = parts.into_iter().map(|part| part.agent).collect();
@@ -238,12 +251,18 @@ impl Pump {
             self.relay.shake(&agents).await;
             return;
         }
+        self.metrics.stored(parts.len(), parts.iter().map(|part| part.body.len()).sum(), began.elapsed());
         let mut changed = HashSet::new();
         for (NewPart { action: hash, agent, conclusion, .. }, judged) in parts.into_iter().zip(judged) {
             changed.insert(hash);
             if let Some(Conclusion { state, .. }) = conclusion {
                 self.relay.send(std::slice::from_ref(&agent), &ToAgent::Taken(hash)).await;
+                let before = self.scheduler.progress(hash);
                 self.feed(Event::Concluded { hash, agent, state, judged }).await;
+                let posted_at = self.envelopes.get(&hash).map(|action| action.created_at);
+                if let (Some(before), Some(after), Some(at)) = (before, self.scheduler.progress(hash), posted_at) {
+                    self.metrics.concluded(state, at, Timestamp::now(), before, after);
+                }
             }
         }
         self.tell(&changed);
@@ -258,11 +277,18 @@ impl Pump {
                     let name = heartbeat.facts.name.clone();
                     self.note_clash(&heartbeat.facts, now).await;
                     agents.push(store::Agent { id, name, admitted: true, heartbeat: signed, heard_at: now, public_ip });
+                    self.metrics.heard(heartbeat.at, now);
                     let words = ServerWords { status: Status::Online, heartbeat_at: now, public_ip };
                     events.push(Event::Heard { facts: Box::new(heartbeat.facts), words });
                 }
-                Ok(_) => tracing::warn!(agent = id, "an agent sent another's heartbeat"),
-                Err(error) => tracing::warn!(agent = id, %error, "a heartbeat is dropped"),
+                Ok(_) => {
+                    self.metrics.refused(Refused::Heartbeat);
+                    tracing::warn!(agent = id, "an agent sent another's heartbeat");
+                }
+                Err(error) => {
+                    self.metrics.refused(Refused::Heartbeat);
+                    tracing::warn!(agent = id, %error, "a heartbeat is dropped");
+                }
             }
         }
         if agents.is_empty() {

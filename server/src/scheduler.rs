@@ -157,6 +157,11 @@ impl Progress {
         self.waiting + self.sent == 0
     }
 
+    /// Those whose agents have said their last word.
+    pub fn concluded(&self) -> usize {
+        self.asked - self.waiting - self.sent - self.ended
+    }
+
     fn part(&mut self, state: State) -> Option<&mut usize> {
         match state {
             State::Waiting => Some(&mut self.waiting),

@@ -1,7 +1,7 @@
 //! The server as a whole: opens its parts, listens, and ends in order.
 
 use std::io::Write as _;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::Path;
 use std::sync::Arc;
@@ -21,6 +21,7 @@ use crate::api::{self, Names, Shared};
 use crate::config::{Config, Enrol, RelayUrl, StoreUrl, Tls};
 use crate::inventory::Inventory;
 use crate::investigators::Investigators;
+use crate::metrics::Metrics;
 use crate::pump::{Pump, Watchers};
 use crate::random;
 use crate::rates::Rates;
@@ -47,10 +48,9 @@ const PURGE_EVERY: Duration = Duration::from_secs(3600);
 /// Runs until a signal ends it.
 pub async fn run(config: Config) -> Result<()> {
     raise_descriptors();
-    let listener =
-        std::net::TcpListener::bind(config.listen).with_context(|| format!("cannot listen on {}", config.listen))?;
-    listener.set_nonblocking(true)?;
+    let listener = bind(config.listen)?;
     let address = listener.local_addr()?;
+    let metrics = config.metrics.map(bind).transpose()?;
     let tls = match &config.tls {
         Some(tls) => Some(open_tls(tls).await?),
         None => None,
@@ -61,10 +61,13 @@ pub async fn run(config: Config) -> Result<()> {
     if keyring.0.is_empty() {
         tracing::warn!("nobody may ask yet: put investigators' certificates into `{}`", config.keyring.display());
     }
+    let handle = Handle::new();
+    if let Some(listener) = metrics {
+        tell_metrics(listener, shared.clone(), handle.clone())?;
+    }
     // Whoever starts the server reads here where it is, also where it chose the port.
     println!("canvass-server listens on {scheme}://{address} for fleet {}", shared.fleet);
     std::io::stdout().flush()?;
-    let handle = Handle::new();
     tokio::spawn(end_at_signal(handle.clone()));
     let service = api::routes(shared).into_make_service_with_connect_info::<SocketAddr>();
     // What is said is said at once: the kernel would keep a short message until the one before is acknowledged.
@@ -81,6 +84,27 @@ pub async fn run(config: Config) -> Result<()> {
             server.serve(service).await?;
         }
     }
+    Ok(())
+}
+
+fn bind(address: SocketAddr) -> Result<TcpListener> {
+    let listener = TcpListener::bind(address).with_context(|| format!("cannot listen on {address}"))?;
+    listener.set_nonblocking(true)?;
+    Ok(listener)
+}
+
+/// Answers Prometheus, on a listener of its own.
+fn tell_metrics(listener: TcpListener, shared: Arc<Shared>, handle: Handle<SocketAddr>) -> Result<()> {
+    let address = listener.local_addr()?;
+    let service = api::metrics::routes(shared, Names::new(vec![], address)).into_make_service();
+    let mut server = axum_server::from_tcp(listener)?.handle(handle);
+    bound_heads(server.http_builder());
+    tracing::info!(%address, "metrics are told at /metrics");
+    tokio::spawn(async move {
+        if let Err(error) = server.serve(service).await {
+            tracing::error!(%error, "metrics are told no more");
+        }
+    });
     Ok(())
 }
 
@@ -126,6 +150,7 @@ async fn open(config: &Config) -> Result<Arc<Shared>> {
     };
     let (incoming, messages) = mpsc::channel(INCOMING_MAX);
     let (orders, ordered) = mpsc::channel(ORDERS_MAX);
+    let waiting = incoming.downgrade();
     let relay = match &config.relay {
         RelayUrl::Embedded => Door::Embedded(Arc::new(Embedded::new(fleet.clone(), store.clone(), incoming))),
         RelayUrl::Amqp(address) => {
@@ -134,7 +159,9 @@ async fn open(config: &Config) -> Result<Arc<Shared>> {
     };
     let watchers = Arc::new(Watchers::default());
     let inventory = Arc::new(Inventory::open(store.clone()).await?);
-    let pump = Pump::start(fleet.clone(), store.clone(), inventory.clone(), relay.relay(), watchers.clone()).await?;
+    let (metrics, carrier) = (Arc::new(Metrics::new()), relay.relay());
+    let pump = Pump::start(fleet.clone(), store.clone(), inventory.clone(), carrier, watchers.clone(), metrics.clone())
+        .await?;
     tokio::spawn(pump.run(messages, ordered));
     tokio::spawn(purge(store.clone()));
     let investigators = Investigators::new(fleet.clone(), config.keyring.clone(), config.roles.clone());
@@ -150,6 +177,8 @@ async fn open(config: &Config) -> Result<Arc<Shared>> {
         names: Names::new(config.public_names.clone(), config.listen),
         enrol: config.enrol,
         enrol_token,
+        metrics,
+        incoming: waiting,
     }))
 }
 

@@ -13,6 +13,7 @@ mod house;
 mod journey;
 mod local_files;
 mod manual;
+mod metrics;
 mod proxy;
 mod reading;
 mod readme;

@@ -15,6 +15,7 @@ use tokio::sync::watch;
 
 use super::problem::Problem;
 use super::{Caller, Id, State, actions};
+use crate::metrics::Stream;
 use crate::pump::Seen;
 use crate::scheduler;
 use crate::store::{self, StoreError};
@@ -49,8 +50,8 @@ pub async fn follow(
     let Query(From { after, follow }) = from.map_err(|error| Problem::bad(error.body_text()))?;
     let action = actions::find(&shared, &caller, id.0).await?;
     let watch = if follow { shared.watchers.follow(action.hash) } else { None };
-    let follower =
-        Follower { shared, hash: action.hash, after, watch, told: None, lines: VecDeque::new(), over: false };
+    let (hash, _stream) = (action.hash, shared.metrics.stream());
+    let follower = Follower { shared, hash, after, watch, told: None, lines: VecDeque::new(), over: false, _stream };
     let lines = futures::stream::unfold(follower, async |mut follower| {
         let line = follower.next().await?;
         Some((Ok::<_, Infallible>(line), follower))
@@ -68,6 +69,8 @@ struct Follower {
     told: Option<Told>,
     lines: VecDeque<Bytes>,
     over: bool,
+    /// Counts this stream.
+    _stream: Stream,
 }
 
 #[derive(Default)]

@@ -24,6 +24,15 @@ impl Names {
         Names { any: public.is_empty() && !listen.ip().is_loopback(), public }
     }
 
+    /// Refuses requests for another server.
+    pub fn check(&self, name: &ServerName) -> Result<(), Problem> {
+        if self.know(&name.0) {
+            return Ok(());
+        }
+        let problem = Problem::new(StatusCode::MISDIRECTED_REQUEST, format!("this server is not `{}`", name.0));
+        Err(problem.hint("its owner names it with `--public-name`"))
+    }
+
     /// Whether a `Host` header names this server.
     fn know(&self, header: &str) -> bool {
         let name = match header.rsplit_once(':') {
@@ -40,10 +49,7 @@ impl Names {
 
 /// Refuses requests for another server.
 pub async fn host(shared: State, name: ServerName, request: Request, next: Next) -> Result<Response, Problem> {
-    if !shared.names.know(&name.0) {
-        let problem = Problem::new(StatusCode::MISDIRECTED_REQUEST, format!("this server is not `{}`", name.0));
-        return Err(problem.hint("its owner names it with `--public-name`"));
-    }
+    shared.names.check(&name)?;
     Ok(next.run(request).await)
 }
 

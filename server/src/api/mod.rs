@@ -5,6 +5,7 @@ mod agents;
 mod answers;
 mod audit;
 mod doors;
+pub mod metrics;
 mod openapi;
 mod problem;
 mod relay;
@@ -31,9 +32,10 @@ use uuid::Uuid;
 use crate::config::Enrol;
 use crate::inventory::Inventory;
 use crate::investigators::{Investigator, Investigators, Stranger};
+use crate::metrics::Metrics;
 use crate::pump::{Order, Watchers};
 use crate::rates::Rates;
-use crate::relay::Door;
+use crate::relay::{Door, Incoming};
 use crate::store::{Audit, Store};
 
 pub use doors::Names;
@@ -54,6 +56,9 @@ pub struct Shared {
     pub enrol: Enrol,
     /// What an agent has to know to be let in, where that is asked for.
     pub enrol_token: Option<String>,
+    pub metrics: Arc<Metrics>,
+    /// What agents said and is not stored yet, for its length.
+    pub incoming: mpsc::WeakSender<Incoming>,
 }
 
 type State = axum::extract::State<Arc<Shared>>;
@@ -67,7 +72,7 @@ pub fn routes(shared: Arc<Shared>) -> Router {
         .route("/v1/relay", get(relay::connect))
         .route("/v1/lines", post(relay::open_line))
         .layer(from_fn_with_state(shared.clone(), doors::rate));
-    Router::new()
+    let router = Router::new()
         .route("/healthz", get(healthz))
         .route("/v1", get(about))
         .route("/v1/openapi.json", get(openapi::show))
@@ -89,8 +94,8 @@ pub fn routes(shared: Arc<Shared>) -> Router {
             Problem::new(StatusCode::METHOD_NOT_ALLOWED, "this address does not know that method")
         })
         .layer(from_fn_with_state(shared.clone(), doors::host))
-        .layer(DefaultBodyLimit::max(limits::ENVELOPE_BYTES_MAX))
-        .with_state(shared)
+        .layer(DefaultBodyLimit::max(limits::ENVELOPE_BYTES_MAX));
+    metrics::counted(router, shared.clone()).with_state(shared)
 }
 
 async fn healthz() -> &'static str {

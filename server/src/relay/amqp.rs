@@ -357,6 +357,10 @@ impl Relay for Amqp {
         }
     }
 
+    fn connected(&self) -> usize {
+        self.lines().agents().len()
+    }
+
     async fn shake(&self, agents: &[String]) {
         if let Some(channel) = self.channel() {
             self.end(&channel, agents.to_vec()).await;

@@ -188,6 +188,10 @@ impl Relay for Embedded {
         }
     }
 
+    fn connected(&self) -> usize {
+        self.connections().len()
+    }
+
     async fn shake(&self, agents: &[String]) {
         let mut connections = self.connections();
         agents.iter().for_each(|agent| drop(connections.remove(agent)));

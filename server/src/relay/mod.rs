@@ -51,6 +51,9 @@ pub trait Relay: Send + Sync {
     /// Brings a message to those of these agents who can be reached.
     async fn send(&self, agents: &[String], message: &ToAgent);
 
+    /// How many agents can be reached now.
+    fn connected(&self) -> usize;
+
     /// Makes these agents come again, and send again what was not taken.
     async fn shake(&self, agents: &[String]);
 }
