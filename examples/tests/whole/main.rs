@@ -10,6 +10,7 @@ mod desk;
 mod distributed;
 mod fleet;
 mod house;
+mod interface;
 mod journey;
 mod local_files;
 mod manual;
