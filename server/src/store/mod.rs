@@ -5,6 +5,8 @@
 
 #[cfg(test)]
 mod contract;
+#[cfg(test)]
+mod forward;
 pub mod postgres;
 mod rows;
 pub mod sqlite;

@@ -335,7 +335,7 @@ fn list(agents: &[String]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::contract;
+    use crate::store::{contract, forward};
 
     macro_rules! keeps {
         ($($promise:ident),* $(,)?) => {
@@ -369,6 +369,24 @@ mod tests {
         let store = Sqlite::open(&path).await.unwrap();
         let again = async || Box::new(Sqlite::open(&path).await.unwrap()) as Box<dyn Store>;
         contract::everything_outlives_a_restart(&store, again).await;
+    }
+
+    /// From every version that was, with rows of the first.
+    #[tokio::test]
+    async fn what_version_1_wrote_is_there() {
+        for version in 1..=MIGRATIONS.len() {
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path().join("server.sqlite");
+            let then = SqliteConnectOptions::new().filename(&path).create_if_missing(true);
+            let then = SqlitePoolOptions::new().max_connections(1).connect_with(then).await.unwrap();
+            forward::migrator(&MIGRATIONS[..1]).run(&then).await.unwrap();
+            for row in forward::rows("X'00ff'") {
+                sqlx::query(AssertSqlSafe(row)).execute(&then).await.unwrap();
+            }
+            forward::migrator(&MIGRATIONS[..version]).run(&then).await.unwrap();
+            then.close().await;
+            forward::everything_is_there(&Sqlite::open(&path).await.unwrap()).await;
+        }
     }
 
     #[tokio::test]

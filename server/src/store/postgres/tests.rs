@@ -6,7 +6,7 @@ use canvass_services::Postgres as Instance;
 use sqlx::{Connection as _, PgConnection};
 
 use super::*;
-use crate::store::contract;
+use crate::store::{contract, forward};
 
 /// A fresh database's address.
 async fn database(instance: &Instance, name: &str) -> Url {
@@ -44,6 +44,7 @@ async fn the_contract_is_kept() {
     );
     a_nul_keeps_nobody_out(&database(&instance, "nul").await).await;
     one_server_uses_a_database(&database(&instance, "in_use").await).await;
+    what_version_1_wrote_is_there(&instance).await;
     what_is_no_store_is_refused(&instance).await;
 }
 
@@ -70,6 +71,21 @@ async fn one_server_uses_a_database(url: &Url) {
     drop(first);
     // The database sees that the first is gone when it reads from the connection, which nobody can wait for.
     while Postgres::open(url).await.is_err() {}
+}
+
+/// From every version that was, with rows of the first.
+async fn what_version_1_wrote_is_there(instance: &Instance) {
+    for version in 1..=MIGRATIONS.len() {
+        let url = database(instance, &format!("from_version_{version}")).await;
+        let then = PgPoolOptions::new().max_connections(1).connect(url.as_str()).await.unwrap();
+        forward::migrator(&MIGRATIONS[..1]).run(&then).await.unwrap();
+        for row in forward::rows("'\\x00ff'") {
+            sqlx::query(AssertSqlSafe(row)).execute(&then).await.unwrap();
+        }
+        forward::migrator(&MIGRATIONS[..version]).run(&then).await.unwrap();
+        then.close().await;
+        forward::everything_is_there(&Postgres::open(&url).await.unwrap()).await;
+    }
 }
 
 async fn what_is_no_store_is_refused(instance: &Instance) {
