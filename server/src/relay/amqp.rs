@@ -4,11 +4,14 @@
 //! that the store has it, and whoever comes, again or for the first time, is brought all that is open. So whatever a broker or
 //! a connection loses is made good by making agents come again, which deleting their queues does.
 
+#[cfg(test)]
+mod hard_days;
 mod lines;
 #[cfg(test)]
 mod tests;
 mod users;
 
+use std::collections::HashSet;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
@@ -19,15 +22,18 @@ use canvass_protocol::proof::Proof;
 use canvass_protocol::relay::{FromAgent, ToAgent};
 use canvass_protocol::signed::Signed;
 use futures::StreamExt as _;
+use futures::stream::BoxStream;
 use lapin::message::Delivery;
 use lapin::options::{
     BasicAckOptions, BasicConsumeOptions, BasicPublishOptions, BasicQosOptions, ExchangeDeclareOptions,
     QueueBindOptions, QueueDeclareOptions, QueueDeleteOptions,
 };
 use lapin::types::{AMQPValue, FieldTable, ShortString};
-use lapin::{BasicProperties, Channel, Connection, ConnectionProperties, Consumer, ExchangeKind};
+use lapin::{
+    BasicProperties, Channel, Connection, ConnectionProperties, ConnectionStatus, Consumer, Event, ExchangeKind,
+};
 use tokio::sync::mpsc;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 use url::Url;
 
 use self::lines::Lines;
@@ -37,6 +43,9 @@ use crate::store::Store;
 
 /// The exchange that agents write to, and the queue that is bound to it.
 const ANSWERS: &str = "canvass.answers";
+/// The exchange that gets what no longer fits into an agent's queue; agents may not write to it. What it gets is put among the
+/// answers, by its line.
+const OVERFLOW: &str = "canvass.overflow";
 /// What the names of agents' queues begin with; the agent's id follows.
 const AGENT_QUEUE: &str = "canvass.agent.";
 /// Answers that the broker hands over before they are taken.
@@ -47,6 +56,8 @@ const QUEUE_MAX: i32 = 1024;
 const UNUSED_MS_MAX: i32 = 10 * 60 * 1000;
 /// Agents say something every minute; one that was silent for longer than two of them is not there.
 const SILENT_MAX: Duration = Duration::from_secs(150);
+/// How long the broker may take to take a message before its agent is to come again instead.
+const TAKEN_WITHIN: Duration = Duration::from_secs(5);
 /// How often the silent are looked for.
 const SWEEP_EVERY: Duration = Duration::from_secs(30);
 /// Pauses between tries to reach a broker that was lost.
@@ -84,15 +95,18 @@ pub struct Amqp {
     users: Option<Users>,
     lines: Arc<Mutex<Lines>>,
     /// `None` while the broker is away; what is to be sent then is sent when agents come again.
-    channel: RwLock<Option<Channel>>,
+    channel: RwLock<Option<(Channel, ConnectionStatus)>>,
+    /// Agents that were not brought something, since the broker took nothing: they come again once it does.
+    missed: Mutex<HashSet<String>>,
 }
 
 /// A connection to the broker, with all that the relay needs declared on it.
 struct Open {
     /// Ends with the value.
-    _connection: Connection,
+    connection: Connection,
     channel: Channel,
     answers: Consumer,
+    events: BoxStream<'static, Event>,
 }
 
 impl Amqp {
@@ -111,12 +125,12 @@ impl Amqp {
             );
         }
         let (lines, channel) = (Arc::default(), RwLock::default());
-        let relay = Arc::new(Amqp { fleet, store, incoming, address, users, lines, channel });
+        let relay = Arc::new(Amqp { fleet, store, incoming, address, users, lines, channel, missed: Mutex::default() });
         let open = relay.connect().await.map_err(|error| AmqpError::Broker(relay.broker(), error))?;
         for agent in relay.store.agents().await? {
             relay.delete_queue(&open.channel, &agent.id).await;
         }
-        relay.set_channel(Some(open.channel.clone()));
+        relay.set_channel(Some(&open));
         tokio::spawn(relay.clone().run(open));
         Ok(relay)
     }
@@ -160,6 +174,8 @@ impl Amqp {
         let mut arguments = FieldTable::default();
         arguments.insert("x-expires".into(), AMQPValue::LongInt(UNUSED_MS_MAX));
         arguments.insert("x-max-length".into(), AMQPValue::LongInt(QUEUE_MAX));
+        arguments.insert("x-dead-letter-exchange".into(), AMQPValue::LongString(OVERFLOW.into()));
+        arguments.insert("x-dead-letter-routing-key".into(), AMQPValue::LongString(line.as_str().into()));
         let declared = channel.queue_declare(queue.as_str().into(), QueueDeclareOptions::default(), arguments).await;
         declared.map_err(|error| failed(error.to_string()))?;
         self.lines().open(&agent, &line, public_ip, Instant::now());
@@ -188,9 +204,10 @@ impl Amqp {
                 pause = (pause * 2).min(PAUSE_MAX);
             };
             tracing::info!(broker = self.broker(), "the broker is back");
-            self.set_channel(Some(open.channel.clone()));
+            self.set_channel(Some(&open));
             // What was given to the broker before may be lost with it: everybody has to come again.
             let agents = self.lines().agents();
+            self.missed().clear();
             self.end(&open.channel, agents).await;
         }
     }
@@ -210,6 +227,13 @@ impl Amqp {
                         return;
                     }
                 }
+                Some(event) = open.events.next() => match event {
+                    Event::ConnectionBlocked(reason) => {
+                        tracing::warn!(broker = self.broker(), reason, "the broker takes nothing for now");
+                    }
+                    Event::ConnectionUnblocked => self.make_good(&open.channel).await,
+                    _ => {}
+                },
                 _ = sweep.tick() => self.sweep(Instant::now()).await,
                 () = self.incoming.closed() => return,
             }
@@ -218,6 +242,14 @@ impl Amqp {
 
     /// What a message brings in; nothing where it is of no line of ours.
     async fn read(&self, channel: &Channel, delivery: &Delivery) -> Option<Incoming> {
+        if delivery.exchange.as_str() == OVERFLOW {
+            let dropped = self.lines().heard(delivery.routing_key.as_str(), Instant::now());
+            if let Some((agent, _)) = dropped {
+                tracing::warn!(agent, "an agent is sent more than fits into its queue, and has to come again");
+                self.end(channel, vec![agent]).await;
+            }
+            return None;
+        }
         let properties = &delivery.properties;
         let line = properties.correlation_id().as_ref()?.as_str().to_owned();
         let (agent, public_ip) = self.lines().heard(&line, Instant::now())?;
@@ -244,6 +276,15 @@ impl Amqp {
         let silent = self.lines().silent(now, SILENT_MAX);
         if let Some(channel) = self.channel() {
             self.end(&channel, silent).await;
+            self.make_good(&channel).await;
+        }
+    }
+
+    /// Has those come again who were not brought something, once the broker takes messages.
+    async fn make_good(&self, channel: &Channel) {
+        if !self.is_blocked() {
+            let missed = std::mem::take(&mut *self.missed());
+            self.end(channel, missed.into_iter().collect()).await;
         }
     }
 
@@ -277,14 +318,17 @@ impl Amqp {
         let channel = connection.create_channel().await?;
         let durable = ExchangeDeclareOptions { durable: true, ..ExchangeDeclareOptions::default() };
         channel.exchange_declare(ANSWERS.into(), ExchangeKind::Direct, durable, FieldTable::default()).await?;
-        let durable = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
-        channel.queue_declare(ANSWERS.into(), durable, FieldTable::default()).await?;
+        let kept = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
+        channel.queue_declare(ANSWERS.into(), kept, FieldTable::default()).await?;
         let bind = QueueBindOptions::default();
         channel.queue_bind(ANSWERS.into(), ANSWERS.into(), "".into(), bind, FieldTable::default()).await?;
+        channel.exchange_declare(OVERFLOW.into(), ExchangeKind::Fanout, durable, FieldTable::default()).await?;
+        channel.queue_bind(ANSWERS.into(), OVERFLOW.into(), "".into(), bind, FieldTable::default()).await?;
         channel.basic_qos(PREFETCH, BasicQosOptions::default()).await?;
         let consume = BasicConsumeOptions::default();
         let answers = channel.basic_consume(ANSWERS.into(), "server".into(), consume, FieldTable::default()).await?;
-        Ok(Open { _connection: connection, channel, answers })
+        let events = connection.events_listener().boxed();
+        Ok(Open { connection, channel, answers, events })
     }
 
     /// Deleting a queue that is not there is no error, and nobody waits for it.
@@ -317,11 +361,23 @@ impl Amqp {
     }
 
     fn channel(&self) -> Option<Channel> {
-        self.channel.read().unwrap_or_else(PoisonError::into_inner).clone()
+        let open = self.channel.read().unwrap_or_else(PoisonError::into_inner);
+        open.as_ref().map(|(channel, _)| channel.clone())
     }
 
-    fn set_channel(&self, channel: Option<Channel>) {
-        *self.channel.write().unwrap_or_else(PoisonError::into_inner) = channel;
+    /// Whether the broker has said that it takes nothing for now.
+    fn is_blocked(&self) -> bool {
+        let open = self.channel.read().unwrap_or_else(PoisonError::into_inner);
+        open.as_ref().is_some_and(|(_, status)| status.blocked())
+    }
+
+    fn set_channel(&self, open: Option<&Open>) {
+        let open = open.map(|open| (open.channel.clone(), open.connection.status().clone()));
+        *self.channel.write().unwrap_or_else(PoisonError::into_inner) = open;
+    }
+
+    fn missed(&self) -> MutexGuard<'_, HashSet<String>> {
+        self.missed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn lines(&self) -> MutexGuard<'_, Lines> {
@@ -346,13 +402,19 @@ impl Relay for Amqp {
     async fn send(&self, agents: &[String], message: &ToAgent) {
         let Some(channel) = self.channel() else { return };
         let text = message.to_text();
-        for agent in agents {
+        for (place, agent) in agents.iter().enumerate() {
             if !self.lines().is_open(agent) {
                 continue;
             }
-            if let Err(error) = publish(&channel, agent, &text).await {
-                tracing::warn!(%error, "the broker takes nothing; agents are brought it when they come again");
-                return;
+            let taken = async { timeout(TAKEN_WITHIN, publish(&channel, agent, &text)).await.ok() };
+            match if self.is_blocked() { None } else { taken.await } {
+                Some(Ok(())) => {}
+                Some(Err(error)) => {
+                    tracing::warn!(%error, "the broker takes nothing; agents are brought it when they come again");
+                    return;
+                }
+                // Whoever sends has others to look after.
+                None => return self.missed().extend(agents[place..].iter().cloned()),
             }
         }
     }

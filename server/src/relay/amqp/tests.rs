@@ -11,7 +11,7 @@ use crate::relay::contract::{self, FLEET, Place};
 use crate::store;
 use crate::store::sqlite::Sqlite;
 
-struct Broker {
+pub(super) struct Broker {
     relay: Arc<Amqp>,
     store: Arc<dyn Store>,
     incoming: mpsc::Receiver<Incoming>,
@@ -19,7 +19,7 @@ struct Broker {
 }
 
 impl Broker {
-    async fn open(rabbitmq: &Rabbitmq, own_users: bool) -> Broker {
+    pub(super) async fn open(rabbitmq: &Rabbitmq, own_users: bool) -> Broker {
         let folder = tempfile::tempdir().unwrap();
         let store: Arc<dyn Store> = Arc::new(Sqlite::open(&folder.path().join("server.sqlite")).await.unwrap());
         let (sender, incoming) = mpsc::channel(16);
@@ -29,7 +29,7 @@ impl Broker {
         Broker { relay, store, incoming, _folder: folder }
     }
 
-    async fn line(&self, key: &SigningKey, fleet: &str) -> Result<QueueLine, String> {
+    pub(super) async fn line(&self, key: &SigningKey, fleet: &str) -> Result<QueueLine, String> {
         let Ok(RelayAddress::Amqp { nonce }) = self.relay.address() else { panic!("no challenge") };
         let proof = Proof::sign(key, fleet.to_owned(), "here".to_owned(), nonce.clone());
         self.relay.come(&nonce, &proof, "here", None).await.map_err(|error| error.to_string())
