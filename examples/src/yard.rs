@@ -24,6 +24,8 @@ pub struct Yard {
     address: String,
     agents: Vec<(String, Running)>,
     server_arguments: Vec<String>,
+    /// Beside their own, of the server and of agents.
+    variables: Vec<(String, PathBuf)>,
 }
 
 /// A process that is ended when it is dropped.
@@ -46,6 +48,7 @@ impl Yard {
             address: String::new(),
             agents: Vec::new(),
             server_arguments: server_arguments.iter().map(|argument| (*argument).to_owned()).collect(),
+            variables: Vec::new(),
         };
         std::fs::create_dir(yard.keyring())?;
         let made = yard.desk().args(["key", "new", INVESTIGATOR, "--no-passphrase"]).output()?;
@@ -77,6 +80,7 @@ impl Yard {
         let mut command = Command::new(program("canvass-server"));
         command.args(["--listen", listen, "--data"]).arg(self.path().join("server"));
         command.arg("--keyring").arg(self.keyring()).args(&self.server_arguments);
+        command.envs(self.variables.iter().map(|(name, value)| (name, value)));
         let log = std::fs::File::options().create(true).append(true).open(self.path().join("server.log"))?;
         let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log).spawn()?;
         let output = child.stdout.take().context("it has an output")?;
@@ -106,6 +110,12 @@ impl Yard {
         self.kill_server();
         self.server_arguments = arguments.iter().map(|argument| (*argument).to_owned()).collect();
         self.start_server()
+    }
+
+    /// Gives a variable to the server and to agents that are started from now on.
+    pub fn set_variable(&mut self, name: &str, value: PathBuf) {
+        self.variables.retain(|(before, _)| before != name);
+        self.variables.push((name.to_owned(), value));
     }
 
     /// Ends the server at once, as a crash would.
@@ -139,6 +149,7 @@ impl Yard {
             }
         }
         command.arg("--root").arg(host).args(more);
+        command.envs(self.variables.iter().map(|(name, value)| (name, value)));
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
         Ok(command)
     }

@@ -3,8 +3,9 @@
 use std::process::Stdio;
 
 use canvass_examples::yard::Yard;
-use canvass_services::{Postgres, Rabbitmq};
+use canvass_services::{Postgres, Rabbitmq, Tls};
 
+use crate::certificates;
 use crate::desk::{stderr, stdout};
 
 const COUNTS: &str = "SELECT host, count(*) AS n FROM users GROUP BY host ORDER BY host";
@@ -77,4 +78,81 @@ fn a_server_that_ends_is_found_again_over_the_broker() {
     yard.wait_for(3).unwrap();
     let asked = yard.ask(&["--wait", "expire", "--format", "csv", "-c", COUNTS]).unwrap();
     assert_eq!((asked.status.code(), stdout(&asked).as_str()), (Some(0), ROWS), "{}", stderr(&asked));
+}
+
+/// Queues that are deleted under those who read them, and a broker that takes nothing for want of memory.
+#[test]
+fn a_broker_has_hard_days_and_nothing_is_lost() {
+    let rabbitmq = Rabbitmq::start().unwrap();
+    let (url, admin) = (rabbitmq.url(), rabbitmq.admin_url());
+    let yard = yard(&["--relay", &url, "--relay-admin", &admin]);
+    let ask = || {
+        let asked = yard.ask(&["--wait", "expire", "--format", "csv", "-c", COUNTS]).unwrap();
+        assert_eq!((asked.status.code(), stdout(&asked).as_str()), (Some(0), ROWS), "{}", stderr(&asked));
+    };
+    ask();
+    let queues = rabbitmq.control(&["list_queues", "name"]).unwrap();
+    let of_agent = queues.lines().find(|name| name.starts_with("canvass.agent.")).unwrap();
+    for queue in [of_agent, "canvass.answers"] {
+        rabbitmq.control(&["delete_queue", queue]).unwrap();
+        ask();
+    }
+
+    rabbitmq.control(&["set_vm_memory_high_watermark", "0.00001"]).unwrap();
+    let mut desk = yard.desk();
+    desk.args(["--server", &yard.url(), "--wait", "expire", "--format", "csv", "-c", COUNTS]);
+    let hunt = desk.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    yard.wait_for_actions(4).unwrap();
+    // Who asks the server meanwhile is answered.
+    let listed = yard.ask(&["--format", "csv", "-c", "SELECT count(*) AS n FROM agents"]).unwrap();
+    assert_eq!((listed.status.code(), stdout(&listed).as_str()), (Some(0), "n\n3\n"), "{}", stderr(&listed));
+    rabbitmq.control(&["set_vm_memory_high_watermark", "0.7"]).unwrap();
+    let output = hunt.wait_with_output().unwrap();
+    assert_eq!((output.status.code(), stdout(&output).as_str()), (Some(0), ROWS), "{}", stderr(&output));
+}
+
+/// Both services by TLS, with certificates of an authority of one's own, and with others.
+#[test]
+fn services_are_believed_by_their_certificates() {
+    let folder = tempfile::tempdir().unwrap();
+    certificates::make(folder.path());
+    let file = |name: &str| folder.path().join(name);
+    let tls = Tls { authority: file("ours.pem"), certificate: file("good.pem"), key: file("here.key") };
+    let (postgres, rabbitmq) = (Postgres::start_tls(&tls).unwrap(), Rabbitmq::start_tls(&tls).unwrap());
+    let store =
+        |mode: &str, root: &str| format!("{}?sslmode={mode}&sslrootcert={}", postgres.url(), file(root).display());
+    let (believed, relay) = (store("verify-full", "ours.pem"), rabbitmq.tls_url());
+
+    let mut yard = Yard::open(&[]).unwrap();
+    yard.set_variable("SSL_CERT_FILE", file("ours.pem"));
+    yard.restart_server(&["--store", &believed, "--relay", &relay]).unwrap();
+    for host in ["web-1", "db-1", "laptop-7"] {
+        yard.start_agent(host, host, &[]).unwrap();
+    }
+    yard.wait_for(3).unwrap();
+    let asked = yard.ask(&["--format", "csv", "-c", COUNTS]).unwrap();
+    assert_eq!((asked.status.code(), stdout(&asked).as_str()), (Some(0), ROWS), "{}", stderr(&asked));
+    let listed = rabbitmq.control(&["list_connections", "ssl"]).unwrap();
+    let lines: Vec<&str> = listed.lines().filter(|line| ["true", "false"].contains(line)).collect();
+    assert_eq!(lines, ["true"; 4], "the server's and three agents': {listed}");
+
+    let refused = |yard: &mut Yard, arguments: &[&str], words: &[&str]| {
+        let error = format!("{:#}", yard.restart_server(arguments).err().unwrap());
+        for words in words {
+            assert!(error.contains(words), "{words}: {error}");
+        }
+        assert!(!error.contains(&url_password(&relay)) && !error.contains(&url_password(&believed)), "{error}");
+    };
+    // The system's authorities, which this variable names, are believed beside `sslrootcert`.
+    yard.set_variable("SSL_CERT_FILE", file("theirs.pem"));
+    yard.restart_server(&["--store", &believed]).unwrap();
+    refused(&mut yard, &["--store", &store("verify-full", "theirs.pem")], &["cannot open the store", "UnknownIssuer"]);
+    refused(&mut yard, &["--store", &store("disable", "ours.pem")], &["cannot open the store", "no encryption"]);
+    refused(&mut yard, &["--relay", &relay], &["the broker `127.0.0.1:", "cannot be used", "UnknownIssuer"]);
+}
+
+/// What no message may show.
+fn url_password(url: &str) -> String {
+    let (credentials, _) = url.split_once('@').unwrap();
+    credentials.rsplit_once(':').unwrap().1.to_owned()
 }

@@ -8,5 +8,16 @@ pub mod rabbitmq;
 
 mod process;
 
+use std::path::PathBuf;
+
 pub use postgres::Postgres;
 pub use rabbitmq::Rabbitmq;
+
+/// What a service proves itself with, in PEM.
+#[derive(Debug, Clone)]
+pub struct Tls {
+    /// The authority that signed it.
+    pub authority: PathBuf,
+    pub certificate: PathBuf,
+    pub key: PathBuf,
+}

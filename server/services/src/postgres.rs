@@ -9,6 +9,7 @@ use std::time::Instant;
 use anyhow::{Context as _, Result};
 use tempfile::TempDir;
 
+use crate::Tls;
 use crate::process::{PATIENCE, Running, free_port, password, pause, run, tied, wait_until_ready};
 
 /// Where distributions put the server's programs, which are not on the path.
@@ -25,6 +26,7 @@ pub struct Postgres {
     port: u16,
     password: String,
     durable: bool,
+    tls: bool,
     running: Option<Running>,
 }
 
@@ -32,6 +34,15 @@ impl Postgres {
     /// Makes a cluster and starts it. With `durable` it waits for the disk as one in service does; without, it starts and
     /// writes faster and loses what it has when the machine crashes.
     pub fn start(durable: bool) -> Result<Postgres> {
+        Postgres::make(durable, None)
+    }
+
+    /// The same, and it lets nobody in but over TLS.
+    pub fn start_tls(tls: &Tls) -> Result<Postgres> {
+        Postgres::make(false, Some(tls))
+    }
+
+    fn make(durable: bool, tls: Option<&Tls>) -> Result<Postgres> {
         let programs = programs()?;
         let folder = tempfile::Builder::new().prefix("canvass-postgres").tempdir()?;
         let password = password()?;
@@ -49,8 +60,19 @@ impl Postgres {
         init.arg("-D").arg(folder.path().join("data")).arg("--pwfile").arg(&secret);
         init.args(["-U", "canvass", "-A", "scram-sha-256", "-E", "UTF8", "--locale=C", "--no-sync"]);
         run(&mut init)?;
+        if let Some(tls) = tls {
+            let data = folder.path().join("data");
+            for (name, from) in [("server.crt", &tls.certificate), ("server.key", &tls.key)] {
+                fs::copy(from, data.join(name))?;
+                fs::set_permissions(data.join(name), fs::Permissions::from_mode(0o600))?;
+                if let Some(uid) = step_down_to {
+                    chown(data.join(name), Some(uid), Some(uid))?;
+                }
+            }
+            fs::write(data.join("pg_hba.conf"), "hostssl all all 127.0.0.1/32 scram-sha-256\n")?;
+        }
         let port = free_port()?;
-        let mut postgres = Postgres { folder, programs, port, password, durable, running: None };
+        let mut postgres = Postgres { folder, programs, port, password, durable, tls: tls.is_some(), running: None };
         postgres.start_again()?;
         Ok(postgres)
     }
@@ -84,6 +106,9 @@ impl Postgres {
         command.args(["-p", &self.port.to_string(), "-c", "listen_addresses=127.0.0.1"]);
         if !self.durable {
             command.args(["-c", "fsync=off", "-c", "synchronous_commit=off", "-c", "full_page_writes=off"]);
+        }
+        if self.tls {
+            command.args(["-c", "ssl=on"]);
         }
         let file = File::create(&log)?;
         command.stdin(Stdio::null()).stdout(file.try_clone()?).stderr(file);

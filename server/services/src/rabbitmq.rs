@@ -7,6 +7,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context as _, Result, bail};
 use tempfile::TempDir;
 
+use crate::Tls;
 use crate::process::{Running, free_port, password, run, tied, wait_until_ready};
 
 /// Where distributions put the broker's programs; those on the path insist on the package's own user.
@@ -28,6 +29,7 @@ pub struct Rabbitmq {
 
 struct Ports {
     amqp: u16,
+    amqps: u16,
     admin: u16,
     distribution: u16,
     epmd: u16,
@@ -36,15 +38,40 @@ struct Ports {
 impl Rabbitmq {
     /// Starts a broker.
     pub fn start() -> Result<Rabbitmq> {
+        Rabbitmq::make(None)
+    }
+
+    /// Starts one that also listens for TLS, at [`Rabbitmq::tls_url`].
+    pub fn start_tls(tls: &Tls) -> Result<Rabbitmq> {
+        Rabbitmq::make(Some(tls))
+    }
+
+    fn make(tls: Option<&Tls>) -> Result<Rabbitmq> {
         let folder = tempfile::Builder::new().prefix("canvass-rabbitmq").tempdir()?;
-        let ports = Ports { amqp: free_port()?, admin: free_port()?, distribution: free_port()?, epmd: free_port()? };
+        let ports = Ports {
+            amqp: free_port()?,
+            amqps: free_port()?,
+            admin: free_port()?,
+            distribution: free_port()?,
+            epmd: free_port()?,
+        };
         let password = password()?;
-        let config = format!(
+        let mut config = format!(
             "listeners.tcp.default = 127.0.0.1:{}\nmanagement.tcp.ip = 127.0.0.1\nmanagement.tcp.port = {}\n\
              default_user = {USER}\ndefault_pass = {password}\nloopback_users = none\n\
              vm_memory_high_watermark.relative = 0.7\ndisk_free_limit.absolute = 50MB\nlog.console = false\n",
             ports.amqp, ports.admin
         );
+        if let Some(Tls { authority, certificate, key }) = tls {
+            config += &format!(
+                "listeners.ssl.default = 127.0.0.1:{}\nssl_options.cacertfile = {}\nssl_options.certfile = {}\n\
+                 ssl_options.keyfile = {}\nssl_options.verify = verify_none\n",
+                ports.amqps,
+                authority.display(),
+                certificate.display(),
+                key.display()
+            );
+        }
         fs::write(folder.path().join("rabbitmq.conf"), config)?;
         fs::write(folder.path().join("plugins"), "[rabbitmq_management].\n")?;
         let mut epmd = tied(Path::new("epmd"), None);
@@ -59,6 +86,11 @@ impl Rabbitmq {
     /// `amqp://…`, with user and password.
     pub fn url(&self) -> String {
         format!("amqp://{USER}:{}@127.0.0.1:{}", self.password, self.ports.amqp)
+    }
+
+    /// `amqps://…`, with user and password.
+    pub fn tls_url(&self) -> String {
+        format!("amqps://{USER}:{}@127.0.0.1:{}", self.password, self.ports.amqps)
     }
 
     /// The management's address, with user and password.
