@@ -96,6 +96,8 @@ pub struct QueueLine {
     pub queue: String,
     /// The exchange that answers go to.
     pub exchange: String,
+    /// What brings them from there to the server that opened the line.
+    pub routing_key: String,
     /// What each message carries as its correlation id: known to the agent, the server and the broker.
     pub line: String,
 }

@@ -1,6 +1,6 @@
 //! Who is in the fleet: the store's agents, held in memory beside it, since every question is put to all of them.
 //!
-//! The store is written first. One server uses a store at a time, so what is here is what is there.
+//! The store is written first, so what is here is what is there; what other servers write is learnt when they tell.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -57,6 +57,27 @@ impl Inventory {
             }
             agents.extend(known(agent));
         }
+        Ok(())
+    }
+
+    /// Takes over what another server stored; returns what is known of them now.
+    pub fn learn(&self, stored: Vec<Agent>) -> Vec<Arc<Known>> {
+        let mut agents = self.agents.write().unwrap_or_else(PoisonError::into_inner);
+        let mut learnt = Vec::with_capacity(stored.len());
+        for (id, now) in stored.into_iter().filter_map(known) {
+            let late = agents.get(&id).is_some_and(|before| before.agent.heard_at > now.agent.heard_at);
+            if !late {
+                learnt.push(now.clone());
+                agents.insert(id, now);
+            }
+        }
+        learnt
+    }
+
+    /// Takes over all that is stored.
+    pub async fn read_again(&self) -> Result<()> {
+        let stored = self.store.agents().await?;
+        self.learn(stored);
         Ok(())
     }
 

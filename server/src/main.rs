@@ -17,9 +17,12 @@ mod server;
 mod scheduler;
 
 mod clash;
+mod lead;
+mod peers;
 mod pump;
 mod relay;
 mod store;
+mod watchers;
 
 use std::process::ExitCode;
 

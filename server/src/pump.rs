@@ -1,37 +1,38 @@
-//! Drives the scheduler: feeds it what the relay brings and what investigators post, and carries out what it says.
+//! Takes what agents say and what investigators want, stores it, and has it acted on: by the scheduler here, or by the server
+//! that leads where several share a store.
 
-use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use canvass_protocol::action::{Action as Signed, ActionHash};
+use canvass_protocol::action::ActionHash;
 use canvass_protocol::answer::{Final, Outcome, Says, Statement, agent_id};
 use canvass_protocol::envelope::Envelope;
 use canvass_protocol::heartbeat::Heartbeat;
-use canvass_protocol::limits;
 use canvass_protocol::relay::ToAgent;
 use canvass_protocol::signed;
 use canvass_protocol::target::{Facts, ServerWords, Status};
-use jiff::{SignedDuration, Timestamp};
-use tokio::sync::{mpsc, oneshot, watch};
+use jiff::Timestamp;
+use tokio::sync::{mpsc, oneshot};
 
 use crate::clash::Clashes;
 use crate::inventory::Inventory;
-use crate::metrics::{Metrics, Refused};
-use crate::relay::{Incoming, Relay};
-use crate::scheduler::{Effect, Event, Posted, Progress, Scheduler, State};
-use crate::store::{self, Conclusion, NewPart, Store, StoreError, Totals};
+use crate::lead::{Lead, Means};
+use crate::metrics::Refused;
+use crate::peers::{Changes, News, Peers};
+use crate::relay::Incoming;
+use crate::scheduler::{Event, State};
+use crate::store::{self, Conclusion, NewPart, StoreError, Totals};
 
 /// What is stored in one transaction, at most.
 const BATCH_MAX: usize = 1024;
 /// Bodies of parts in one transaction, in bytes, above which it is not made longer.
 const BATCH_BYTES_MAX: usize = 32 << 20;
-/// Agents that an action is brought to before what came in meanwhile is taken: the first rows need not wait for the last
-/// command.
-const SENDING_MAX: usize = 256;
 /// Where nothing is due.
 const LONG: Duration = Duration::from_secs(3600);
+/// How long the store is left alone before what was open is read from it once more.
+const PAUSE: Duration = Duration::from_millis(500);
 
 /// What investigators want of the pump.
 pub enum Order {
@@ -43,97 +44,29 @@ pub enum Order {
     Withdraw { hash: ActionHash, withdrawal: Envelope, done: oneshot::Sender<()> },
 }
 
-/// How far actions are, for those who follow them.
-#[derive(Default)]
-pub struct Watchers {
-    actions: Mutex<HashMap<ActionHash, watch::Sender<Seen>>>,
-}
-
-/// What there is to be seen of an action; the count of changes grows with each.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Seen {
-    pub progress: Progress,
-    pub changes: u64,
-}
-
-impl Watchers {
-    /// Follows an action that is open; `None` where it is not.
-    pub fn follow(&self, hash: ActionHash) -> Option<watch::Receiver<Seen>> {
-        self.lock().get(&hash).map(watch::Sender::subscribe)
-    }
-
-    /// How far each open action is.
-    pub fn open(&self) -> Vec<Progress> {
-        self.lock().values().map(|seen| seen.borrow().progress).collect()
-    }
-
-    fn tell(&self, hash: ActionHash, progress: Option<Progress>) {
-        let mut actions = self.lock();
-        match progress {
-            Some(progress) => actions.entry(hash).or_default().send_modify(|seen| {
-                seen.progress = progress;
-                seen.changes += 1;
-            }),
-            // Whoever follows sees the end of it.
-            None => drop(actions.remove(&hash)),
-        }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, HashMap<ActionHash, watch::Sender<Seen>>> {
-        self.actions.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
 /// The pump's parts.
 pub struct Pump {
     fleet: String,
-    store: Arc<dyn Store>,
     inventory: Arc<Inventory>,
-    relay: Arc<dyn Relay>,
-    watchers: Arc<Watchers>,
-    scheduler: Scheduler,
-    /// Actions as they travel, while the scheduler may send them.
-    envelopes: HashMap<ActionHash, store::Action>,
+    means: Means,
+    /// Servers that share the store, and what they did; `None` where no other can.
+    others: Option<(Arc<Peers>, mpsc::Receiver<News>)>,
+    /// Set where this server schedules.
+    lead: Option<Lead>,
     clashes: Clashes,
-    metrics: Arc<Metrics>,
-    /// What the relay is still to bring, in order.
-    outgoing: VecDeque<Effect>,
 }
 
 impl Pump {
-    /// A pump whose scheduler knows what the store says is open.
+    /// A pump that schedules at once, with what the store says is open, where no other server does.
     pub async fn start(
         fleet: String,
-        store: Arc<dyn Store>,
         inventory: Arc<Inventory>,
-        relay: Arc<dyn Relay>,
-        watchers: Arc<Watchers>,
-        metrics: Arc<Metrics>,
+        means: Means,
+        others: Option<(Arc<Peers>, mpsc::Receiver<News>)>,
     ) -> Result<Pump, StoreError> {
-        let (scheduler, envelopes, outgoing) = (Scheduler::default(), HashMap::new(), VecDeque::new());
-        let mut pump = Pump {
-            fleet,
-            store,
-            inventory,
-            relay,
-            watchers,
-            scheduler,
-            envelopes,
-            outgoing,
-            metrics,
-            clashes: Clashes::default(),
-        };
-        for action in pump.store.open_actions().await? {
-            let commands = pump.store.commands(action.hash).await?;
-            let commands = commands.into_iter().map(|command| (command.agent, command.state)).collect();
-            let Some(posted) = posted(&action) else {
-                tracing::error!(action = %action.hash, "an action in the store cannot be read");
-                continue;
-            };
-            let (hash, withdrawn) = (action.hash, action.withdrawal.is_some());
-            pump.envelopes.insert(hash, action);
-            pump.feed(Event::Restored { action: posted, withdrawn, commands }).await;
-            pump.tell(&HashSet::from([hash]));
+        let mut pump = Pump { fleet, inventory, means, others, lead: None, clashes: Clashes::default() };
+        if pump.others.as_ref().is_none_or(|(peers, _)| peers.leads_at_first()) {
+            pump.lead = Some(pump.take_up().await?);
         }
         Ok(pump)
     }
@@ -142,9 +75,7 @@ impl Pump {
     pub async fn run(mut self, mut incoming: mpsc::Receiver<Incoming>, mut orders: mpsc::Receiver<Order>) {
         let mut batch = Vec::with_capacity(BATCH_MAX);
         loop {
-            let due = self.scheduler.wake_at().map_or(LONG, |at| {
-                Duration::try_from(at.duration_since(Timestamp::now())).unwrap_or_default().min(LONG)
-            });
+            let (rest, brings) = self.lead.as_ref().map_or((LONG, false), |lead| (lead.rest(), lead.brings()));
             tokio::select! {
                 order = orders.recv() => match order {
                     Some(order) => self.order(order).await,
@@ -156,74 +87,70 @@ impl Pump {
                     }
                     self.take(std::mem::take(&mut batch)).await;
                 }
-                () = std::future::ready(()), if !self.outgoing.is_empty() => self.bring().await,
-                () = tokio::time::sleep(due) => {
-                    self.feed(Event::Now(Timestamp::now())).await;
+                news = next(&mut self.others) => self.learn(news).await,
+                () = std::future::ready(()), if brings => {
+                    if let Some(lead) = &mut self.lead {
+                        lead.bring().await;
+                    }
                 }
+                () = tokio::time::sleep(rest) => self.feed(Event::Now(Timestamp::now())).await,
             }
+        }
+    }
+
+    /// What the scheduler has to know; where another server schedules, that one learns it from the store.
+    async fn feed(&mut self, event: Event) {
+        if let Some(lead) = &mut self.lead {
+            lead.feed(event).await;
         }
     }
 
     async fn order(&mut self, order: Order) {
-        match order {
+        let done = match order {
             Order::Post { action, agents, done } => {
-                let hash = action.hash;
-                if let Some(posted) = posted(&action) {
-                    self.envelopes.insert(hash, *action);
-                    self.feed(Event::Posted { action: posted, agents }).await;
-                    self.tell(&HashSet::from([hash]));
+                if let Some(lead) = &mut self.lead {
+                    lead.post(*action, agents).await;
                 }
-                let _ = done.send(());
+                done
             }
             Order::Cosign { envelope, done } => {
-                let (hash, signatures) = (envelope.hash(), envelope.signatures.len());
-                // Of two who sign at once the orders may come in the other order than the store's.
-                if let Some(known) =
-                    self.envelopes.get_mut(&hash).filter(|known| known.envelope.signatures.len() < signatures)
-                {
-                    known.envelope = envelope;
+                if let Some(lead) = &mut self.lead {
+                    lead.cosign(envelope).await;
                 }
-                self.change(hash, Event::Cosigned { hash, signatures }).await;
-                let _ = done.send(());
+                done
             }
             Order::Withdraw { hash, withdrawal, done } => {
-                if let Some(known) = self.envelopes.get_mut(&hash) {
-                    known.withdrawal = Some(withdrawal);
+                if let Some(lead) = &mut self.lead {
+                    lead.withdraw(hash, withdrawal).await;
                 }
-                self.change(hash, Event::Withdrawn { hash }).await;
-                let _ = done.send(());
+                done
             }
-        }
-    }
-
-    /// Acts on what became of an action that is open.
-    async fn change(&mut self, hash: ActionHash, event: Event) {
-        self.feed(event).await;
-        self.tell(&HashSet::from([hash]));
+        };
+        let _ = done.send(());
     }
 
     /// Stores what agents said, and then acts on it.
     async fn take(&mut self, batch: Vec<Incoming>) {
         let now = Timestamp::now();
-        let mut heard = BTreeMap::new();
+        let (mut lines, mut heard) = (BTreeMap::new(), BTreeMap::new());
         let mut parts = Vec::new();
         let mut bytes = 0;
         for incoming in batch {
             match incoming {
-                Incoming::Present { agent } => self.feed(Event::Present { agent }).await,
-                Incoming::Gone { agent } => self.feed(Event::Gone { agent }).await,
+                Incoming::Present { agent } => drop(lines.insert(agent, true)),
+                Incoming::Gone { agent } => drop(lines.insert(agent, false)),
                 Incoming::Heartbeat { agent, heartbeat, public_ip } => {
                     heard.insert(agent, (heartbeat, public_ip));
                 }
                 Incoming::Part { agent, action, judged, part } => {
                     bytes += part.body.len();
-                    match conclusion(&self.fleet, &agent, action, &part.statement) {
+                    match conclusion(&self.fleet, &agent, action, judged, &part.statement) {
                         Ok(conclusion) => {
                             let (statement, signature, body) = (part.statement, part.signature, part.body);
-                            parts.push((NewPart { action, agent, statement, signature, body, conclusion }, judged));
+                            parts.push(NewPart { action, agent, statement, signature, body, conclusion });
                         }
                         Err(reason) => {
-                            self.metrics.refused(Refused::Part);
+                            self.means.metrics.refused(Refused::Part);
                             tracing::warn!(agent, %action, reason, "a part of an answer is dropped");
                         }
                     }
@@ -234,38 +161,55 @@ impl Pump {
                 }
             }
         }
+        self.note_lines(lines).await;
         self.take_parts(parts, now).await;
         self.hear(heard, now).await;
     }
 
-    async fn take_parts(&mut self, parts: Vec<(NewPart, usize)>, now: Timestamp) {
+    /// Agents that came (true) or left since; whoever did both, the last counts.
+    async fn note_lines(&mut self, lines: BTreeMap<String, bool>) {
+        if lines.is_empty() {
+            return;
+        }
+        if let Some((peers, _)) = &self.others {
+            let of = |wanted| lines.iter().filter(move |line| *line.1 == wanted).map(|line| line.0.clone());
+            let (come, left): (Vec<String>, Vec<String>) = (of(true).collect(), of(false).collect());
+            let noted = async { peers.arrived(&come).await.and(peers.left(&left).await) };
+            if let Err(error) = noted.await {
+                tracing::error!(%error, "lines cannot be stored; their agents have to come again");
+                self.means.relay.shake(&come).await;
+                return;
+            }
+        }
+        for (agent, is_here) in lines {
+            self.feed(if is_here { Event::Present { agent } } else { Event::Gone { agent } }).await;
+        }
+    }
+
+    async fn take_parts(&mut self, parts: Vec<NewPart>, now: Timestamp) {
         if parts.is_empty() {
             return;
         }
-        let (parts, judged): (Vec<NewPart>, Vec<usize>) = parts.into_iter().unzip();
         let began = Instant::now();
-        if let Err(error) = self.store.take(&parts, now).await {
+        if let Err(error) = self.means.store.take(&parts, now).await {
             tracing::error!(%error, "answers cannot be stored; their agents will send them again");
             let mut agents: Vec<String> = parts.into_iter().map(|part| part.agent).collect();
             agents.dedup();
-            self.relay.shake(&agents).await;
+            self.means.relay.shake(&agents).await;
             return;
         }
-        self.metrics.stored(parts.len(), parts.iter().map(|part| part.body.len()).sum(), began.elapsed());
-        let mut changed = HashSet::new();
-        for (NewPart { action: hash, agent, conclusion, .. }, judged) in parts.into_iter().zip(judged) {
+        self.means.metrics.stored(parts.len(), parts.iter().map(|part| part.body.len()).sum(), began.elapsed());
+        let mut changed = BTreeSet::new();
+        for NewPart { action: hash, agent, conclusion, .. } in parts {
             changed.insert(hash);
-            if let Some(Conclusion { state, .. }) = conclusion {
-                self.relay.send(std::slice::from_ref(&agent), &ToAgent::Taken(hash)).await;
-                let before = self.scheduler.progress(hash);
-                self.feed(Event::Concluded { hash, agent, state, judged }).await;
-                let posted_at = self.envelopes.get(&hash).map(|action| action.created_at);
-                if let (Some(before), Some(after), Some(at)) = (before, self.scheduler.progress(hash), posted_at) {
-                    self.metrics.concluded(state, at, Timestamp::now(), before, after);
+            if let Some(Conclusion { state, judged, .. }) = conclusion {
+                self.means.relay.send(std::slice::from_ref(&agent), &ToAgent::Taken(hash)).await;
+                if let Some(lead) = &mut self.lead {
+                    lead.conclude(hash, agent, state, judged).await;
                 }
             }
         }
-        self.tell(&changed);
+        self.tell(changed).await;
     }
 
     async fn hear(&mut self, heard: BTreeMap<String, (signed::Signed, Option<IpAddr>)>, now: Timestamp) {
@@ -277,16 +221,16 @@ impl Pump {
                     let name = heartbeat.facts.name.clone();
                     self.note_clash(&heartbeat.facts, now).await;
                     agents.push(store::Agent { id, name, admitted: true, heartbeat: signed, heard_at: now, public_ip });
-                    self.metrics.heard(heartbeat.at, now);
+                    self.means.metrics.heard(heartbeat.at, now);
                     let words = ServerWords { status: Status::Online, heartbeat_at: now, public_ip };
                     events.push(Event::Heard { facts: Box::new(heartbeat.facts), words });
                 }
                 Ok(_) => {
-                    self.metrics.refused(Refused::Heartbeat);
+                    self.means.metrics.refused(Refused::Heartbeat);
                     tracing::warn!(agent = id, "an agent sent another's heartbeat");
                 }
                 Err(error) => {
-                    self.metrics.refused(Refused::Heartbeat);
+                    self.means.metrics.refused(Refused::Heartbeat);
                     tracing::warn!(agent = id, %error, "a heartbeat is dropped");
                 }
             }
@@ -309,92 +253,140 @@ impl Pump {
         tracing::warn!(agent = facts.id, name = facts.name, %one, %other, "two agents share one identity");
         let detail = format!("two agents share the identity of `{}`, started at {one} and at {other}", facts.name);
         let line = store::Audit { at: now, who: facts.id.clone(), what: "clash".into(), action: None, detail };
-        if let Err(error) = self.store.note(&line).await {
+        if let Err(error) = self.means.store.note(&line).await {
             tracing::error!(%error, "the audit cannot be written");
         }
     }
 
-    /// Feeds the scheduler and carries out what it says.
-    async fn feed(&mut self, event: Event) {
-        for effect in self.scheduler.on(event) {
-            if let Err(error) = self.carry_out(effect).await {
-                tracing::error!(%error, "the store does not follow; its commands are put right at the next start");
+    /// What other servers did, or became.
+    async fn learn(&mut self, news: News) {
+        match news {
+            News::Leads => {
+                tracing::info!("this server schedules now");
+                self.lead = Some(self.take_up_at_last().await);
+            }
+            News::Follows => self.lead = None,
+            News::Ended => self.call_again().await,
+            News::Missed => {
+                if let Err(error) = self.inventory.read_again().await {
+                    tracing::error!(%error, "the inventory cannot be read");
+                }
+                if self.lead.is_some() {
+                    self.lead = Some(self.take_up_at_last().await);
+                }
+                let followed = self.means.watchers.followed();
+                self.tell(followed.into_iter().collect()).await;
+            }
+            News::Changed(changes) => {
+                if let Err(error) = self.catch_up(*changes).await {
+                    tracing::error!(%error, "what another server did cannot be read");
+                }
             }
         }
     }
 
-    async fn carry_out(&mut self, effect: Effect) -> Result<(), StoreError> {
+    /// Acts on what other servers wrote.
+    async fn catch_up(&mut self, changes: Changes) -> Result<(), StoreError> {
+        let Some((peers, _)) = &self.others else { return Ok(()) };
+        let peers = peers.clone();
         let now = Timestamp::now();
-        match effect {
-            Effect::Ask { hash, agents } => {
-                self.store.ask(hash, &agents).await?;
-                self.tell(&HashSet::from([hash]));
+        let heard = self.inventory.learn(peers.agents(&changes.agents).await?);
+        let lines = peers.lines_of(&changes.lines).await?;
+        // Whoever has come to another server has no line here any more.
+        let elsewhere: Vec<String> =
+            lines.iter().filter(|line| line.1 != peers.id()).map(|line| line.0.clone()).collect();
+        self.means.relay.forget(&elsewhere);
+        if let Some(lead) = &mut self.lead {
+            lines.iter().for_each(|line| peers.watch(line.1));
+            for agent in changes.lines {
+                let is_here = lines.iter().any(|line| line.0 == agent);
+                lead.feed(if is_here { Event::Present { agent } } else { Event::Gone { agent } }).await;
             }
-            Effect::Reopen { hash, agents } => {
-                self.store.reopen(hash, &agents).await?;
-                self.tell(&HashSet::from([hash]));
+            for known in heard.iter().filter(|known| known.agent.admitted) {
+                let (facts, words) = (Box::new(known.facts.clone()), known.words(now));
+                lead.feed(Event::Heard { facts, words }).await;
             }
-            Effect::Send { .. } | Effect::Stop { .. } => self.outgoing.push_back(effect),
-            Effect::Settle { hash, agents, state } => {
-                self.store.settle(hash, &agents, state, now).await?;
-                self.tell(&HashSet::from([hash]));
+            for hash in &changes.actions {
+                if let Some((action, false)) = peers.action(*hash).await? {
+                    lead.learn(action).await?;
+                }
             }
-            Effect::Close { hash } => {
-                self.envelopes.remove(&hash);
-                self.store.close(hash).await?;
-                self.tell(&HashSet::from([hash]));
+            for (hash, agents) in &changes.answers {
+                for command in peers.commands(*hash, agents).await? {
+                    if !command.state.is_open() {
+                        lead.conclude(*hash, command.agent, command.state, command.judged).await;
+                    }
+                }
             }
         }
+        let changed = changes.actions.into_iter().chain(changes.answers.into_keys());
+        self.tell(changed.collect()).await;
         Ok(())
     }
 
-    /// Has the relay bring the next of what is to be brought.
-    async fn bring(&mut self) {
-        match self.outgoing.pop_front() {
-            Some(Effect::Send { hash, mut agents }) => {
-                if agents.len() > SENDING_MAX {
-                    let rest = agents.split_off(SENDING_MAX);
-                    self.outgoing.push_front(Effect::Send { hash, agents: rest });
-                }
-                if let Some(action) = self.envelopes.get(&hash) {
-                    self.relay.send(&agents, &ToAgent::Command(action.envelope.clone())).await;
-                }
-                if let Err(error) = self.store.sent(hash, &agents, Timestamp::now()).await {
-                    tracing::error!(%error, "the store does not follow; its commands are put right at the next start");
-                }
+    /// What is open and who is there, as the store says.
+    async fn take_up(&self) -> Result<Lead, StoreError> {
+        let (present, lost) = match &self.others {
+            Some((peers, _)) => {
+                let lost = peers.abandoned().await?;
+                let lines = peers.lines().await?;
+                lines.iter().for_each(|line| peers.watch(line.1));
+                (lines.into_iter().map(|line| line.0).collect(), lost)
             }
-            Some(Effect::Stop { hash, agents }) => {
-                if let Some(withdrawal) = self.envelopes.get(&hash).and_then(|action| action.withdrawal.clone()) {
-                    self.relay.send(&agents, &ToAgent::Withdraw(withdrawal)).await;
-                }
+            // Whoever is there had its line to the server that ran here before.
+            None => (Vec::new(), self.inventory.all().iter().map(|known| known.agent.id.clone()).collect()),
+        };
+        Lead::begin(self.means.clone(), present, &lost).await
+    }
+
+    /// The same, whatever time the store needs to be there.
+    async fn take_up_at_last(&self) -> Lead {
+        loop {
+            match self.take_up().await {
+                Ok(lead) => return lead,
+                Err(error) => tracing::error!(%error, "what is open cannot be read; it is tried again"),
             }
-            // No other effect is the relay's.
-            _ => {}
+            tokio::time::sleep(PAUSE).await;
         }
     }
 
-    fn tell(&self, changed: &HashSet<ActionHash>) {
-        changed.iter().for_each(|hash| self.watchers.tell(*hash, self.scheduler.progress(*hash)));
+    /// A server has ended: whoever leads has its agents come again, to another one.
+    async fn call_again(&mut self) {
+        let (Some((peers, _)), Some(lead)) = (&self.others, &mut self.lead) else { return };
+        match peers.abandoned().await {
+            Ok(lost) => {
+                self.means.relay.shake(&lost).await;
+                for agent in lost {
+                    lead.feed(Event::Gone { agent }).await;
+                }
+            }
+            Err(error) => tracing::error!(%error, "the lines of a server that ended cannot be read"),
+        }
+    }
+
+    /// Says how far actions are to those who follow them here.
+    async fn tell(&self, changed: BTreeSet<ActionHash>) {
+        if let Some(lead) = &self.lead {
+            return changed.into_iter().for_each(|hash| lead.tell(hash));
+        }
+        let Some((peers, _)) = &self.others else { return };
+        for hash in self.means.watchers.followed().into_iter().filter(|hash| changed.contains(hash)) {
+            match peers.progress(hash).await {
+                Ok(progress) => self.means.watchers.tell(hash, progress),
+                Err(error) => tracing::error!(%error, action = %hash, "how far it is cannot be read"),
+            }
+        }
     }
 }
 
-/// What the scheduler has to know of a stored action; `None` where its payload is none.
-fn posted(action: &store::Action) -> Option<Posted> {
-    let signed = Signed::parse(action.envelope.payload.as_bytes()).ok()?;
-    Some(Posted {
-        hash: action.hash,
-        target: signed.target(),
-        signatures: action.envelope.signatures.len(),
-        until: action.expires_at,
-        answers_until: action.answers_until,
-    })
-}
-
-/// When all who began an action in its window have answered: its scans run side by side and are limited in time.
-pub fn answers_until(action: &Signed) -> Timestamp {
-    let scans = SignedDuration::from_millis(i64::try_from(action.limits.time_ms).unwrap_or(i64::MAX / 2));
-    let skew = SignedDuration::from_secs(2 * limits::CLOCK_SKEW_S);
-    action.window.until.saturating_add(scans.saturating_add(skew)).unwrap_or(Timestamp::MAX)
+/// What other servers say next; nothing, for ever, where there are none.
+async fn next(others: &mut Option<(Arc<Peers>, mpsc::Receiver<News>)>) -> News {
+    if let Some((_, news)) = others
+        && let Some(news) = news.recv().await
+    {
+        return news;
+    }
+    std::future::pending().await
 }
 
 /// What a part concludes, if it is the last of an answer. Whether its signature is good is for the desk to see: here it
@@ -403,6 +395,7 @@ fn conclusion(
     fleet: &str,
     agent: &str,
     action: ActionHash,
+    judged: usize,
     statement: &str,
 ) -> Result<Option<Conclusion>, &'static str> {
     let statement = Statement::parse(statement.as_bytes()).map_err(|_| "it cannot be read")?;
@@ -426,5 +419,5 @@ fn conclusion(
         Outcome::Refused(reason) => (State::Refused, Some(reason)),
         Outcome::Interrupted => (State::Interrupted, None),
     };
-    Ok(Some(Conclusion { state, totals, reason }))
+    Ok(Some(Conclusion { state, totals, reason, judged }))
 }

@@ -162,6 +162,16 @@ impl Progress {
         self.asked - self.waiting - self.sent - self.ended
     }
 
+    /// How far an action is whose commands are in these states, so many in each.
+    pub fn of(counts: impl IntoIterator<Item = (State, usize)>) -> Progress {
+        let mut progress = Progress::default();
+        for (state, count) in counts {
+            progress.asked += count;
+            progress.part(state).into_iter().for_each(|part| *part += count);
+        }
+        progress
+    }
+
     fn part(&mut self, state: State) -> Option<&mut usize> {
         match state {
             State::Waiting => Some(&mut self.waiting),

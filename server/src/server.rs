@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use axum_server::Handle;
 use axum_server::accept::NoDelayAcceptor;
 use axum_server::tls_rustls::{RustlsAcceptor, RustlsConfig};
@@ -21,8 +21,10 @@ use crate::api::{self, Names, Shared};
 use crate::config::{Config, Enrol, RelayUrl, StoreUrl, Tls};
 use crate::inventory::Inventory;
 use crate::investigators::Investigators;
+use crate::lead::Means;
 use crate::metrics::Metrics;
-use crate::pump::{Pump, Watchers};
+use crate::peers::Peers;
+use crate::pump::Pump;
 use crate::random;
 use crate::rates::Rates;
 use crate::relay::Door;
@@ -31,6 +33,7 @@ use crate::relay::embedded::Embedded;
 use crate::store::Store;
 use crate::store::postgres::Postgres;
 use crate::store::sqlite::Sqlite;
+use crate::watchers::Watchers;
 
 /// What agents said and is not stored yet, in messages; who sends more waits.
 const INCOMING_MAX: usize = 4096;
@@ -129,6 +132,8 @@ async fn open(config: &Config) -> Result<Arc<Shared>> {
         .mode(0o700)
         .create(folder)
         .with_context(|| format!("cannot make `{}`", folder.display()))?;
+    // Servers share a database where agents reach each of them over a broker.
+    let mut others = None;
     let store: Arc<dyn Store> = match &config.store {
         StoreUrl::Sqlite(file) => {
             let why = || format!("cannot open the store `{}`", file.display());
@@ -136,12 +141,23 @@ async fn open(config: &Config) -> Result<Arc<Shared>> {
         }
         StoreUrl::Postgres(url) => {
             let why = || format!("cannot open the store at `{}`", url.host_str().unwrap_or_default());
-            Arc::new(Postgres::open(url).await.with_context(why)?)
+            if matches!(config.relay, RelayUrl::Amqp(_)) {
+                let (store, peers, news) = Postgres::join(url).await.with_context(why)?;
+                others = Some((peers, news));
+                Arc::new(store)
+            } else {
+                Arc::new(Postgres::open(url).await.with_context(why)?)
+            }
         }
     };
     let fleet = match &config.fleet {
         Some(fleet) => fleet.clone(),
         None => kept(folder, "fleet", || Ok(format!("fleet-{}", &random::hex()?[..8])))?,
+    };
+    let peers = others.as_ref().map(|(peers, _)| peers.clone());
+    let fleet = match &peers {
+        Some(peers) => agreed(fleet, config.fleet.is_some(), peers).await?,
+        None => fleet,
     };
     let enrol_token = match (&config.enrol_token, config.enrol) {
         (Some(token), _) => Some(token.clone()),
@@ -154,14 +170,17 @@ async fn open(config: &Config) -> Result<Arc<Shared>> {
     let relay = match &config.relay {
         RelayUrl::Embedded => Door::Embedded(Arc::new(Embedded::new(fleet.clone(), store.clone(), incoming))),
         RelayUrl::Amqp(address) => {
-            Door::Amqp(Amqp::open(address.as_ref().clone(), fleet.clone(), store.clone(), incoming).await?)
+            let id = peers.as_ref().map_or_else(Peers::draw, |peers| Ok(peers.id()))?;
+            let (address, server) = (address.as_ref().clone(), format!("{id:08x}"));
+            Door::Amqp(Amqp::open(address, fleet.clone(), &server, store.clone(), incoming).await?)
         }
     };
     let watchers = Arc::new(Watchers::default());
     let inventory = Arc::new(Inventory::open(store.clone()).await?);
-    let (metrics, carrier) = (Arc::new(Metrics::new()), relay.relay());
-    let pump = Pump::start(fleet.clone(), store.clone(), inventory.clone(), carrier, watchers.clone(), metrics.clone())
-        .await?;
+    let metrics = Arc::new(Metrics::new());
+    let means =
+        Means { store: store.clone(), relay: relay.relay(), watchers: watchers.clone(), metrics: metrics.clone() };
+    let pump = Pump::start(fleet.clone(), inventory.clone(), means, others).await?;
     tokio::spawn(pump.run(messages, ordered));
     tokio::spawn(purge(store.clone()));
     let investigators = Investigators::new(fleet.clone(), config.keyring.clone(), config.roles.clone());
@@ -172,6 +191,7 @@ async fn open(config: &Config) -> Result<Arc<Shared>> {
         relay,
         orders,
         watchers,
+        peers,
         investigators,
         rates: Rates::default(),
         names: Names::new(config.public_names.clone(), config.listen),
@@ -180,6 +200,15 @@ async fn open(config: &Config) -> Result<Arc<Shared>> {
         metrics,
         incoming: waiting,
     }))
+}
+
+/// The fleet of all servers that share a database: what the first of them was told, or drew.
+async fn agreed(fleet: String, is_given: bool, peers: &Peers) -> Result<String> {
+    let agreed = peers.fleet(&fleet).await?;
+    if is_given && agreed != fleet {
+        bail!("the database is of fleet `{agreed}`, and `--fleet` says `{fleet}`");
+    }
+    Ok(agreed)
 }
 
 /// What is drawn once and kept in a file of the data folder, readable for its owner only.

@@ -90,9 +90,9 @@ impl Line for Queue {
         let properties = BasicProperties::default().with_correlation_id(self.told.line.as_str().into());
         // The broker refuses a message that names another user than its connection's.
         let properties = properties.with_user_id(self.user.as_str().into());
-        let exchange = self.told.exchange.as_str().into();
+        let (exchange, key) = (self.told.exchange.as_str().into(), self.told.routing_key.as_str().into());
         let options = BasicPublishOptions::default();
-        let sent = self.channel.basic_publish(exchange, "".into(), options, &message, properties);
+        let sent = self.channel.basic_publish(exchange, key, options, &message, properties);
         match timeout(SILENT_MAX, sent).await {
             Ok(Ok(_)) => Ok(()),
             Ok(Err(error)) => Err(RelayError::Away(format!("the broker is lost: {error}"))),

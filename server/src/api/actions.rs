@@ -17,7 +17,8 @@ use uuid::Uuid;
 use super::problem::{Body, Problem};
 use super::{Caller, Id, State};
 use crate::investigators::Investigator;
-use crate::pump::{Order, answers_until};
+use crate::lead::answers_until;
+use crate::pump::Order;
 use crate::store::{Action, Command};
 
 /// Actions listed at once; each is read with its envelope, which may have some megabytes.

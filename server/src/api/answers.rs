@@ -16,9 +16,9 @@ use tokio::sync::watch;
 use super::problem::Problem;
 use super::{Caller, Id, State, actions};
 use crate::metrics::Stream;
-use crate::pump::Seen;
 use crate::scheduler;
 use crate::store::{self, StoreError};
+use crate::watchers::Seen;
 
 /// Parts read from the store at once, where they are small.
 const PARTS_MAX: u32 = 512;
@@ -49,7 +49,7 @@ pub async fn follow(
 ) -> Result<Response, Problem> {
     let Query(From { after, follow }) = from.map_err(|error| Problem::bad(error.body_text()))?;
     let action = actions::find(&shared, &caller, id.0).await?;
-    let watch = if follow { shared.watchers.follow(action.hash) } else { None };
+    let watch = if follow { shared.follow(action.hash).await? } else { None };
     let (hash, _stream) = (action.hash, shared.metrics.stream());
     let follower = Follower { shared, hash, after, watch, told: None, lines: VecDeque::new(), over: false, _stream };
     let lines = futures::stream::unfold(follower, async |mut follower| {

@@ -22,21 +22,24 @@ use axum::http::request::Parts;
 use axum::middleware::from_fn_with_state;
 use axum::routing::{get, post};
 use axum::{Json, Router};
+use canvass_protocol::action::ActionHash;
 use canvass_protocol::api::{About, Role};
 use canvass_protocol::limits;
 use jiff::Timestamp;
 use serde::de::DeserializeOwned;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use uuid::Uuid;
 
 use crate::config::Enrol;
 use crate::inventory::Inventory;
 use crate::investigators::{Investigator, Investigators, Stranger};
 use crate::metrics::Metrics;
-use crate::pump::{Order, Watchers};
+use crate::peers::Peers;
+use crate::pump::Order;
 use crate::rates::Rates;
 use crate::relay::{Door, Incoming};
-use crate::store::{Audit, Store};
+use crate::store::{Audit, Store, StoreError};
+use crate::watchers::{Seen, Watchers};
 
 pub use doors::Names;
 use problem::Problem;
@@ -49,6 +52,8 @@ pub struct Shared {
     pub relay: Door,
     pub orders: mpsc::Sender<Order>,
     pub watchers: Arc<Watchers>,
+    /// Servers that share the store, where others can.
+    pub peers: Option<Arc<Peers>>,
     pub investigators: Investigators,
     pub rates: Rates,
     /// By which names requests may call this server.
@@ -168,15 +173,23 @@ impl<S: Sync> FromRequestParts<S> for Peer {
 
 impl Shared {
     /// Writes a line of the audit; a server that cannot is one that does nothing.
-    async fn note(
-        &self,
-        who: &str,
-        what: &str,
-        about: Option<canvass_protocol::action::ActionHash>,
-        detail: String,
-    ) -> Result<(), Problem> {
+    async fn note(&self, who: &str, what: &str, about: Option<ActionHash>, detail: String) -> Result<(), Problem> {
         let line = Audit { at: Timestamp::now(), who: who.to_owned(), what: what.to_owned(), action: about, detail };
         Ok(self.store.note(&line).await?)
+    }
+
+    /// Follows an action; `None` where nothing more will become of it.
+    async fn follow(&self, hash: ActionHash) -> Result<Option<watch::Receiver<Seen>>, StoreError> {
+        if let Some(seen) = self.watchers.follow(hash) {
+            return Ok(Some(seen));
+        }
+        // Where another server schedules, this one knows of an action what is asked of it.
+        let Some(peers) = &self.peers else { return Ok(None) };
+        let Some(progress) = peers.progress(hash).await? else { return Ok(None) };
+        let seen = self.watchers.begin(hash, progress);
+        // What happened between the two may have been told before anybody followed.
+        self.watchers.tell(hash, peers.progress(hash).await?);
+        Ok(Some(seen))
     }
 
     fn relay_address(&self) -> Result<canvass_protocol::api::RelayAddress, Problem> {

@@ -289,7 +289,8 @@ fn schemas() -> Value {
         "RelayAddress": { "oneOf": [object(&[("embedded", embedded)], true), object(&[("amqp", amqp)], true)] },
         "OpenLine": object(&[("nonce", text.clone()), ("proof", reference("Signed"))], true),
         "QueueLine": object(&[
-            ("url", text.clone()), ("queue", text.clone()), ("exchange", text.clone()), ("line", text.clone()),
+            ("url", text.clone()), ("queue", text.clone()), ("exchange", text.clone()),
+            ("routing_key", text.clone()), ("line", text.clone()),
         ], false),
         "Inventory": object(&[("agents", list("Listed"))], false),
         "Listed": object(&[("heartbeat", reference("Signed")), ("words", reference("ServerWords"))], false),

@@ -41,7 +41,7 @@ use self::users::Users;
 use super::{Incoming, NotAdmitted, Relay, check_admitted};
 use crate::store::Store;
 
-/// The exchange that agents write to, and the queue that is bound to it.
+/// The exchange that agents write to; each server binds a queue of its own to it, whose name begins like this.
 const ANSWERS: &str = "canvass.answers";
 /// The exchange that gets what no longer fits into an agent's queue; agents may not write to it. What it gets is put among the
 /// answers, by its line.
@@ -54,6 +54,8 @@ const PREFETCH: u16 = 1000;
 const QUEUE_MAX: i32 = 1024;
 /// An agent's queue that nobody reads for this long, in milliseconds, is deleted by the broker itself.
 const UNUSED_MS_MAX: i32 = 10 * 60 * 1000;
+/// A server's queue of answers that it does not read for this long, in milliseconds, is deleted by the broker itself.
+const UNREAD_MS_MAX: i32 = 60 * 1000;
 /// Agents say something every minute; one that was silent for longer than two of them is not there.
 const SILENT_MAX: Duration = Duration::from_secs(150);
 /// How long the broker may take to take a message before its agent is to come again instead.
@@ -69,8 +71,6 @@ const PAUSE_MAX: Duration = Duration::from_secs(10);
 pub enum AmqpError {
     #[error("the broker `{0}` cannot be used: {1}")]
     Broker(String, lapin::Error),
-    #[error("the store cannot say whose queues are left: {0}")]
-    Store(#[from] crate::store::StoreError),
     #[error(transparent)]
     Users(#[from] users::UsersError),
 }
@@ -89,6 +89,8 @@ pub struct Address {
 /// The relay over a broker.
 pub struct Amqp {
     fleet: String,
+    /// The queue of answers to this server, and the routing key that brings them there.
+    answers: String,
     store: Arc<dyn Store>,
     incoming: mpsc::Sender<Incoming>,
     address: Address,
@@ -110,10 +112,11 @@ struct Open {
 }
 
 impl Amqp {
-    /// Connects, makes agents of a former server come again, and goes on until `incoming` is closed.
+    /// Connects, and goes on until `incoming` is closed. `server` is this server's name among those that share the broker.
     pub async fn open(
         address: Address,
         fleet: String,
+        server: &str,
         store: Arc<dyn Store>,
         incoming: mpsc::Sender<Incoming>,
     ) -> Result<Arc<Amqp>, AmqpError> {
@@ -125,11 +128,19 @@ impl Amqp {
             );
         }
         let (lines, channel) = (Arc::default(), RwLock::default());
-        let relay = Arc::new(Amqp { fleet, store, incoming, address, users, lines, channel, missed: Mutex::default() });
+        let answers = format!("{ANSWERS}.{server}");
+        let relay = Arc::new(Amqp {
+            fleet,
+            answers,
+            store,
+            incoming,
+            address,
+            users,
+            lines,
+            channel,
+            missed: Mutex::default(),
+        });
         let open = relay.connect().await.map_err(|error| AmqpError::Broker(relay.broker(), error))?;
-        for agent in relay.store.agents().await? {
-            relay.delete_queue(&open.channel, &agent.id).await;
-        }
         relay.set_channel(Some(&open));
         tokio::spawn(relay.clone().run(open));
         Ok(relay)
@@ -182,7 +193,7 @@ impl Amqp {
         tracing::debug!(agent, again = before, "an agent is here");
         // Where nobody takes what comes in, the server is ending.
         let _ = self.incoming.send(Incoming::Present { agent }).await;
-        Ok(QueueLine { url, queue, exchange: ANSWERS.to_owned(), line })
+        Ok(QueueLine { url, queue, exchange: ANSWERS.to_owned(), routing_key: self.answers.clone(), line })
     }
 
     /// Takes what agents say, and connects again when the broker was lost.
@@ -318,15 +329,17 @@ impl Amqp {
         let channel = connection.create_channel().await?;
         let durable = ExchangeDeclareOptions { durable: true, ..ExchangeDeclareOptions::default() };
         channel.exchange_declare(ANSWERS.into(), ExchangeKind::Direct, durable, FieldTable::default()).await?;
-        let kept = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
-        channel.queue_declare(ANSWERS.into(), kept, FieldTable::default()).await?;
+        let mut expires = FieldTable::default();
+        expires.insert("x-expires".into(), AMQPValue::LongInt(UNREAD_MS_MAX));
+        let answers = ShortString::from(self.answers.as_str());
+        channel.queue_declare(answers.clone(), QueueDeclareOptions::default(), expires).await?;
         let bind = QueueBindOptions::default();
-        channel.queue_bind(ANSWERS.into(), ANSWERS.into(), "".into(), bind, FieldTable::default()).await?;
+        channel.queue_bind(answers.clone(), ANSWERS.into(), answers.clone(), bind, FieldTable::default()).await?;
         channel.exchange_declare(OVERFLOW.into(), ExchangeKind::Fanout, durable, FieldTable::default()).await?;
-        channel.queue_bind(ANSWERS.into(), OVERFLOW.into(), "".into(), bind, FieldTable::default()).await?;
+        channel.queue_bind(answers.clone(), OVERFLOW.into(), "".into(), bind, FieldTable::default()).await?;
         channel.basic_qos(PREFETCH, BasicQosOptions::default()).await?;
         let consume = BasicConsumeOptions::default();
-        let answers = channel.basic_consume(ANSWERS.into(), "server".into(), consume, FieldTable::default()).await?;
+        let answers = channel.basic_consume(answers, "server".into(), consume, FieldTable::default()).await?;
         let events = connection.events_listener().boxed();
         Ok(Open { connection, channel, answers, events })
     }
@@ -403,9 +416,6 @@ impl Relay for Amqp {
         let Some(channel) = self.channel() else { return };
         let text = message.to_text();
         for (place, agent) in agents.iter().enumerate() {
-            if !self.lines().is_open(agent) {
-                continue;
-            }
             let taken = async { timeout(TAKEN_WITHIN, publish(&channel, agent, &text)).await.ok() };
             match if self.is_blocked() { None } else { taken.await } {
                 Some(Ok(())) => {}
@@ -423,9 +433,20 @@ impl Relay for Amqp {
         self.lines().agents().len()
     }
 
+    fn forget(&self, agents: &[String]) {
+        let mut lines = self.lines();
+        for agent in agents {
+            lines.close(agent);
+        }
+    }
+
     async fn shake(&self, agents: &[String]) {
-        if let Some(channel) = self.channel() {
-            self.end(&channel, agents.to_vec()).await;
+        let Some(channel) = self.channel() else { return };
+        let (here, elsewhere) = agents.iter().cloned().partition(|agent| self.lines().is_open(agent));
+        self.end(&channel, here).await;
+        let elsewhere: Vec<String> = elsewhere;
+        for agent in elsewhere {
+            self.delete_queue(&channel, &agent).await;
         }
     }
 }

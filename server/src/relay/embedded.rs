@@ -192,6 +192,9 @@ impl Relay for Embedded {
         self.connections().len()
     }
 
+    /// Lines are connections here, and those of an agent that is elsewhere end by themselves.
+    fn forget(&self, _: &[String]) {}
+
     async fn shake(&self, agents: &[String]) {
         let mut connections = self.connections();
         agents.iter().for_each(|agent| drop(connections.remove(agent)));

@@ -54,7 +54,10 @@ pub trait Relay: Send + Sync {
     /// How many agents can be reached now.
     fn connected(&self) -> usize;
 
-    /// Makes these agents come again, and send again what was not taken.
+    /// Forgets lines of agents that have come to another server since.
+    fn forget(&self, agents: &[String]);
+
+    /// Makes these agents come again, wherever their lines are, and send again what was not taken.
     async fn shake(&self, agents: &[String]);
 }
 

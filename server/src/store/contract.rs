@@ -54,7 +54,7 @@ fn part(hash: ActionHash, number: u8, sequence: u8, conclusion: Option<State>) -
         statement: format!("{{\"sequence\":{sequence}}}"),
         signature: format!("{number:02x}{sequence:02x}"),
         body: vec![sequence; 3],
-        conclusion: conclusion.map(|state| Conclusion { state, totals, reason: Some("why".to_owned()) }),
+        conclusion: conclusion.map(|state| Conclusion { state, totals, reason: Some("why".to_owned()), judged: 1 }),
     }
 }
 

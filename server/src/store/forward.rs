@@ -129,6 +129,7 @@ pub async fn everything_is_there(store: &dyn Store) {
         finished_at: times[1],
         totals,
         reason: reason.map(str::to_owned),
+        judged: 0,
     };
     let (done, none) = ([Some(at(3)), Some(at(4))], Totals::default());
     let answered = command("a1", State::Answered, done, Totals { rows: 3, bytes: 1000, troubles: 1 }, None);

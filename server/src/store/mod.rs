@@ -8,7 +8,7 @@ mod contract;
 #[cfg(test)]
 mod forward;
 pub mod postgres;
-mod rows;
+pub mod rows;
 pub mod sqlite;
 
 use async_trait::async_trait;
@@ -73,6 +73,8 @@ pub struct Command {
     pub finished_at: Option<Timestamp>,
     pub totals: Totals,
     pub reason: Option<String>,
+    /// Signatures that the agent judged it with, for its last word.
+    pub judged: usize,
 }
 
 /// What an answer amounts to, by its final record.
@@ -110,6 +112,8 @@ pub struct Conclusion {
     pub state: State,
     pub totals: Totals,
     pub reason: Option<String>,
+    /// Signatures that the action had when the agent judged it.
+    pub judged: usize,
 }
 
 /// One line of the audit.

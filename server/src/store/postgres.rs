@@ -1,11 +1,12 @@
 //! The store in PostgreSQL. Whatever comes in numbers is one statement, whose lists travel as arrays.
 
-mod lock;
+pub mod lock;
 #[cfg(test)]
 mod tests;
 
 use std::borrow::Cow;
 use std::collections::HashSet;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -16,19 +17,22 @@ use canvass_protocol::envelope::Envelope;
 use jiff::Timestamp;
 use sqlx::migrate::{Migration, MigrationType, Migrator};
 use sqlx::postgres::PgPoolOptions;
-use sqlx::{AssertSqlSafe, PgPool, SqlSafeStr as _};
+use sqlx::{AssertSqlSafe, Connection as _, PgConnection, PgPool, SqlSafeStr as _};
+use tokio::sync::mpsc;
 use url::Url;
 use uuid::Uuid;
 
 use self::lock::Lock;
 use super::rows::{self, envelope_text, to_i64, to_ns};
 use super::{Action, Agent, Audit, Command, Conclusion, NewPart, PARTS_BYTES_MAX, Result, Store, StoreError, Tally};
+use crate::peers::{News, Peers};
 use crate::scheduler::State;
 
 /// Changes of the schema, in order. What is released is never edited.
-const MIGRATIONS: [(i64, &str, &str); 2] = [
+const MIGRATIONS: [(i64, &str, &str); 3] = [
     (1, "first", include_str!("../../migrations/postgres/0001_first.sql")),
     (2, "signers", include_str!("../../migrations/postgres/0002_signers.sql")),
+    (3, "servers", include_str!("../../migrations/postgres/0003_servers.sql")),
 ];
 
 /// Connections of this server, beside the one that holds the lock.
@@ -36,20 +40,19 @@ const CONNECTIONS: u32 = 8;
 /// How long one waits for a free one, or for the database to be there.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// A store in a PostgreSQL database, which one server uses at a time.
+/// A store in a PostgreSQL database.
 pub struct Postgres {
     pool: PgPool,
-    _lock: Lock,
+    /// Set where one server uses it at a time.
+    _lock: Option<Lock>,
 }
 
 impl Postgres {
-    /// Connects and brings the schema up to date.
+    /// Connects as the only server that uses the database, and brings the schema up to date.
     pub async fn open(url: &Url) -> Result<Postgres> {
         let lock = Lock::take(url).await?;
         let lost = lock.lost();
-        let pool = PgPoolOptions::new()
-            .max_connections(CONNECTIONS)
-            .acquire_timeout(PATIENCE)
+        let pool = pool()
             // Once another server uses the database, this one reads and writes nothing of it.
             .before_acquire(move |_, _| {
                 let lost = lost.load(Ordering::Relaxed);
@@ -57,16 +60,37 @@ impl Postgres {
             })
             .connect(url.as_str())
             .await?;
-        let migrations = MIGRATIONS.map(|(version, name, sql)| {
-            let sql = AssertSqlSafe(sql).into_sql_str();
-            Migration::new(version, Cow::Borrowed(name), MigrationType::Simple, sql, false)
-        });
-        Migrator::with_migrations(migrations.to_vec())
-            .run(&pool)
-            .await
-            .map_err(|error| StoreError::Failed(format!("the schema cannot be brought up to date: {error}")))?;
-        Ok(Postgres { pool, _lock: lock })
+        migrate(&pool).await?;
+        Ok(Postgres { pool, _lock: Some(lock) })
     }
+
+    /// Connects as one of several servers that share the database, and brings the schema up to date.
+    pub async fn join(url: &Url) -> Result<(Postgres, Arc<Peers>, mpsc::Receiver<News>)> {
+        let id = Peers::draw().map_err(|error| StoreError::Failed(format!("no random bytes: {error}")))?;
+        let options = Peers::options(url, id)?;
+        // A pool tries for long and then says that it did; this one says at once what is wrong.
+        PgConnection::connect_with(&options).await?.close().await?;
+        let pool = pool().connect_with(options.clone()).await?;
+        migrate(&pool).await?;
+        let (peers, news) = Peers::join(id, options, pool.clone()).await?;
+        Ok((Postgres { pool, _lock: None }, peers, news))
+    }
+}
+
+fn pool() -> PgPoolOptions {
+    PgPoolOptions::new().max_connections(CONNECTIONS).acquire_timeout(PATIENCE)
+}
+
+async fn migrate(pool: &PgPool) -> Result<()> {
+    let migrations = MIGRATIONS.map(|(version, name, sql)| {
+        let sql = AssertSqlSafe(sql).into_sql_str();
+        Migration::new(version, Cow::Borrowed(name), MigrationType::Simple, sql, false)
+    });
+    Migrator::with_migrations(migrations.to_vec())
+        .run(pool)
+        .await
+        .map_err(|error| StoreError::Failed(format!("the schema cannot be brought up to date: {error}")))?;
+    Ok(())
 }
 
 #[async_trait]
@@ -260,6 +284,9 @@ impl Store for Postgres {
         let mut transaction = self.pool.begin().await?;
         let texts = |get: fn(&NewPart) -> &str| -> Vec<&str> { parts.iter().map(get).collect() };
         let hashes: Vec<String> = parts.iter().map(|part| part.action.to_string()).collect();
+        // Positions of an action's parts are given in the order in which they can be read, whichever servers store them:
+        // whoever follows it asks for what lies behind the last one seen.
+        sqlx::query(ONE_AT_A_TIME).bind(&hashes).execute(&mut *transaction).await?;
         let stored: Vec<(String, String, String)> = sqlx::query_as(
             "INSERT INTO parts (action, agent, signature, statement, body)
              SELECT new.action, new.agent, new.signature, new.statement, new.body
@@ -288,10 +315,11 @@ impl Store for Postgres {
             };
             sqlx::query(
                 "UPDATE commands SET state = word.state, finished_at = $1, rows = word.rows, bytes = word.bytes,
-                    troubles = word.troubles, reason = word.reason
+                    troubles = word.troubles, reason = word.reason, judged = word.judged
                  FROM (SELECT DISTINCT ON (action, agent) * FROM
-                    UNNEST($2::text[], $3::text[], $4::text[], $5::bigint[], $6::bigint[], $7::bigint[], $8::text[])
-                    WITH ORDINALITY AS said (action, agent, state, rows, bytes, troubles, reason, place)
+                    UNNEST($2::text[], $3::text[], $4::text[], $5::bigint[], $6::bigint[], $7::bigint[], $8::text[],
+                        $9::bigint[])
+                    WITH ORDINALITY AS said (action, agent, state, rows, bytes, troubles, reason, judged, place)
                     ORDER BY action, agent, state = 'refused', place) AS word
                  WHERE commands.action = word.action AND commands.agent = word.agent
                     AND commands.state IN ('waiting', 'sent', 'expired', 'cancelled', 'refused')",
@@ -308,6 +336,7 @@ impl Store for Postgres {
                     .map(|(_, _, word)| Some(storable(word.reason.as_deref()?)))
                     .collect::<Vec<Option<String>>>(),
             )
+            .bind(numbers(|word| word.judged as u64))
             .execute(&mut *transaction)
             .await?;
         }
@@ -351,6 +380,10 @@ impl Store for Postgres {
         Ok(done.rows_affected())
     }
 }
+
+/// Has other transactions that store parts of these actions wait for this one's end.
+const ONE_AT_A_TIME: &str = "SELECT pg_advisory_xact_lock(number) FROM
+    (SELECT DISTINCT hashtextextended(hash, 0) AS number FROM UNNEST($1::text[]) AS taken (hash) ORDER BY number) AS taken";
 
 /// All commands of an action in one statement: its hash, and the agents' ids.
 const ADD_COMMANDS: &str = "INSERT INTO commands (action, agent, state)

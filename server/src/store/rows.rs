@@ -100,6 +100,7 @@ pub fn command(row: &impl Columns) -> Result<Command> {
         finished_at: row.number_or_null("finished_at")?.map(to_time).transpose()?,
         totals: Totals { rows: count(row, "rows")?, bytes: count(row, "bytes")?, troubles: count(row, "troubles")? },
         reason: row.text_or_null("reason")?,
+        judged: usize::try_from(row.number("judged")?).unwrap_or_default(),
     })
 }
 

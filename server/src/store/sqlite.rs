@@ -19,9 +19,10 @@ use super::{Action, Agent, Audit, Command, Conclusion, NewPart, PARTS_BYTES_MAX,
 use crate::scheduler::State;
 
 /// Changes of the schema, in order. What is released is never edited.
-const MIGRATIONS: [(i64, &str, &str); 2] = [
+const MIGRATIONS: [(i64, &str, &str); 3] = [
     (1, "first", include_str!("../../migrations/sqlite/0001_first.sql")),
     (2, "signers", include_str!("../../migrations/sqlite/0002_signers.sql")),
+    (3, "judged", include_str!("../../migrations/sqlite/0003_judged.sql")),
 ];
 
 /// Connections that read at once.
@@ -262,13 +263,14 @@ impl Store for Sqlite {
             .bind(&part.agent)
             .execute(&mut *transaction)
             .await?;
-            let Some(Conclusion { state, totals, reason }) =
+            let Some(Conclusion { state, totals, reason, judged }) =
                 part.conclusion.as_ref().filter(|_| stored.rows_affected() > 0)
             else {
                 continue;
             };
             sqlx::query(
-                "UPDATE commands SET state = ?, finished_at = ?, rows = ?, bytes = ?, troubles = ?, reason = ?
+                "UPDATE commands SET state = ?, finished_at = ?, rows = ?, bytes = ?, troubles = ?, reason = ?,
+                    judged = ?
                  WHERE action = ? AND agent = ? AND state IN ('waiting', 'sent', 'expired', 'cancelled', 'refused')",
             )
             .bind(state.as_str())
@@ -277,6 +279,7 @@ impl Store for Sqlite {
             .bind(to_i64(totals.bytes))
             .bind(to_i64(totals.troubles))
             .bind(reason)
+            .bind(to_i64(*judged as u64))
             .bind(&hash)
             .bind(&part.agent)
             .execute(&mut *transaction)

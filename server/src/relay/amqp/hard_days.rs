@@ -64,7 +64,7 @@ async fn what_a_broker_takes_away_is_made_good() {
     both_ways(&mut place, &mut agent, &id, 1).await;
 
     eprintln!("the queue of answers is deleted under the server");
-    rabbitmq.control(&["delete_queue", ANSWERS]).unwrap();
+    rabbitmq.control(&["delete_queue", &format!("{ANSWERS}.test")]).unwrap();
     gone(&mut place, &id).await;
     assert_eq!(soon("the line's end", agent.hear()).await, None, "its agent has to come again");
     let mut agent = come(&mut place, &id).await;

@@ -25,7 +25,7 @@ impl Broker {
         let (sender, incoming) = mpsc::channel(16);
         let admin = own_users.then(|| Url::parse(&rabbitmq.admin_url()).unwrap());
         let address = Address { own: Url::parse(&rabbitmq.url()).unwrap(), public: None, admin };
-        let relay = Amqp::open(address, FLEET.to_owned(), store.clone(), sender).await.unwrap();
+        let relay = Amqp::open(address, FLEET.to_owned(), "test", store.clone(), sender).await.unwrap();
         Broker { relay, store, incoming, _folder: folder }
     }
 
@@ -61,7 +61,8 @@ impl Client {
         let properties = BasicProperties::default().with_correlation_id(line.into()).with_user_id(user.into());
         let options = BasicPublishOptions::default();
         let exchange = self.told.exchange.as_str().into();
-        self.channel.basic_publish(exchange, "".into(), options, &message.to_bytes(), properties).await.unwrap();
+        let key = self.told.routing_key.as_str().into();
+        self.channel.basic_publish(exchange, key, options, &message.to_bytes(), properties).await.unwrap();
     }
 }
 
@@ -213,7 +214,7 @@ async fn a_broker_that_cannot_be_used_is_told_without_its_password() {
         let folder = tempfile::tempdir().unwrap();
         let store: Arc<dyn Store> = Arc::new(Sqlite::open(&folder.path().join("server.sqlite")).await.unwrap());
         let address = Address { own: Url::parse(url).unwrap(), public: None, admin: None };
-        let opened = Amqp::open(address, FLEET.to_owned(), store, mpsc::channel(1).0).await;
+        let opened = Amqp::open(address, FLEET.to_owned(), "test", store, mpsc::channel(1).0).await;
         opened.err().unwrap().to_string()
     };
     let rabbitmq = Rabbitmq::start().unwrap();

@@ -14,7 +14,7 @@ use crate::store::{Result, StoreError};
 /// What a server is told whose database another one uses.
 pub const IN_USE: &str = "another server uses this database";
 /// The lock's number: `canvass` in ASCII.
-const NUMBER: i64 = 0x0063_616e_7661_7373;
+pub const NUMBER: i64 = 0x0063_616e_7661_7373;
 /// A channel that nobody speaks on: waiting for its next word is waiting for the connection's end.
 const CHANNEL: &str = "canvass_in_use";
 /// How long the database is left alone before it is tried again.

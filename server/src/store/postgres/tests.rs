@@ -120,7 +120,7 @@ async fn everything_outlives_a_restart() {
     let url = Url::parse(&instance.lock().unwrap().url()).unwrap();
     let store = Postgres::open(&url).await.unwrap();
     let again = async || {
-        store._lock.release();
+        store._lock.as_ref().unwrap().release();
         {
             let mut instance = instance.lock().unwrap();
             instance.kill();
