@@ -2,6 +2,7 @@
 //!
 //! **Invariant:** no other crate depends on this one.
 
+mod front;
 pub mod swarm;
 pub mod yard;
 

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail};
 use tempfile::TempDir;
 
+use crate::front::Front;
 use crate::swarm::running;
 use crate::{folder, program};
 
@@ -22,6 +23,10 @@ pub struct Yard {
     server: Option<Running>,
     /// The server's address, which stays when it is started again.
     address: String,
+    /// Other servers of the fleet, by their names.
+    others: Vec<(String, Running)>,
+    /// What agents and desks call all of them, where there are several.
+    front: Option<Front>,
     agents: Vec<(String, Running)>,
     server_arguments: Vec<String>,
     /// Beside their own, of the server and of agents.
@@ -46,6 +51,8 @@ impl Yard {
             folder: tempfile::tempdir()?,
             server: None,
             address: String::new(),
+            others: Vec::new(),
+            front: None,
             agents: Vec::new(),
             server_arguments: server_arguments.iter().map(|argument| (*argument).to_owned()).collect(),
             variables: Vec::new(),
@@ -71,14 +78,41 @@ impl Yard {
 
     pub fn url(&self) -> String {
         let tls = self.server_arguments.iter().any(|argument| argument == "--tls-cert");
-        format!("{}://{}", if tls { "https" } else { "http" }, self.address)
+        let address = self.front.as_ref().map_or(self.address.as_str(), |front| &front.address);
+        format!("{}://{address}", if tls { "https" } else { "http" })
+    }
+
+    /// Starts another server with the same arguments and a data folder of its own; from now on agents and desks reach all
+    /// servers by one address. Returns its own.
+    pub fn start_another_server(&mut self, name: &str) -> Result<String> {
+        let (running, address) = self.spawn_server("127.0.0.1:0", name)?;
+        self.others.retain(|(other, _)| other != name);
+        self.others.push((name.to_owned(), running));
+        let front = match &self.front {
+            Some(front) => front,
+            None => self.front.insert(Front::open(&self.address)?),
+        };
+        front.add(&address);
+        Ok(format!("http://{address}"))
+    }
+
+    /// Ends another server at once, as a crash would.
+    pub fn kill_another_server(&mut self, name: &str) {
+        self.others.retain(|(other, _)| other != name);
     }
 
     /// Starts the server; where it ran before, at the same address.
     pub fn start_server(&mut self) -> Result<()> {
         let listen = if self.address.is_empty() { "127.0.0.1:0" } else { &self.address };
+        let (running, address) = self.spawn_server(listen, "server")?;
+        self.address = address;
+        self.server = Some(running);
+        Ok(())
+    }
+
+    fn spawn_server(&self, listen: &str, data: &str) -> Result<(Running, String)> {
         let mut command = Command::new(program("canvass-server"));
-        command.args(["--listen", listen, "--data"]).arg(self.path().join("server"));
+        command.args(["--listen", listen, "--data"]).arg(self.path().join(data));
         command.arg("--keyring").arg(self.keyring()).args(&self.server_arguments);
         command.envs(self.variables.iter().map(|(name, value)| (name, value)));
         let log = std::fs::File::options().create(true).append(true).open(self.path().join("server.log"))?;
@@ -90,9 +124,7 @@ impl Yard {
         let Some((_, address)) = line.split_whitespace().find_map(|word| word.split_once("://")) else {
             bail!("the server did not start: {line} {}", self.log("server"));
         };
-        self.address = address.to_owned();
-        self.server = Some(running);
-        Ok(())
+        Ok((running, address.to_owned()))
     }
 
     /// The server's process, for its figures.

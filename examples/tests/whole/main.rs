@@ -19,5 +19,6 @@ mod proxy;
 mod reading;
 mod readme;
 mod roles;
+mod servers;
 mod stories;
 mod swarm;
