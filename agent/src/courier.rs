@@ -6,10 +6,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use canvass_protocol::action::ActionHash;
+use canvass_protocol::action::{Action, ActionHash};
 use canvass_protocol::envelope::Envelope;
+use canvass_protocol::limits;
 use canvass_protocol::relay::{FromAgent, ToAgent};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
@@ -24,6 +25,8 @@ const RUNNING_MAX: usize = 4;
 const WAITING_MAX: usize = 1000;
 /// Time between two heartbeats.
 pub const HEARTBEAT: Duration = Duration::from_secs(60);
+/// How long an answer is kept after its action's answers are waited for no more.
+const GRACE: SignedDuration = SignedDuration::from_hours(24);
 /// With `--once`: how long nothing has to come before nothing more is expected.
 const QUIET: Duration = Duration::from_secs(2);
 
@@ -76,7 +79,11 @@ impl Courier {
         loop {
             let changed = self.work.changed.notified();
             self.send(line, &mut sent).await?;
-            if once && self.work.is_idle() && self.spool.answers().is_empty() && quiet_since.elapsed() >= QUIET {
+            if once
+                && self.work.is_idle()
+                && self.spool.answers(Timestamp::now()).is_empty()
+                && quiet_since.elapsed() >= QUIET
+            {
                 return Ok(());
             }
             let wake = if once { due.min(Instant::now() + QUIET / 4) } else { due };
@@ -103,7 +110,7 @@ impl Courier {
 
     /// Sends what the spool has and this line has not seen.
     async fn send(&self, line: &mut impl Line, sent: &mut HashMap<ActionHash, u64>) -> Result<(), RelayError> {
-        for (hash, _) in self.spool.answers() {
+        for (hash, _) in self.spool.answers(Timestamp::now()) {
             let offset = sent.entry(hash).or_default();
             loop {
                 match self.spool.read(hash, *offset) {
@@ -146,7 +153,8 @@ impl Courier {
         if self.work.withdrawn.contains(hash) {
             drop(state);
             let refusal = self.agent.refuse(hash, "the action was withdrawn", Timestamp::now());
-            if let Err(error) = self.spool.add(hash, envelope.signatures.len(), refusal, true) {
+            let until = useful_until(&envelope, Timestamp::now());
+            if let Err(error) = self.spool.add(hash, until, envelope.signatures.len(), refusal, true) {
                 tracing::error!(action = %hash, %error, "an answer cannot be kept");
             }
             self.work.changed.notify_one();
@@ -191,6 +199,14 @@ fn first_pause(id: &str) -> Duration {
     HEARTBEAT.mul_f64(f64::from(drawn) / f64::from(u32::MAX))
 }
 
+/// Until when an answer is of use: a day beyond the last moment at which its action's answers are waited for, since servers
+/// and desks take an agent's word however late, and a server that was away for a night may still be brought it.
+fn useful_until(envelope: &Envelope, now: Timestamp) -> Timestamp {
+    let longest = now.saturating_add(SignedDuration::from_secs(2 * limits::WINDOW_S_MAX)).unwrap_or(Timestamp::MAX);
+    let awaited = Action::parse(envelope.payload.as_bytes()).map_or(now, |action| action.answers_until());
+    awaited.clamp(now, longest).saturating_add(GRACE).unwrap_or(Timestamp::MAX)
+}
+
 /// An action's turn to run, which ends with this value, also where what runs panics.
 struct Turn {
     work: Arc<Work>,
@@ -229,6 +245,7 @@ fn begin(agent: &Arc<Agent>, spool: &Arc<Spool>, work: &Arc<Work>) {
         let (agent, spool, work) = (agent.clone(), spool.clone(), work.clone());
         tokio::task::spawn_blocking(move || {
             let turn = Turn { work: work.clone(), hash, stop };
+            let until = useful_until(&envelope, Timestamp::now());
             agent.handle(&envelope.to_bytes(), &turn.stop, &mut |part| {
                 let last = is_last(&part);
                 let mut state = work.lock();
@@ -236,7 +253,7 @@ fn begin(agent: &Arc<Agent>, spool: &Arc<Spool>, work: &Arc<Work>) {
                     // It passes from one list to the other at once: what comes again in between would be lost.
                     turn.end(&mut state);
                 }
-                spool.add(hash, envelope.signatures.len(), part, last)?;
+                spool.add(hash, until, envelope.signatures.len(), part, last)?;
                 drop(state);
                 work.changed.notify_one();
                 Ok(())

@@ -6,9 +6,8 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use canvass_protocol::api::{Admission, Enrol, RelayAddress};
-use canvass_protocol::limits;
 use canvass_protocol::target::Mode;
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 
 use crate::agent::{self, Agent, Storage};
 use crate::config::Config;
@@ -122,9 +121,7 @@ async fn open(config: &Config, http: &Http) -> Result<(Arc<Agent>, Arc<Spool>)> 
         keyrings: vec![config.keyring.clone()],
         program: program()?,
     })?;
-    let kept = SignedDuration::from_secs(2 * limits::WINDOW_S_MAX);
-    let kept_since = Timestamp::now().checked_sub(kept).unwrap_or(Timestamp::UNIX_EPOCH);
-    let spool = Spool::open(&folder.path().join("spool"), kept_since)
+    let spool = Spool::open(&folder.path().join("spool"), Timestamp::now())
         .with_context(|| format!("the spool in `{}`", config.data.display()))?;
     Ok((Arc::new(agent), Arc::new(spool)))
 }

@@ -11,10 +11,12 @@ use canvass_protocol::action::ActionHash;
 use canvass_protocol::answer::Part;
 use canvass_protocol::limits;
 use canvass_protocol::relay::FromAgent;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 /// Bytes of all answers together; an answer that does not fit is given up.
 const SPOOL_BYTES_MAX: u64 = 1 << 30;
+/// How long an answer of a former version is kept after it was written: its file does not say until when it is of use.
+const KEPT_BEFORE: SignedDuration = SignedDuration::from_secs(2 * limits::WINDOW_S_MAX);
 /// A part is written as its length, in four bytes, and itself.
 const LENGTH_BYTES: u64 = 4;
 
@@ -25,8 +27,12 @@ pub struct Spool {
     answers: Mutex<BTreeMap<ActionHash, Answer>>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Answer {
+    /// In whole seconds, as its file's name says.
+    until: Timestamp,
+    /// `None` where there is no folder.
+    path: Option<PathBuf>,
     bytes: u64,
     /// The final record is there.
     ended: bool,
@@ -36,16 +42,18 @@ struct Answer {
 
 impl Spool {
     /// Opens the folder and finds what a former run has left in it. An answer without its end is dropped: after a crash
-    /// the agent says that it was interrupted.
-    pub fn open(folder: &Path, kept_since: Timestamp) -> io::Result<Spool> {
+    /// the agent says that it was interrupted. So is one that is of no use any more.
+    pub fn open(folder: &Path, now: Timestamp) -> io::Result<Spool> {
         fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
         let mut answers = BTreeMap::new();
         for entry in fs::read_dir(folder)? {
             let entry = entry?;
-            let Some(hash) = entry.file_name().to_str().and_then(hash) else { continue };
-            let modified = entry.metadata()?.modified().ok().and_then(|at| Timestamp::try_from(at).ok());
-            if is_whole(&entry.path())? && modified.is_none_or(|at| at >= kept_since) {
-                answers.insert(hash, Answer { bytes: entry.metadata()?.len(), ended: true, held: Vec::new() });
+            let Some((hash, until)) = entry.file_name().to_str().and_then(named) else { continue };
+            let written = || Timestamp::try_from(entry.metadata().ok()?.modified().ok()?).ok();
+            let until = until.or_else(|| written()?.checked_add(KEPT_BEFORE).ok()).unwrap_or(now);
+            if is_whole(&entry.path())? && until >= now {
+                let (bytes, path) = (entry.metadata()?.len(), Some(entry.path()));
+                answers.insert(hash, Answer { until, path, bytes, ended: true, held: Vec::new() });
             } else {
                 fs::remove_file(entry.path())?;
             }
@@ -58,8 +66,8 @@ impl Spool {
         Spool { folder: None, answers: Mutex::default() }
     }
 
-    /// Adds a part to the answer to an action, which was judged with so many signatures.
-    pub fn add(&self, action: ActionHash, judged: usize, part: Part, last: bool) -> io::Result<()> {
+    /// Adds a part to the answer to an action, which was judged with so many signatures and is of use until then.
+    pub fn add(&self, action: ActionHash, until: Timestamp, judged: usize, part: Part, last: bool) -> io::Result<()> {
         let message = FromAgent::Part { action, judged, part }.to_bytes();
         let length = u32::try_from(message.len()).map_err(io::Error::other)?;
         let mut answers = self.lock();
@@ -68,20 +76,28 @@ impl Spool {
             return Err(io::Error::other("too many answers wait for the server"));
         }
         let written = [length.to_be_bytes().as_slice(), &message].concat();
-        if let Some(path) = self.path(action) {
-            OpenOptions::new().append(true).create(true).mode(0o600).open(path)?.write_all(&written)?;
-        }
-        let answer = answers.entry(action).or_default();
-        if self.folder.is_none() {
-            answer.held.extend_from_slice(&written);
+        let answer = answers.entry(action).or_insert_with(|| {
+            let path = self.folder.as_ref().map(|folder| folder.join(format!("{action}.{}", until.as_second())));
+            Answer { until, path, bytes: 0, ended: false, held: Vec::new() }
+        });
+        match &answer.path {
+            Some(path) => OpenOptions::new().append(true).create(true).mode(0o600).open(path)?.write_all(&written)?,
+            None => answer.held.extend_from_slice(&written),
         }
         answer.bytes += LENGTH_BYTES + message.len() as u64;
         answer.ended |= last;
         Ok(())
     }
 
-    /// Answers that wait, and whether each has its end.
-    pub fn answers(&self) -> Vec<(ActionHash, bool)> {
+    /// Answers that wait, and whether each has its end. Those that are of no use any more are forgotten.
+    pub fn answers(&self, now: Timestamp) -> Vec<(ActionHash, bool)> {
+        let late = |answer: &Answer| answer.ended && answer.until < now;
+        let useless: Vec<ActionHash> =
+            self.lock().iter().filter(|(_, answer)| late(answer)).map(|(hash, _)| *hash).collect();
+        for hash in useless {
+            tracing::warn!(action = %hash, "an answer that nobody came for is given up");
+            self.forget(hash);
+        }
         self.lock().iter().map(|(hash, answer)| (*hash, answer.ended)).collect()
     }
 
@@ -94,7 +110,7 @@ impl Spool {
     pub fn read(&self, action: ActionHash, offset: u64) -> io::Result<Option<(Vec<u8>, u64)>> {
         let answers = self.lock();
         let Some(answer) = answers.get(&action).filter(|answer| offset < answer.bytes) else { return Ok(None) };
-        let message = match self.path(action) {
+        let message = match answer.path.clone() {
             Some(path) => {
                 drop(answers);
                 let mut file = File::open(path)?;
@@ -112,16 +128,10 @@ impl Spool {
 
     /// Forgets an answer that the server has.
     pub fn forget(&self, action: ActionHash) {
-        if self.lock().remove(&action).is_some()
-            && let Some(path) = self.path(action)
-        {
+        if let Some(Answer { path: Some(path), .. }) = self.lock().remove(&action) {
             // Where this fails it is found and sent once more at the next start, which does no harm.
             let _ = fs::remove_file(path);
         }
-    }
-
-    fn path(&self, action: ActionHash) -> Option<PathBuf> {
-        Some(self.folder.as_ref()?.join(action.to_string()))
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<ActionHash, Answer>> {
@@ -129,8 +139,13 @@ impl Spool {
     }
 }
 
-fn hash(name: &str) -> Option<ActionHash> {
-    Some(ActionHash(<[u8; 32]>::try_from(hex::decode(name).ok()?).ok()?))
+/// The action of an answer's file, and until when it is of use: `hash.seconds`, or the hash alone in former versions.
+fn named(name: &str) -> Option<(ActionHash, Option<Timestamp>)> {
+    let (hash, until) = match name.split_once('.') {
+        Some((hash, seconds)) => (hash, Some(Timestamp::from_second(seconds.parse().ok()?).ok()?)),
+        None => (name, None),
+    };
+    Some((ActionHash(<[u8; 32]>::try_from(hex::decode(hash).ok()?).ok()?), until))
 }
 
 fn read_message(file: &mut impl io::Read) -> io::Result<Vec<u8>> {
@@ -186,21 +201,25 @@ mod tests {
         messages
     }
 
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(1_800_000_000 + second).unwrap()
+    }
+
     #[test]
     fn whole_answers_outlive_a_restart_and_halves_do_not() {
         let folder = tempfile::tempdir().unwrap();
         let (whole, half, torn) = (ActionHash([1; 32]), ActionHash([2; 32]), ActionHash([3; 32]));
-        let spool = Spool::open(folder.path(), Timestamp::UNIX_EPOCH).unwrap();
+        let spool = Spool::open(folder.path(), at(0)).unwrap();
         for action in [whole, half, torn] {
-            spool.add(action, 1, part(b"rows\n\n"), false).unwrap();
+            spool.add(action, at(9), 1, part(b"rows\n\n"), false).unwrap();
         }
-        spool.add(whole, 1, part(b""), true).unwrap();
-        spool.add(torn, 1, part(b""), true).unwrap();
-        let path = folder.path().join(torn.to_string());
+        spool.add(whole, at(9), 1, part(b""), true).unwrap();
+        spool.add(torn, at(9), 1, part(b""), true).unwrap();
+        let path = folder.path().join(format!("{torn}.{}", at(9).as_second()));
         let bytes = fs::read(&path).unwrap();
         fs::write(&path, &bytes[..bytes.len() - 1]).unwrap();
-        let spool = Spool::open(folder.path(), Timestamp::UNIX_EPOCH).unwrap();
-        assert_eq!(spool.answers(), [(whole, true)]);
+        let spool = Spool::open(folder.path(), at(1)).unwrap();
+        assert_eq!(spool.answers(at(1)), [(whole, true)]);
         assert_eq!(
             messages(&spool, whole),
             [b"rows\n\n".as_slice(), b""].map(|body| FromAgent::Part { action: whole, judged: 1, part: part(body) })
@@ -209,22 +228,51 @@ mod tests {
         assert!(!spool.contains(whole) && fs::read_dir(folder.path()).unwrap().next().is_none());
     }
 
+    /// An answer is kept until it is of no use, by a spool that is open and by one that is opened.
     #[test]
     fn what_nobody_came_for_is_dropped_in_the_end() {
+        let (early, late, running) = (ActionHash([1; 32]), ActionHash([2; 32]), ActionHash([3; 32]));
+        let filled = |folder: &Path| {
+            let spool = Spool::open(folder, at(0)).unwrap();
+            spool.add(early, at(10), 1, part(b""), true).unwrap();
+            spool.add(late, at(20), 1, part(b""), true).unwrap();
+            spool.add(running, at(10), 1, part(b"rows"), false).unwrap();
+            spool
+        };
+        let all = [(early, true), (late, true), (running, false)];
+        for (second, kept) in [(10, &all[..]), (11, &all[1..]), (20, &all[1..]), (21, &all[2..])] {
+            let folder = tempfile::tempdir().unwrap();
+            assert_eq!(filled(folder.path()).answers(at(second)), kept, "{second}");
+            let folder = tempfile::tempdir().unwrap();
+            drop(filled(folder.path()));
+            let ended: Vec<_> = kept.iter().copied().filter(|(_, ended)| *ended).collect();
+            let spool = Spool::open(folder.path(), at(second)).unwrap();
+            assert_eq!(spool.answers(at(second)), ended, "{second}");
+            assert_eq!(fs::read_dir(folder.path()).unwrap().count(), ended.len(), "{second}");
+        }
+    }
+
+    #[test]
+    fn answers_of_a_former_version_are_found() {
         let folder = tempfile::tempdir().unwrap();
-        let spool = Spool::open(folder.path(), Timestamp::UNIX_EPOCH).unwrap();
-        spool.add(ActionHash([1; 32]), 1, part(b""), true).unwrap();
-        let later = Timestamp::now() + jiff::SignedDuration::from_hours(1);
-        assert_eq!(Spool::open(folder.path(), later).unwrap().answers(), []);
+        let action = ActionHash([1; 32]);
+        let spool = Spool::open(folder.path(), at(0)).unwrap();
+        spool.add(action, at(9), 1, part(b""), true).unwrap();
+        let written = folder.path().join(format!("{action}.{}", at(9).as_second()));
+        fs::rename(written, folder.path().join(action.to_string())).unwrap();
+        let spool = Spool::open(folder.path(), Timestamp::now()).unwrap();
+        assert_eq!((spool.answers(Timestamp::now()), messages(&spool, action).len()), (vec![(action, true)], 1));
+        let later = Timestamp::now() + KEPT_BEFORE + SignedDuration::from_secs(1);
+        assert_eq!(Spool::open(folder.path(), later).unwrap().answers(later), []);
     }
 
     #[test]
     fn in_memory_it_says_the_same() {
         let (spool, action) = (Spool::in_memory(), ActionHash([1; 32]));
         for (body, last) in [(b"rows\n\n".as_slice(), false), (b"", true)] {
-            spool.add(action, 1, part(body), last).unwrap();
+            spool.add(action, at(9), 1, part(body), last).unwrap();
         }
-        assert_eq!(spool.answers(), [(action, true)]);
+        assert_eq!(spool.answers(at(9)), [(action, true)]);
         let expected =
             [b"rows\n\n".as_slice(), b""].map(|body| FromAgent::Part { action, judged: 1, part: part(body) });
         assert_eq!(messages(&spool, action), expected);

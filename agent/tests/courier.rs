@@ -76,7 +76,7 @@ async fn no_more_actions_run_at_once_than_policy_says() {
         keyrings: vec![keyring],
         program: gated(home.path()),
     });
-    let spool = Spool::open(&home.path().join("spool"), Timestamp::UNIX_EPOCH).unwrap();
+    let spool = Spool::open(&home.path().join("spool"), Timestamp::now()).unwrap();
     let withdrawn = Withdrawn::open(&Folder::open(&home.path().join("data")).unwrap(), Timestamp::now()).unwrap();
     let courier = Courier::new(Arc::new(agent.unwrap()), Arc::new(spool), withdrawn);
 

@@ -1,6 +1,6 @@
 //! The one thing an investigator signs: a statement's scans, for whom, and for how long.
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
@@ -97,6 +97,13 @@ impl Action {
         let action: Action = strict::from_bytes(Kind::Action, bytes)?;
         action.check()?;
         Ok(action)
+    }
+
+    /// When all who began it in its window have answered: its scans run side by side and are limited in time.
+    pub fn answers_until(&self) -> Timestamp {
+        let scans = SignedDuration::from_millis(i64::try_from(self.limits.time_ms).unwrap_or(i64::MAX / 2));
+        let skew = SignedDuration::from_secs(2 * limits::CLOCK_SKEW_S);
+        self.window.until.saturating_add(scans.saturating_add(skew)).unwrap_or(Timestamp::MAX)
     }
 
     /// Checks the bounds that every desk and every agent keeps.

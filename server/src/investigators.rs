@@ -2,7 +2,8 @@
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::SystemTime;
 
 use canvass_protocol::api::{Role, Session};
 use canvass_protocol::envelope::Envelope;
@@ -67,24 +68,45 @@ pub struct Investigators {
     folder: PathBuf,
     roles: Roles,
     sessions: Mutex<Sessions>,
+    /// The keyring as it was read last, and the files that it was read from.
+    read: Mutex<Option<(Vec<Stamp>, Arc<Certificates>)>>,
+}
+
+/// Name, size and time of change of a file.
+type Stamp = (PathBuf, u64, Option<SystemTime>);
+
+/// The keyring, and what of it cannot be read.
+pub struct Certificates {
+    pub keyring: Keyring,
+    pub troubles: Vec<String>,
 }
 
 #[derive(Default)]
 struct Sessions {
     /// By the hash of their token.
-    open: HashMap<[u8; 32], (Investigator, Timestamp)>,
+    open: HashMap<[u8; 32], (Fingerprint, Timestamp)>,
     /// Logins that were used, until they are too old to be used again.
     nonces: HashMap<String, Timestamp>,
 }
 
 impl Investigators {
     pub fn new(fleet: String, folder: PathBuf, roles: Roles) -> Investigators {
-        Investigators { fleet, folder, roles, sessions: Mutex::default() }
+        Investigators { fleet, folder, roles, sessions: Mutex::default(), read: Mutex::default() }
     }
 
-    /// The certificates as they lie in the folder now, and what of it cannot be read.
-    pub fn keyring(&self) -> (Keyring, Vec<String>) {
-        read(&self.folder)
+    /// The certificates as they lie in the folder now. They are read again where a file is another than it was.
+    pub fn keyring(&self) -> Arc<Certificates> {
+        let files = files(&self.folder);
+        let stamps = files.as_ref().map(|files| files.iter().map(stamp).collect()).unwrap_or_default();
+        let mut read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*read {
+            Some((before, certificates)) if *before == stamps && files.is_ok() => certificates.clone(),
+            _ => {
+                let certificates = Arc::new(certificates(files));
+                *read = Some((stamps, certificates.clone()));
+                certificates
+            }
+        }
     }
 
     /// Opens a session for whoever signed the login. `server` is what the desk calls this server.
@@ -116,23 +138,28 @@ impl Investigators {
         if sessions.nonces.insert(login.nonce, until).is_some() {
             return Err(Stranger::Login("the login was used before".into()));
         }
-        let investigator = Investigator { fingerprint: fingerprint.clone(), roles: roles.clone() };
-        sessions.open.insert(key(&token), (investigator, expires_at));
+        sessions.open.insert(key(&token), (fingerprint.clone(), expires_at));
         Ok(Session { token, expires_at, investigator: fingerprint, roles })
     }
 
-    /// Who a token belongs to.
+    /// Who a token belongs to, with the roles of now. A session ends when its certificate leaves the keyring.
     pub fn who(&self, token: Option<&str>, now: Timestamp) -> Result<Investigator, Stranger> {
         let token = token.ok_or(Stranger::NoSession)?;
-        match self.sessions().open.get(&key(token)) {
-            Some((investigator, expires_at)) if *expires_at > now => Ok(investigator.clone()),
-            _ => Err(Stranger::Ended),
+        let fingerprint = match self.sessions().open.get(&key(token)) {
+            Some((fingerprint, expires_at)) if *expires_at > now => fingerprint.clone(),
+            _ => return Err(Stranger::Ended),
+        };
+        if !self.keyring().keyring.fingerprints().any(|known| *known == fingerprint) {
+            return Err(Stranger::Ended);
         }
+        let roles = self.roles.of(&fingerprint).roles();
+        Ok(Investigator { fingerprint, roles })
     }
 
     /// Those who signed an envelope, one at least.
     pub fn verify(&self, envelope: &Envelope, now: Timestamp) -> Result<Vec<Fingerprint>, Stranger> {
-        let (keyring, _) = self.keyring();
+        let certificates = self.keyring();
+        let keyring = &certificates.keyring;
         if keyring.fingerprints().next().is_none() {
             return Err(Stranger::EmptyKeyring(self.folder.display().to_string()));
         }
@@ -166,19 +193,31 @@ fn key(token: &str) -> [u8; 32] {
     Sha256::digest(token).into()
 }
 
-fn read(folder: &Path) -> (Keyring, Vec<String>) {
-    use std::io::Read as _;
-    let (mut keyring, mut troubles) = (Keyring::default(), Vec::new());
+/// The certificates' files, in order of name.
+fn files(folder: &Path) -> std::io::Result<Vec<PathBuf>> {
     let mut files: Vec<PathBuf> = match std::fs::read_dir(folder) {
         Ok(entries) => entries.filter_map(|entry| Some(entry.ok()?.path())).collect(),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
-        Err(error) => {
-            troubles.push(format!("`{}`: {error}", folder.display()));
-            Vec::new()
-        }
+        Err(error) => return Err(std::io::Error::other(format!("`{}`: {error}", folder.display()))),
     };
     files.retain(|path| path.extension().is_some_and(|extension| extension == "asc" || extension == "pgp"));
     files.sort();
+    Ok(files)
+}
+
+fn stamp(path: &PathBuf) -> Stamp {
+    let metadata = std::fs::metadata(path).ok();
+    let size = metadata.as_ref().map_or(0, std::fs::Metadata::len);
+    (path.clone(), size, metadata.and_then(|metadata| metadata.modified().ok()))
+}
+
+fn certificates(files: std::io::Result<Vec<PathBuf>>) -> Certificates {
+    use std::io::Read as _;
+    let (mut keyring, mut troubles) = (Keyring::default(), Vec::new());
+    let files = files.unwrap_or_else(|error| {
+        troubles.push(error.to_string());
+        Vec::new()
+    });
     for path in files {
         let mut bytes = Vec::new();
         let read = std::fs::File::open(&path).and_then(|file| file.take(CERTIFICATE_BYTES_MAX).read_to_end(&mut bytes));
@@ -190,5 +229,42 @@ fn read(folder: &Path) -> (Keyring, Vec<String>) {
             Err(error) => troubles.push(format!("`{}`: {error}", path.display())),
         }
     }
-    (keyring, troubles)
+    Certificates { keyring, troubles }
+}
+
+#[cfg(test)]
+mod tests {
+    use canvass_protocol::openpgp::{KeyFile, Signer as _};
+
+    use super::*;
+
+    #[test]
+    fn a_session_ends_when_its_certificate_leaves_the_keyring() {
+        let (folder, now) = (tempfile::tempdir().unwrap(), Timestamp::now());
+        let investigators = Investigators::new("acme".to_owned(), folder.path().to_owned(), Roles::default());
+        let log_in = |name: &str| {
+            let key = KeyFile::generate(name, None, now).unwrap();
+            let file = folder.path().join(format!("{name}.asc"));
+            std::fs::write(&file, key.public_armor().unwrap()).unwrap();
+            let login = Login::new("acme".to_owned(), "here".to_owned(), name.to_owned(), now);
+            let payload = String::from_utf8(login.to_bytes()).unwrap();
+            let signatures = vec![key.sign(payload.as_bytes(), now).unwrap()];
+            let session = investigators.login(&Envelope { payload, signatures }, "here", now).unwrap();
+            (key.fingerprint(), session.token, file)
+        };
+        let (alice, alices, file) = log_in("alice");
+        let (bob, bobs, _) = log_in("bob");
+        let who = |token: &str| investigators.who(Some(token), now).map(|investigator| investigator.fingerprint);
+        assert_eq!((who(&alices).unwrap(), who(&bobs).unwrap()), (alice.clone(), bob.clone()));
+        assert!(
+            Arc::ptr_eq(&investigators.keyring(), &investigators.keyring()),
+            "nothing changed, and nothing is read"
+        );
+        let certificate = std::fs::read(&file).unwrap();
+        std::fs::remove_file(&file).unwrap();
+        assert!(matches!(who(&alices), Err(Stranger::Ended)));
+        assert_eq!(who(&bobs).unwrap(), bob);
+        std::fs::write(&file, certificate).unwrap();
+        assert_eq!(who(&alices).unwrap(), alice, "it is read again");
+    }
 }

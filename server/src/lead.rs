@@ -6,9 +6,8 @@ use std::time::Duration;
 
 use canvass_protocol::action::{Action as Signed, ActionHash};
 use canvass_protocol::envelope::Envelope;
-use canvass_protocol::limits;
 use canvass_protocol::relay::ToAgent;
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 
 use crate::metrics::Metrics;
 use crate::relay::Relay;
@@ -211,11 +210,4 @@ fn posted(action: &store::Action) -> Option<Posted> {
         until: action.expires_at,
         answers_until: action.answers_until,
     })
-}
-
-/// When all who began an action in its window have answered: its scans run side by side and are limited in time.
-pub fn answers_until(action: &Signed) -> Timestamp {
-    let scans = SignedDuration::from_millis(i64::try_from(action.limits.time_ms).unwrap_or(i64::MAX / 2));
-    let skew = SignedDuration::from_secs(2 * limits::CLOCK_SKEW_S);
-    action.window.until.saturating_add(scans.saturating_add(skew)).unwrap_or(Timestamp::MAX)
 }

@@ -60,8 +60,8 @@ pub async fn run(config: Config) -> Result<()> {
     };
     let shared = open(&config).await?;
     let (scheme, keyring) = (if tls.is_some() { "https" } else { "http" }, shared.investigators.keyring());
-    keyring.1.iter().for_each(|trouble| tracing::warn!("{trouble}"));
-    if keyring.0.is_empty() {
+    keyring.troubles.iter().for_each(|trouble| tracing::warn!("{trouble}"));
+    if keyring.keyring.is_empty() {
         tracing::warn!("nobody may ask yet: put investigators' certificates into `{}`", config.keyring.display());
     }
     let handle = Handle::new();

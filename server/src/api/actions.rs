@@ -17,7 +17,6 @@ use uuid::Uuid;
 use super::problem::{Body, Problem};
 use super::{Caller, Id, State};
 use crate::investigators::Investigator;
-use crate::lead::answers_until;
 use crate::pump::Order;
 use crate::store::{Action, Command};
 
@@ -49,7 +48,7 @@ pub async fn post(shared: State, caller: Caller, body: Body<Envelope>) -> Result
         signers: signers.into_iter().map(|signer| signer.0).collect(),
         created_at: now,
         expires_at: signed.window.until,
-        answers_until: answers_until(&signed),
+        answers_until: signed.answers_until(),
         withdrawal: None,
         envelope,
     };
