@@ -19,7 +19,7 @@ use crate::watchers::Watchers;
 /// command.
 const SENDING_MAX: usize = 256;
 /// Where nothing is due.
-const LONG: Duration = Duration::from_secs(3600);
+pub const LONG: Duration = Duration::from_secs(3600);
 
 /// What scheduling works with.
 #[derive(Clone)]

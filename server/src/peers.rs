@@ -175,9 +175,9 @@ impl Peers {
     }
 
     /// These have none any more, where it was to this server.
-    pub async fn left(&self, agents: &[String]) -> Result<()> {
+    pub async fn left(&self, agents: &BTreeSet<String>) -> Result<()> {
         sqlx::query("DELETE FROM lines WHERE agent = ANY($1) AND server = $2")
-            .bind(agents)
+            .bind(list(agents))
             .bind(self.id)
             .execute(&self.pool)
             .await?;
@@ -190,12 +190,13 @@ impl Peers {
     }
 
     /// The lines of these agents, where they have one.
-    pub async fn lines_of(&self, agents: &BTreeSet<String>) -> Result<Vec<(String, i32)>> {
+    pub async fn lines_of(&self, agents: &BTreeSet<String>) -> Result<BTreeMap<String, i32>> {
         if agents.is_empty() {
-            return Ok(Vec::new());
+            return Ok(BTreeMap::new());
         }
         let query = sqlx::query_as("SELECT agent, server FROM lines WHERE agent = ANY($1)");
-        Ok(query.bind(list(agents)).fetch_all(&self.pool).await?)
+        let lines: Vec<(String, i32)> = query.bind(list(agents)).fetch_all(&self.pool).await?;
+        Ok(lines.into_iter().collect())
     }
 
     /// Ends the lines of servers that are no more; returns whose they were.
@@ -300,6 +301,7 @@ async fn listen(mut listener: PgListener, options: PgConnectOptions, id: i32, ne
                 tokio::time::sleep(PAUSE).await;
                 match be_there(&options, id).await {
                     Ok(listener) => break listener,
+                    Err(_) if news.is_closed() => return,
                     Err(error) => tracing::warn!(%error, "the database cannot be used"),
                 }
             };

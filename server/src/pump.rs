@@ -18,7 +18,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::clash::Clashes;
 use crate::inventory::Inventory;
-use crate::lead::{Lead, Means};
+use crate::lead::{LONG, Lead, Means};
 use crate::metrics::Refused;
 use crate::peers::{Changes, News, Peers};
 use crate::relay::Incoming;
@@ -29,8 +29,6 @@ use crate::store::{self, Conclusion, NewPart, StoreError, Totals};
 const BATCH_MAX: usize = 1024;
 /// Bodies of parts in one transaction, in bytes, above which it is not made longer.
 const BATCH_BYTES_MAX: usize = 32 << 20;
-/// Where nothing is due.
-const LONG: Duration = Duration::from_secs(3600);
 /// How long the store is left alone before what was open is read from it once more.
 const PAUSE: Duration = Duration::from_millis(500);
 
@@ -171,18 +169,24 @@ impl Pump {
         if lines.is_empty() {
             return;
         }
+        let of = |wanted| lines.iter().filter(move |line| *line.1 == wanted).map(|line| line.0.clone());
+        let (come, mut left): (Vec<String>, BTreeSet<String>) = (of(true).collect(), of(false).collect());
         if let Some((peers, _)) = &self.others {
-            let of = |wanted| lines.iter().filter(move |line| *line.1 == wanted).map(|line| line.0.clone());
-            let (come, left): (Vec<String>, Vec<String>) = (of(true).collect(), of(false).collect());
-            let noted = async { peers.arrived(&come).await.and(peers.left(&left).await) };
-            if let Err(error) = noted.await {
-                tracing::error!(%error, "lines cannot be stored; their agents have to come again");
-                self.means.relay.shake(&come).await;
-                return;
+            match note(peers, &come, &left).await {
+                // Whoever has come to another server meanwhile has not gone.
+                Ok(elsewhere) => left.retain(|agent| !elsewhere.contains_key(agent)),
+                Err(error) => {
+                    tracing::error!(%error, "lines cannot be stored; their agents have to come again");
+                    self.means.relay.shake(&come).await;
+                    return;
+                }
             }
         }
-        for (agent, is_here) in lines {
-            self.feed(if is_here { Event::Present { agent } } else { Event::Gone { agent } }).await;
+        for agent in left {
+            self.feed(Event::Gone { agent }).await;
+        }
+        for agent in come {
+            self.feed(Event::Present { agent }).await;
         }
     }
 
@@ -268,21 +272,27 @@ impl Pump {
             News::Follows => self.lead = None,
             News::Ended => self.call_again().await,
             News::Missed => {
-                if let Err(error) = self.inventory.read_again().await {
-                    tracing::error!(%error, "the inventory cannot be read");
-                }
-                if self.lead.is_some() {
-                    self.lead = Some(self.take_up_at_last().await);
-                }
-                let followed = self.means.watchers.followed();
-                self.tell(followed.into_iter().collect()).await;
+                self.read_again().await;
             }
             News::Changed(changes) => {
                 if let Err(error) = self.catch_up(*changes).await {
-                    tracing::error!(%error, "what another server did cannot be read");
+                    tracing::error!(%error, "what another server did cannot be read; all is read again");
+                    self.read_again().await;
                 }
             }
         }
+    }
+
+    /// Takes over all that is stored, where it is not known what of it changed.
+    async fn read_again(&mut self) {
+        if let Err(error) = self.inventory.read_again().await {
+            tracing::error!(%error, "the inventory cannot be read");
+        }
+        if self.lead.is_some() {
+            self.lead = Some(self.take_up_at_last().await);
+        }
+        let followed = self.means.watchers.followed();
+        self.tell(followed.into_iter().collect()).await;
     }
 
     /// Acts on what other servers wrote.
@@ -294,12 +304,12 @@ impl Pump {
         let lines = peers.lines_of(&changes.lines).await?;
         // Whoever has come to another server has no line here any more.
         let elsewhere: Vec<String> =
-            lines.iter().filter(|line| line.1 != peers.id()).map(|line| line.0.clone()).collect();
+            lines.iter().filter(|line| *line.1 != peers.id()).map(|line| line.0.clone()).collect();
         self.means.relay.forget(&elsewhere);
         if let Some(lead) = &mut self.lead {
-            lines.iter().for_each(|line| peers.watch(line.1));
+            lines.values().for_each(|server| peers.watch(*server));
             for agent in changes.lines {
-                let is_here = lines.iter().any(|line| line.0 == agent);
+                let is_here = lines.contains_key(&agent);
                 lead.feed(if is_here { Event::Present { agent } } else { Event::Gone { agent } }).await;
             }
             for known in heard.iter().filter(|known| known.agent.admitted) {
@@ -377,6 +387,17 @@ impl Pump {
             }
         }
     }
+}
+
+/// Stores who has come here and who has left; returns those of the latter whose line is to another server.
+async fn note(peers: &Peers, come: &[String], left: &BTreeSet<String>) -> Result<BTreeMap<String, i32>, StoreError> {
+    if !come.is_empty() {
+        peers.arrived(come).await?;
+    }
+    if !left.is_empty() {
+        peers.left(left).await?;
+    }
+    peers.lines_of(left).await
 }
 
 /// What other servers say next; nothing, for ever, where there are none.

@@ -122,7 +122,10 @@ async fn servers_share_a_database() {
     first.peers.arrived(&ids(&["a", "b"])).await.unwrap();
     second.until(|changes| changes.lines.contains("b")).await;
     second.peers.arrived(&ids(&["b", "c"])).await.unwrap();
-    first.peers.left(&ids(&["b"])).await.unwrap();
+    let left = BTreeSet::from(["b".to_owned()]);
+    first.peers.left(&left).await.unwrap();
+    let moved = BTreeMap::from([("b".to_owned(), second.peers.id())]);
+    assert_eq!(first.peers.lines_of(&left).await.unwrap(), moved, "it has come to another, and has not left");
     assert_eq!(first.peers.abandoned().await.unwrap(), [] as [String; 0]);
     let of = |lines: Vec<(String, i32)>| lines.into_iter().collect::<BTreeMap<String, i32>>();
     let (one, two) = (first.peers.id(), second.peers.id());

@@ -100,6 +100,9 @@ pub struct Amqp {
     channel: RwLock<Option<(Channel, ConnectionStatus)>>,
     /// Agents that were not brought something, since the broker took nothing: they come again once it does.
     missed: Mutex<HashSet<String>>,
+    /// Agents with their lines to other servers that were sent something over this connection: what it had not brought them is
+    /// lost with it.
+    elsewhere: Mutex<HashSet<String>>,
 }
 
 /// A connection to the broker, with all that the relay needs declared on it.
@@ -139,6 +142,7 @@ impl Amqp {
             lines,
             channel,
             missed: Mutex::default(),
+            elsewhere: Mutex::default(),
         });
         let open = relay.connect().await.map_err(|error| AmqpError::Broker(relay.broker(), error))?;
         relay.set_channel(Some(&open));
@@ -217,9 +221,10 @@ impl Amqp {
             tracing::info!(broker = self.broker(), "the broker is back");
             self.set_channel(Some(&open));
             // What was given to the broker before may be lost with it: everybody has to come again.
-            let agents = self.lines().agents();
-            self.missed().clear();
-            self.end(&open.channel, agents).await;
+            let mut agents: HashSet<String> = self.lines().agents().into_iter().collect();
+            agents.extend(self.missed().drain());
+            agents.extend(self.elsewhere().drain());
+            self.call_again(&open.channel, agents).await;
         }
     }
 
@@ -295,7 +300,17 @@ impl Amqp {
     async fn make_good(&self, channel: &Channel) {
         if !self.is_blocked() {
             let missed = std::mem::take(&mut *self.missed());
-            self.end(channel, missed.into_iter().collect()).await;
+            self.call_again(channel, missed).await;
+        }
+    }
+
+    /// Makes agents come again, wherever their lines are.
+    async fn call_again(&self, channel: &Channel, agents: HashSet<String>) {
+        let (here, elsewhere): (Vec<String>, Vec<String>) =
+            agents.into_iter().partition(|agent| self.lines().is_open(agent));
+        self.end(channel, here).await;
+        for agent in elsewhere {
+            self.delete_queue(channel, &agent).await;
         }
     }
 
@@ -324,7 +339,7 @@ impl Amqp {
 
     async fn connect(&self) -> lapin::Result<Open> {
         let runtime = lapin::runtime::default_runtime()?;
-        let properties = ConnectionProperties::default().with_connection_name("canvass-server".into());
+        let properties = ConnectionProperties::default().with_connection_name(self.answers.as_str().into());
         let connection = Connection::connect_with_runtime(self.address.own.as_str(), properties, runtime).await?;
         let channel = connection.create_channel().await?;
         let durable = ExchangeDeclareOptions { durable: true, ..ExchangeDeclareOptions::default() };
@@ -393,6 +408,10 @@ impl Amqp {
         self.missed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn elsewhere(&self) -> MutexGuard<'_, HashSet<String>> {
+        self.elsewhere.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn lines(&self) -> MutexGuard<'_, Lines> {
         self.lines.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -413,6 +432,8 @@ impl Relay for Amqp {
     }
 
     async fn send(&self, agents: &[String], message: &ToAgent) {
+        let elsewhere: Vec<String> = agents.iter().filter(|agent| !self.lines().is_open(agent)).cloned().collect();
+        self.elsewhere().extend(elsewhere);
         let Some(channel) = self.channel() else { return };
         let text = message.to_text();
         for (place, agent) in agents.iter().enumerate() {
@@ -441,12 +462,10 @@ impl Relay for Amqp {
     }
 
     async fn shake(&self, agents: &[String]) {
-        let Some(channel) = self.channel() else { return };
-        let (here, elsewhere) = agents.iter().cloned().partition(|agent| self.lines().is_open(agent));
-        self.end(&channel, here).await;
-        let elsewhere: Vec<String> = elsewhere;
-        for agent in elsewhere {
-            self.delete_queue(&channel, &agent).await;
+        match self.channel() {
+            Some(channel) => self.call_again(&channel, agents.iter().cloned().collect()).await,
+            // As soon as the broker is back.
+            None => self.missed().extend(agents.iter().cloned()),
         }
     }
 }

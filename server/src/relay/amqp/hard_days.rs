@@ -121,3 +121,22 @@ async fn who_was_sent_more_than_fits_comes_again() {
         both_ways(&mut place, &mut agent, &id, 2).await;
     }
 }
+
+/// What one server sends to an agent whose line is to another is lost with its own connection, and the agent comes again.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_loses_the_broker_alone_has_agents_of_others_come_again() {
+    let rabbitmq = Rabbitmq::start().unwrap();
+    let mut place = Broker::open(&rabbitmq, false).await;
+    let leads = Broker::open_as("leads", &rabbitmq, false).await;
+    let id = place.enrol(&key(), true).await;
+    let mut agent = come(&mut place, &id).await;
+    soon("a message", leads.relay().send(std::slice::from_ref(&id), &taken(1))).await;
+    assert_eq!(soon("a message", agent.hear()).await, Some(taken(1)));
+    let connections = rabbitmq.control(&["list_connections", "pid", "client_properties"]).unwrap();
+    let line = connections.lines().find(|line| line.contains("canvass.answers.leads")).unwrap();
+    let pid = line.split_whitespace().next().unwrap();
+    rabbitmq.control(&["close_connection", pid, "enough"]).unwrap();
+    assert_eq!(soon("the line's end", agent.hear()).await, None);
+    let mut agent = come(&mut place, &id).await;
+    both_ways(&mut place, &mut agent, &id, 2).await;
+}

@@ -20,12 +20,17 @@ pub(super) struct Broker {
 
 impl Broker {
     pub(super) async fn open(rabbitmq: &Rabbitmq, own_users: bool) -> Broker {
+        Broker::open_as("test", rabbitmq, own_users).await
+    }
+
+    /// Another server at the same broker.
+    pub(super) async fn open_as(server: &str, rabbitmq: &Rabbitmq, own_users: bool) -> Broker {
         let folder = tempfile::tempdir().unwrap();
         let store: Arc<dyn Store> = Arc::new(Sqlite::open(&folder.path().join("server.sqlite")).await.unwrap());
         let (sender, incoming) = mpsc::channel(16);
         let admin = own_users.then(|| Url::parse(&rabbitmq.admin_url()).unwrap());
         let address = Address { own: Url::parse(&rabbitmq.url()).unwrap(), public: None, admin };
-        let relay = Amqp::open(address, FLEET.to_owned(), "test", store.clone(), sender).await.unwrap();
+        let relay = Amqp::open(address, FLEET.to_owned(), server, store.clone(), sender).await.unwrap();
         Broker { relay, store, incoming, _folder: folder }
     }
 
