@@ -1,7 +1,10 @@
 //! Takes what agents say and what investigators want, stores it, and has it acted on: by the scheduler here, or by the server
 //! that leads where several share a store.
 
-use std::collections::{BTreeMap, BTreeSet};
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -52,6 +55,9 @@ pub struct Pump {
     /// Set where this server schedules.
     lead: Option<Lead>,
     clashes: Clashes,
+    /// Agents of which something could not be stored. What else comes over that line is not stored either, for an answer
+    /// without one of its parts is none: they send all of it again when they have come again.
+    shaken: HashSet<String>,
 }
 
 impl Pump {
@@ -62,7 +68,8 @@ impl Pump {
         means: Means,
         others: Option<(Arc<Peers>, mpsc::Receiver<News>)>,
     ) -> Result<Pump, StoreError> {
-        let mut pump = Pump { fleet, inventory, means, others, lead: None, clashes: Clashes::default() };
+        let mut pump =
+            Pump { fleet, inventory, means, others, lead: None, clashes: Clashes::default(), shaken: HashSet::new() };
         if pump.others.as_ref().is_none_or(|(peers, _)| peers.leads_at_first()) {
             pump.lead = Some(pump.take_up().await?);
         }
@@ -135,11 +142,15 @@ impl Pump {
         let mut bytes = 0;
         for incoming in batch {
             match incoming {
-                Incoming::Present { agent } => drop(lines.insert(agent, true)),
+                Incoming::Present { agent } => {
+                    self.shaken.remove(&agent);
+                    lines.insert(agent, true);
+                }
                 Incoming::Gone { agent } => drop(lines.insert(agent, false)),
                 Incoming::Heartbeat { agent, heartbeat, public_ip } => {
                     heard.insert(agent, (heartbeat, public_ip));
                 }
+                Incoming::Part { agent, .. } if self.shaken.contains(&agent) => {}
                 Incoming::Part { agent, action, judged, part } => {
                     bytes += part.body.len();
                     match conclusion(&self.fleet, &agent, action, judged, &part.statement) {
@@ -197,9 +208,10 @@ impl Pump {
         let began = Instant::now();
         if let Err(error) = self.means.store.take(&parts, now).await {
             tracing::error!(%error, "answers cannot be stored; their agents will send them again");
-            let mut agents: Vec<String> = parts.into_iter().map(|part| part.agent).collect();
-            agents.dedup();
+            let agents: BTreeSet<String> = parts.into_iter().map(|part| part.agent).collect();
+            let agents: Vec<String> = agents.into_iter().collect();
             self.means.relay.shake(&agents).await;
+            self.shaken.extend(agents);
             return;
         }
         self.means.metrics.stored(parts.len(), parts.iter().map(|part| part.body.len()).sum(), began.elapsed());

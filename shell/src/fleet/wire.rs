@@ -13,12 +13,16 @@ use reqwest::{Client, Method, RequestBuilder, Response, StatusCode};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::Mutex;
+use tokio::time::error::Elapsed;
 use tokio::time::timeout;
 
 use crate::session::Signing;
 
 const CONNECT_WITHIN: Duration = Duration::from_secs(10);
 const REPLY_WITHIN: Duration = Duration::from_secs(60);
+/// Pauses before what met a lost connection is asked again.
+const PAUSES: [Duration; 4] =
+    [Duration::from_millis(100), Duration::from_millis(300), Duration::from_millis(900), Duration::from_millis(1500)];
 /// While answers are followed the server says something every fifteen seconds.
 const SILENT_MAX: Duration = Duration::from_secs(60);
 /// An inventory of a hundred thousand agents fits.
@@ -90,7 +94,7 @@ impl Wire {
             }
         };
         let token = self.token(None).await?;
-        let response = self.reach(request(&token)).await?;
+        let response = self.reach_again(|| request(&token)).await?;
         if response.status() != StatusCode::UNAUTHORIZED {
             return self.check(response).await;
         }
@@ -121,8 +125,24 @@ impl Wire {
         self.check(response).await
     }
 
+    /// Asks again where the connection is lost, as it is when a server ends and another takes its place. What is asked in a
+    /// session may be asked twice: the same action, signature or withdrawal is taken once.
+    async fn reach_again(&self, request: impl Fn() -> RequestBuilder) -> Result<Response, Error> {
+        for pause in PAUSES {
+            match timeout(REPLY_WITHIN, request().send()).await {
+                Ok(Err(_)) => tokio::time::sleep(pause).await,
+                replied => return self.replied(replied),
+            }
+        }
+        self.reach(request()).await
+    }
+
     async fn reach(&self, request: RequestBuilder) -> Result<Response, Error> {
-        match timeout(REPLY_WITHIN, request.send()).await {
+        self.replied(timeout(REPLY_WITHIN, request.send()).await)
+    }
+
+    fn replied(&self, replied: Result<reqwest::Result<Response>, Elapsed>) -> Result<Response, Error> {
+        match replied {
             Ok(Ok(response)) => Ok(response),
             Ok(Err(error)) => {
                 Err(Error::unreachable(format!("`{}` cannot be reached: {}", self.server, words(&error))))
