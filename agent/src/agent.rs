@@ -19,7 +19,7 @@ use ed25519_dalek::SigningKey;
 use jiff::Timestamp;
 use sha2::{Digest, Sha256};
 
-use crate::cage::{Cage, CageError, Job, Scans};
+use crate::cage::{Cage, CageError, Frame, Job, Ran, Scans};
 use crate::folder::{Folder, FolderError};
 use crate::guard::{Accepted, Guard, Refusal};
 use crate::identity::{Identity, IdentityError, Origin};
@@ -300,11 +300,14 @@ impl Agent {
             taken &= handed.is_ok();
             handed
         });
-        let (outcome, scans) = conclude(ran, scans_count);
+        let (outcome, scans, last) = conclude(ran, scans_count);
         let now = self.now();
         // Where this fails the action counts as interrupted from now on, which only refuses.
         let _ = self.journal.end(begun, now);
         if taken {
+            if let Some(frame) = last {
+                writer.last_frame(frame.scan, frame.rows, frame.body);
+            }
             let _ = out(writer.finish(outcome, scans, limits, Some(self.facts()), now));
         }
     }
@@ -402,14 +405,14 @@ fn facts(host: &Host, identity: &Identity, name: Option<String>, mode: Mode, tag
     }
 }
 
-/// The outcome of a run and its records, one a scan.
-fn conclude(ran: Result<BTreeMap<u32, ScanRecord>, CageError>, scans_count: usize) -> (Outcome, Vec<ScanRecord>) {
+/// The outcome of a run, its records, one a scan, and what rows are still to be said.
+fn conclude(ran: Result<Ran, CageError>, scans_count: usize) -> (Outcome, Vec<ScanRecord>, Option<Frame>) {
     match ran {
-        Ok(mut records) => {
+        Ok(Ran { mut records, last }) => {
             let scans = (0..).take(scans_count).map(|index| records.remove(&index).unwrap_or_default()).collect();
-            (Outcome::Answered, scans)
+            (Outcome::Answered, scans, last)
         }
-        Err(error) => (Outcome::Failed(bounded(error.to_string())), Vec::new()),
+        Err(error) => (Outcome::Failed(bounded(error.to_string())), Vec::new(), None),
     }
 }
 

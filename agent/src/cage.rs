@@ -35,8 +35,11 @@ pub const ARGUMENT: &str = "--scan-in-cage";
 pub const SCANS_AT_ONCE: usize = 8;
 /// Frames under way between the children and whoever takes the answer; more would only hold memory.
 const FRAMES_AHEAD: usize = 4;
-/// How often the caller's stop flag is looked at: an atomic cannot be waited on.
+/// How often the caller's stop flag is looked at: an atomic cannot be waited on. A small frame waits for the end of all scans
+/// no longer than this.
 const STOP_FLAG_EVERY: Duration = Duration::from_millis(50);
+/// A frame up to this size is small.
+const SMALL_BYTES_MAX: usize = 64 << 10;
 
 /// What a child is told.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -69,6 +72,15 @@ pub struct Frame {
     pub body: Vec<u8>,
 }
 
+/// What scans have done when all of them have ended.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Ran {
+    /// One a scan, by its index.
+    pub records: BTreeMap<u32, ScanRecord>,
+    /// The last frame, where it is small and the end came right behind it, so that both can be said at once.
+    pub last: Option<Frame>,
+}
+
 enum Event {
     Frame(Frame),
     Ended(u32, Result<ScanRecord, CageError>),
@@ -83,7 +95,7 @@ pub trait Scans: Send + Sync {
         at_once: usize,
         stop: &AtomicBool,
         out: &mut dyn FnMut(Frame) -> io::Result<()>,
-    ) -> Result<BTreeMap<u32, ScanRecord>, CageError>;
+    ) -> Result<Ran, CageError>;
 }
 
 /// Runs each scan in a process of this program.
@@ -97,29 +109,29 @@ impl Scans for Cage {
         at_once: usize,
         stop: &AtomicBool,
         out: &mut dyn FnMut(Frame) -> io::Result<()>,
-    ) -> Result<BTreeMap<u32, ScanRecord>, CageError> {
+    ) -> Result<Ran, CageError> {
         run(&self.0, jobs, at_once, stop, out)
     }
 }
 
 /// Runs scans, `at_once` of them side by side, each in its own process of `program`, and hands their frames to `out` as they come.
 ///
-/// Returns one record a scan, by its index; or the first reason why one of them could not run. `stop`, once set, and an
-/// error of `out` end the scans early.
+/// Returns what they did, or the first reason why one of them could not run. `stop`, once set, and an error of `out` end the
+/// scans early.
 pub fn run(
     program: &Path,
     jobs: Vec<(u32, Job)>,
     at_once: usize,
     stop: &AtomicBool,
     out: &mut dyn FnMut(Frame) -> io::Result<()>,
-) -> Result<BTreeMap<u32, ScanRecord>, CageError> {
+) -> Result<Ran, CageError> {
     let (alive, mut living) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)
         .map(|(read, write)| (read, Some(write)))
         .map_err(|error| CageError::Start(io::Error::from(error).to_string()))?;
     let workers = jobs.len().min(at_once);
     let queue = Mutex::new(VecDeque::from(jobs));
-    let (events, mut taken) = (sync_channel(FRAMES_AHEAD), BTreeMap::new());
-    let (sender, receiver) = events;
+    let (sender, receiver) = sync_channel(FRAMES_AHEAD);
+    let mut ran = Ran::default();
     std::thread::scope(|scope| {
         for _ in 0..workers {
             let (sender, queue, alive) = (sender.clone(), &queue, alive.as_fd());
@@ -136,26 +148,31 @@ pub fn run(
                 Some(_) => events.recv_timeout(STOP_FLAG_EVERY),
                 None => events.recv().map_err(|_| RecvTimeoutError::Disconnected),
             };
+            // One that waited for the end, and one that is too long to wait.
+            let mut ready = [None, None];
             match event {
                 Ok(Event::Frame(frame)) => {
-                    if out(frame).is_err() {
-                        // Nobody takes the answer: children whose frames cannot be handed on are killed.
-                        living = None;
-                        receiver = None;
-                    }
+                    ready[0] = ran.last.replace(frame);
+                    ready[1] = ran.last.take_if(|frame| frame.body.len() > SMALL_BYTES_MAX);
                 }
                 Ok(Event::Ended(scan, Ok(record))) => {
-                    taken.insert(scan, record);
+                    ran.records.insert(scan, record);
                 }
                 Ok(Event::Ended(_, Err(error))) => {
+                    ready[0] = ran.last.take();
                     failure.get_or_insert(error);
                     living = None;
                 }
-                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Timeout) => ready[0] = ran.last.take(),
                 Err(RecvTimeoutError::Disconnected) => break,
             }
+            if ready.into_iter().flatten().try_for_each(&mut *out).is_err() {
+                // Nobody takes the answer: children whose frames cannot be handed on are killed.
+                living = None;
+                receiver = None;
+            }
         }
-        failure.map_or(Ok(taken), Err)
+        failure.map_or(Ok(ran), Err)
     })
 }
 

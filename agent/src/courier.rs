@@ -16,7 +16,7 @@ use tokio::time::Instant;
 
 use crate::agent::Agent;
 use crate::relay::{Line, RelayError};
-use crate::spool::{Spool, is_last};
+use crate::spool::Spool;
 use crate::withdrawn::Withdrawn;
 
 /// Actions that run at once where the policy does not say; others wait for their turn.
@@ -247,7 +247,7 @@ fn begin(agent: &Arc<Agent>, spool: &Arc<Spool>, work: &Arc<Work>) {
             let turn = Turn { work: work.clone(), hash, stop };
             let until = useful_until(&envelope, Timestamp::now());
             agent.handle(&envelope.to_bytes(), &turn.stop, &mut |part| {
-                let last = is_last(&part);
+                let last = part.is_last();
                 let mut state = work.lock();
                 if last {
                     // It passes from one list to the other at once: what comes again in between would be lost.

@@ -174,22 +174,27 @@ fn is_whole(path: &Path) -> io::Result<bool> {
         }
     }
     Ok(last.is_some_and(|message| match FromAgent::parse(&message) {
-        Ok(FromAgent::Part { part, .. }) => is_last(&part),
+        Ok(FromAgent::Part { part, .. }) => part.is_last(),
         _ => false,
     }))
 }
 
-/// Whether a part is a final record: those have no body, and frames always have one.
-pub fn is_last(part: &Part) -> bool {
-    part.body.is_empty()
-}
-
 #[cfg(test)]
 mod tests {
+    use canvass_protocol::answer::{Outcome, Writer};
+    use canvass_protocol::limits::Limits;
+    use ed25519_dalek::SigningKey;
+
     use super::*;
 
+    /// A frame where there is a body, else a final record.
     fn part(body: &[u8]) -> Part {
-        Part { statement: "{}".into(), signature: String::new(), body: body.to_vec() }
+        let key = SigningKey::from_bytes(&[1; 32]);
+        let mut writer = Writer::new(&key, "acme".into(), ActionHash([1; 32]), "0".repeat(32));
+        match body {
+            b"" => writer.finish(Outcome::Answered, Vec::new(), Limits::default(), None, at(0)),
+            body => writer.frame(0, 1, body.to_vec()),
+        }
     }
 
     fn messages(spool: &Spool, action: ActionHash) -> Vec<FromAgent> {

@@ -11,7 +11,7 @@ use canvass_agent::agent::{Agent, Config, Storage};
 use canvass_agent::courier::Courier;
 use canvass_agent::folder::Folder;
 use canvass_agent::relay::{Line, RelayError};
-use canvass_agent::spool::{Spool, is_last};
+use canvass_agent::spool::Spool;
 use canvass_agent::withdrawn::Withdrawn;
 use canvass_protocol::action::{Action, Window};
 use canvass_protocol::envelope::Envelope;
@@ -98,7 +98,7 @@ async fn no_more_actions_run_at_once_than_policy_says() {
             // Waits for a scan that has opened it from the other side.
             let open = move || fs::File::options().write(true).open(gate).unwrap().write_all(b"go\n").unwrap();
             tokio::task::spawn_blocking(open).await.unwrap();
-            while !matches!(from_agent.recv().await.unwrap(), FromAgent::Part { part, .. } if is_last(&part)) {}
+            while !matches!(from_agent.recv().await.unwrap(), FromAgent::Part { part, .. } if part.is_last()) {}
             let log = fs::read_to_string(&log).unwrap();
             assert!(log.starts_with(&"begun\nended\n".repeat(done)), "{log}");
         }

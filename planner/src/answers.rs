@@ -177,22 +177,22 @@ impl Follower {
             return;
         }
         let index = agent.index;
-        let result = match agent.reader.read(part) {
-            Ok(Says::Frame(frame)) => count(agent, &self.limits, &frame, &part.body)
-                .and_then(|()| open(agent, &self.scans, &frame, &part.body))
-                .map(|rows| self.account.update(index, |entry| entry.take(rows))),
-            Ok(Says::Final(last)) => check_totals(&agent.taken, &last).map(|()| {
-                if matches!(last.outcome, Outcome::Refused(_)) {
+        match take(agent, &self.scans, &self.limits, part) {
+            Ok((rows, last)) => {
+                if last.as_ref().is_some_and(|last| matches!(last.outcome, Outcome::Refused(_))) {
                     // A refusal uses up nothing: with more signatures the agent may come to another end, in another run.
                     agent.reader = Reader::new(self.fleet.clone(), self.hash, id.to_owned());
                 }
-                self.account.update(index, |entry| close(entry, *last));
-            }),
-            Err(error) => Err(error.to_string()),
-        };
-        if let Err(reason) = result {
-            agent.broken = true;
-            self.account.update(index, |entry| entry.troubles.push(format!("the answer is not believed: {reason}")));
+                self.account.update(index, |entry| {
+                    rows.into_iter().for_each(|rows| entry.take(rows));
+                    last.into_iter().for_each(|last| close(entry, *last));
+                });
+            }
+            Err(reason) => {
+                agent.broken = true;
+                let trouble = format!("the answer is not believed: {reason}");
+                self.account.update(index, |entry| entry.troubles.push(trouble));
+            }
         }
     }
 
@@ -206,6 +206,28 @@ impl Follower {
 /// Whether an endpoint is among those a target means, as far as the desk knows.
 pub fn is_meant_for(target: &Target, endpoint: &Endpoint) -> bool {
     target.as_ref().is_none_or(|filter| target::evaluate(filter, &endpoint.facts, Some(&endpoint.words)) == Truth::True)
+}
+
+/// Verifies a part and feeds its rows; returns how many there were, where it carries a frame, and the final record, where it
+/// is one.
+fn take(
+    agent: &mut Agent,
+    scans: &[Scan],
+    limits: &Limits,
+    part: &Part,
+) -> Result<(Option<u64>, Option<Box<Final>>), String> {
+    let (frame, last) = match agent.reader.read(part).map_err(|error| error.to_string())? {
+        Says::Frame(frame) => (Some(frame), None),
+        Says::Final(mut last) => (last.last.take(), Some(last)),
+    };
+    if let Some(frame) = &frame {
+        count(agent, limits, frame, &part.body)?;
+    }
+    if let Some(last) = &last {
+        check_totals(&agent.taken, last)?;
+    }
+    let rows = frame.map(|frame| open(agent, scans, &frame, &part.body)).transpose()?;
+    Ok((rows, last))
 }
 
 /// Counts a frame before it is opened: what the action does not allow is not held in memory for long.

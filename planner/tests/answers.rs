@@ -214,17 +214,23 @@ async fn what_was_tampered_with_is_not_believed() {
     }
 }
 
-/// What an agent that lies signs instead: its parts, its frames sent again and again, and its records as `change` has it.
+/// What an agent that lies signs instead: its parts, its frames sent again and again (0: within the final record), and its
+/// records as `change` has it.
 fn lie(parts: &[Part], times: usize, change: impl Fn(&mut Vec<ScanRecord>)) -> Vec<Part> {
     let said: Vec<Statement> = parts.iter().map(|part| serde_json::from_str(&part.statement).unwrap()).collect();
     let keys = (1..=2_u8).map(|seed| SigningKey::from_bytes(&[seed; 32]));
     let key = keys.into_iter().find(|key| hex::encode(key.verifying_key().as_bytes()) == said[0].key).unwrap();
     let mut writer = Writer::new(&key, said[0].fleet.clone(), said[0].action, said[0].run.clone());
-    let mut lies = Vec::new();
+    let (mut lies, mut carried) = (Vec::new(), None);
     for (statement, part) in said.iter().zip(parts) {
         if let Says::Frame(frame) = &statement.says {
             lies.extend((0..times).map(|_| writer.frame(frame.scan, frame.rows, part.body.clone())));
+            carried = Some((frame.scan, frame.rows, part.body.clone()));
         }
+    }
+    // Without a frame of its own an answer is one part, whose final record carries one.
+    if let Some((scan, rows, body)) = carried.filter(|_| times == 0) {
+        writer.last_frame(scan, rows, body);
     }
     let Says::Final(last) = &said[said.len() - 1].says else { panic!("no final record") };
     let mut last = last.clone();
@@ -242,6 +248,11 @@ async fn an_agent_that_contradicts_itself_or_the_action_is_not_believed() {
             "more records",
             |parts| lie(&parts, 1, |scans| scans.push(scans[0].clone())),
             "is of 2 scans, and 1 were asked",
+        ),
+        (
+            "fewer rows at once",
+            |parts| lie(&parts, 0, |scans| scans[0].rows = 3),
+            "counts 3 rows of scan 0, and 4 came",
         ),
         ("fewer rows", |parts| lie(&parts, 1, |scans| scans[0].rows = 3), "counts 3 rows of scan 0, and 4 came"),
     ];

@@ -26,8 +26,15 @@ pub struct Part {
     pub statement: String,
     /// Ed25519 signature over the statement's bytes, hexadecimal.
     pub signature: String,
-    /// A frame's Arrow IPC bytes, whose hash the statement holds; empty for a final record.
+    /// A frame's Arrow IPC bytes, whose hash the statement holds; empty for a final record that carries none.
     pub body: Vec<u8>,
+}
+
+impl Part {
+    /// Whether it is a final record, as its statement says; whether that is to be believed, [`Reader`] says.
+    pub fn is_last(&self) -> bool {
+        Statement::parse(self.statement.as_bytes()).is_ok_and(|statement| matches!(statement.says, Says::Final(_)))
+    }
 }
 
 /// What an agent signs.
@@ -80,6 +87,9 @@ pub struct Final {
     pub frames: u64,
     /// SHA-256 over the frames' hashes in sequence, hexadecimal.
     pub frames_sha256: String,
+    /// The run's last frame, where the part with this record carries it: a small answer is one part.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last: Option<Frame>,
     /// One record a scan of the action, in its order; empty unless the outcome is answered.
     pub scans: Vec<ScanRecord>,
     /// The limits in force after the agent's policy.

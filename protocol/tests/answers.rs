@@ -64,6 +64,48 @@ fn a_whole_answer_is_believed() {
     assert_eq!(read(&[refusal]), (1, String::new(), true));
 }
 
+/// A frame, and a final record that carries the next one.
+fn short_answer() -> [Part; 2] {
+    let key = agent_key();
+    let mut writer = writer(&key, "acme", hash(), "0a");
+    let first = writer.frame(0, 1, b"one".to_vec());
+    writer.last_frame(0, 1, b"two".to_vec());
+    [first, finish(writer, Outcome::Answered)]
+}
+
+#[test]
+fn a_final_record_may_carry_the_last_frame() {
+    let parts = short_answer();
+    assert_eq!(read(&parts), (2, String::new(), true));
+    assert_eq!(parts.each_ref().map(Part::is_last), [false, true]);
+    let [first, last] = parts;
+    refused(std::slice::from_ref(&last), 0, SEQUENCE);
+    for body in [b"two!".as_slice(), b"one", b""] {
+        refused(&[first.clone(), Part { body: body.to_vec(), ..last.clone() }], 1, BODY);
+    }
+    let other = Part { statement: last.statement.replace("\"rows\":1", "\"rows\":2"), ..last.clone() };
+    assert_ne!(other, last);
+    refused(&[first.clone(), other], 1, SIGNATURE);
+    refused(&[first, Part { body: vec![0; limits::FRAME_BYTES_MAX + 1], ..last }], 1, &too_long());
+    // One that carries none has no bytes with it.
+    let mut parts = answer();
+    parts[3].body = b"more".to_vec();
+    refused(&parts, 3, BODY);
+}
+
+/// An interruption stands alone; one that carries rows is of a run as any other.
+#[test]
+fn an_interruption_that_carries_a_frame_ends_no_other_run() {
+    let key = agent_key();
+    let mut writer = writer(&key, "acme", hash(), "0b");
+    writer.last_frame(0, 1, b"two".to_vec());
+    refused(&[answer()[0].clone(), finish(writer, Outcome::Interrupted)], 1, "the part is of another run");
+}
+
+fn too_long() -> String {
+    AnswerError::TooLong { bytes: limits::FRAME_BYTES_MAX + 1 }.to_string()
+}
+
 #[test]
 fn a_truncated_answer_is_not_whole() {
     for length in 0..4 {

@@ -21,6 +21,7 @@ const ENVELOPE: &str = include_str!("golden/envelope-1.json");
 const HEARTBEAT: &str = include_str!("golden/heartbeat-1.json");
 const FRAME: &str = include_str!("golden/answer-1-frame.json");
 const FINAL: &str = include_str!("golden/answer-1-final.json");
+const SMALL: &str = include_str!("golden/answer-1-small.json");
 const REFUSED: &str = include_str!("golden/answer-1-refused.json");
 
 #[test]
@@ -95,6 +96,15 @@ fn golden_answer_opens_verifies_and_is_written_as_it_was() {
     assert!(matches!(reader.read(&part(FRAME, b"rows")).unwrap(), Says::Frame(frame) if frame.rows == 3));
     assert!(matches!(reader.read(&part(FINAL, b"")).unwrap(), Says::Final(last) if last.facts == Some(facts())));
     assert!(reader.finished());
+
+    let mut writer = Writer::new(&key, "acme".into(), hash, run.clone());
+    writer.last_frame(0, 3, b"rows".to_vec());
+    let scans = vec![ScanRecord { asked: true, rows: 3, examined: 12, bytes: 4, ..ScanRecord::default() }];
+    let small = writer.finish(Outcome::Answered, scans, Limits::default(), Some(facts()), at(NOW));
+    assert_eq!(lines(&small), SMALL);
+    let mut reader = Reader::new("acme".into(), hash, id_of(&key));
+    let carried = |says| matches!(says, Says::Final(last) if last.last.as_ref().is_some_and(|frame| frame.rows == 3));
+    assert!(carried(reader.read(&part(SMALL, b"rows")).unwrap()) && reader.finished());
 
     let writer = Writer::new(&key, "acme".into(), hash, run);
     let reason = "process_memory needs weight 2, signatures carry 1: alice";

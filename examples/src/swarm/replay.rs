@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use arrow::array::StringArray;
 use arrow::record_batch::RecordBatch;
-use canvass_agent::cage::{Cage, CageError, Frame, Job, Scans};
+use canvass_agent::cage::{Cage, CageError, Frame, Job, Ran, Scans};
 use canvass_protocol::answer::ScanRecord;
 use canvass_protocol::limits::FRAME_BYTES_MAX;
 use canvass_tables::frame;
@@ -21,11 +21,11 @@ const RUNS_MAX: usize = 64;
 /// What has run, by its jobs.
 pub struct Replay {
     cage: Cage,
-    runs: Mutex<HashMap<String, Arc<OnceLock<Ran>>>>,
+    runs: Mutex<HashMap<String, Arc<OnceLock<Replayable>>>>,
 }
 
 /// Frames of a run and its records, one a scan.
-type Ran = Result<(Vec<Frame>, BTreeMap<u32, ScanRecord>), CageError>;
+type Replayable = Result<(Vec<Frame>, BTreeMap<u32, ScanRecord>), CageError>;
 
 impl Replay {
     pub fn new(program: PathBuf) -> Replay {
@@ -33,7 +33,7 @@ impl Replay {
     }
 
     /// What these jobs give; whoever asks first waits for the real run, and the others with it.
-    fn ran(&self, jobs: &[(u32, Job)]) -> Ran {
+    fn ran(&self, jobs: &[(u32, Job)]) -> Replayable {
         let key = serde_json::to_string(jobs).expect("jobs have text keys");
         let run = {
             let mut runs = self.runs.lock().unwrap_or_else(PoisonError::into_inner);
@@ -45,11 +45,12 @@ impl Replay {
         let ran = run.get_or_init(|| {
             let mut frames = Vec::new();
             // Whoever is stopped while the others wait would stop them all, so nobody stops this run.
-            let records = self.cage.run(jobs.to_vec(), jobs.len().max(1), &AtomicBool::new(false), &mut |frame| {
+            let ran = self.cage.run(jobs.to_vec(), jobs.len().max(1), &AtomicBool::new(false), &mut |frame| {
                 frames.push(frame);
                 Ok(())
             })?;
-            Ok((frames, records))
+            frames.extend(ran.last);
+            Ok((frames, ran.records))
         });
         ran.clone()
     }
@@ -70,7 +71,7 @@ impl Scans for Replayed {
         _: usize,
         _: &AtomicBool,
         out: &mut dyn FnMut(Frame) -> io::Result<()>,
-    ) -> Result<BTreeMap<u32, ScanRecord>, CageError> {
+    ) -> Result<Ran, CageError> {
         if self.behaviour == Behaviour::Failing {
             return Err(CageError::Failed("this agent of the swarm fails".into()));
         }
@@ -88,9 +89,10 @@ impl Scans for Replayed {
             record.rows = own().map(|frame| frame.rows).sum();
             record.bytes = own().map(|frame| frame.body.len() as u64).sum();
         }
+        let last = frames.pop();
         // Whoever does not take a frame takes none after it.
         let _ = frames.into_iter().try_for_each(out);
-        Ok(records)
+        Ok(Ran { records, last })
     }
 }
 

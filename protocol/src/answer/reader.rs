@@ -2,7 +2,7 @@
 
 use sha2::{Digest, Sha256};
 
-use super::{Final, Outcome, Part, Says, Statement, agent_id, verify};
+use super::{Final, Frame, Outcome, Part, Says, Statement, agent_id, verify};
 use crate::action::ActionHash;
 use crate::limits;
 use crate::strict::{self, Kind, StrictError};
@@ -68,23 +68,16 @@ impl Reader {
         verify(&statement.key, part.statement.as_bytes(), &part.signature).ok_or(AnswerError::Signature)?;
         self.check_place(&statement)?;
         match &statement.says {
-            Says::Frame(frame) => {
-                let hash = Sha256::digest(&part.body);
-                if hex::encode(hash) != frame.sha256 {
-                    return Err(AnswerError::Body);
-                }
-                if frame.sequence != self.sequence {
-                    return Err(AnswerError::Sequence);
-                }
-                self.sequence += 1;
-                self.hashes.update(hash);
-            }
-            Says::Final(_) if !part.body.is_empty() => return Err(AnswerError::Body),
+            Says::Frame(frame) => self.check_frame(frame, &part.body)?,
+            Says::Final(last) if last.last.is_none() && !part.body.is_empty() => return Err(AnswerError::Body),
             Says::Final(last) if last.facts.as_ref().is_some_and(|facts| facts.id != self.agent) => {
                 return Err(AnswerError::Other("agent"));
             }
             Says::Final(last) if is_interruption(last) => self.finished = true,
             Says::Final(last) => {
+                if let Some(frame) = &last.last {
+                    self.check_frame(frame, &part.body)?;
+                }
                 let hashes = hex::encode(self.hashes.clone().finalize());
                 if last.frames != self.sequence || last.frames_sha256 != hashes {
                     return Err(AnswerError::Sequence);
@@ -93,6 +86,19 @@ impl Reader {
             }
         }
         Ok(statement.says)
+    }
+
+    fn check_frame(&mut self, frame: &Frame, body: &[u8]) -> Result<(), AnswerError> {
+        let hash = Sha256::digest(body);
+        if hex::encode(hash) != frame.sha256 {
+            return Err(AnswerError::Body);
+        }
+        if frame.sequence != self.sequence {
+            return Err(AnswerError::Sequence);
+        }
+        self.sequence += 1;
+        self.hashes.update(hash);
+        Ok(())
     }
 
     fn check_place(&mut self, statement: &Statement) -> Result<(), AnswerError> {
@@ -119,5 +125,5 @@ impl Reader {
 
 /// Whether a final record stands alone: it is of a run that began nothing, after one that a crash ended.
 fn is_interruption(last: &Final) -> bool {
-    last.outcome == Outcome::Interrupted && last.frames == 0
+    last.outcome == Outcome::Interrupted && last.frames == 0 && last.last.is_none()
 }

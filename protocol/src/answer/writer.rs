@@ -21,28 +21,40 @@ pub struct Writer<'a> {
     run: String,
     sequence: u64,
     hashes: Sha256,
+    /// What the final record carries.
+    last: Option<(Frame, Vec<u8>)>,
 }
 
 impl<'a> Writer<'a> {
     /// Begins a run; `run` is a fresh random nonce of 32 hexadecimal digits.
     pub fn new(key: &'a SigningKey, fleet: String, action: ActionHash, run: String) -> Writer<'a> {
-        Writer { key, fleet, action, run, sequence: 0, hashes: Sha256::new() }
+        Writer { key, fleet, action, run, sequence: 0, hashes: Sha256::new(), last: None }
     }
 
     /// Signs one frame of a scan's rows.
     pub fn frame(&mut self, scan: u32, rows: u64, body: Vec<u8>) -> Part {
-        let hash = Sha256::digest(&body);
+        let frame = self.next(scan, rows, &body);
+        self.sign(Says::Frame(frame), body)
+    }
+
+    /// Takes the run's last frame, which the final record then carries.
+    pub fn last_frame(&mut self, scan: u32, rows: u64, body: Vec<u8>) {
+        self.last = Some((self.next(scan, rows, &body), body));
+    }
+
+    fn next(&mut self, scan: u32, rows: u64, body: &[u8]) -> Frame {
+        let hash = Sha256::digest(body);
         self.hashes.update(hash);
         let frame = Frame { scan, sequence: self.sequence, rows, sha256: hex::encode(hash) };
         self.sequence += 1;
-        self.sign(Says::Frame(frame), body)
+        frame
     }
 
     /// Signs the final record and ends the run.
     ///
     /// Texts are cut to their limits; where all troubles together make the record too long, fewer are listed.
     pub fn finish(
-        self,
+        mut self,
         outcome: Outcome,
         scans: Vec<ScanRecord>,
         limits: Limits,
@@ -50,14 +62,16 @@ impl<'a> Writer<'a> {
         at: Timestamp,
     ) -> Part {
         let frames_sha256 = hex::encode(self.hashes.clone().finalize());
-        let mut last = Final { outcome, frames: self.sequence, frames_sha256, scans, limits, facts, at };
+        let (carried, body) = self.last.take().unzip();
+        let frames = self.sequence;
+        let mut last = Final { outcome, frames, frames_sha256, last: carried, scans, limits, facts, at };
         last.bound();
         while strict::to_bytes(&last).len() > limits::STATEMENT_BYTES_MAX - AROUND_BYTES_MAX
             && last.scans.iter().any(|scan| !scan.troubles.is_empty())
         {
             last.scans.iter_mut().for_each(|scan| scan.troubles.truncate(scan.troubles.len() / 2));
         }
-        self.sign(Says::Final(Box::new(last)), Vec::new())
+        self.sign(Says::Final(Box::new(last)), body.unwrap_or_default())
     }
 
     fn sign(&self, says: Says, body: Vec<u8>) -> Part {
