@@ -11,6 +11,7 @@ mod investigators;
 mod metrics;
 mod random;
 mod rates;
+mod receipts;
 mod roles;
 mod server;
 
@@ -26,12 +27,18 @@ mod watchers;
 
 use std::process::ExitCode;
 
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let filter = EnvFilter::try_from_env("CANVASS_LOG").unwrap_or_else(|_| EnvFilter::new("warn,canvass_server=info"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).json().init();
+    let told: Option<Targets> = std::env::var("CANVASS_LOG").ok().and_then(|told| told.parse().ok());
+    let levels = told.unwrap_or_else(|| "warn,canvass_server=info".parse().expect("it names levels"));
+    tracing_subscriber::registry()
+        .with(levels)
+        .with(tracing_subscriber::fmt::layer().with_writer(std::io::stderr).json())
+        .init();
     let ran = match config::Config::from_arguments() {
         Ok(config) => server::run(config).await,
         Err(error) => Err(error),

@@ -7,7 +7,7 @@ mod tests;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use canvass_protocol::action::ActionHash;
 use canvass_protocol::answer::{Final, Outcome, Says, Statement, agent_id};
@@ -18,12 +18,14 @@ use canvass_protocol::signed;
 use canvass_protocol::target::{Facts, ServerWords, Status};
 use jiff::Timestamp;
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::clash::Clashes;
 use crate::inventory::Inventory;
 use crate::lead::{LONG, Lead, Means};
 use crate::metrics::Refused;
 use crate::peers::{Changes, News, Peers};
+use crate::receipts::Receipts;
 use crate::relay::Incoming;
 use crate::scheduler::{Event, State};
 use crate::store::{self, Conclusion, NewPart, StoreError, Totals};
@@ -32,6 +34,10 @@ use crate::store::{self, Conclusion, NewPart, StoreError, Totals};
 const BATCH_MAX: usize = 1024;
 /// Bodies of parts in one transaction, in bytes, above which it is not made longer.
 const BATCH_BYTES_MAX: usize = 32 << 20;
+/// How long parts gather behind those that were stored, for each of these and at most: where few come none waits, where many
+/// come a transaction is worth its price.
+const GATHER_EACH: Duration = Duration::from_millis(2);
+const GATHER_MAX: Duration = Duration::from_millis(50);
 /// How long the store is left alone before what was open is read from it once more.
 const PAUSE: Duration = Duration::from_millis(500);
 
@@ -55,6 +61,9 @@ pub struct Pump {
     /// Set where this server schedules.
     lead: Option<Lead>,
     clashes: Clashes,
+    receipts: Receipts,
+    /// Until then what comes in gathers.
+    gathers_until: Instant,
     /// Agents of which something could not be stored. What else comes over that line is not stored either, for an answer
     /// without one of its parts is none: they send all of it again when they have come again.
     shaken: HashSet<String>,
@@ -68,8 +77,17 @@ impl Pump {
         means: Means,
         others: Option<(Arc<Peers>, mpsc::Receiver<News>)>,
     ) -> Result<Pump, StoreError> {
-        let mut pump =
-            Pump { fleet, inventory, means, others, lead: None, clashes: Clashes::default(), shaken: HashSet::new() };
+        let mut pump = Pump {
+            fleet,
+            inventory,
+            means,
+            others,
+            lead: None,
+            clashes: Clashes::default(),
+            receipts: Receipts::default(),
+            gathers_until: Instant::now(),
+            shaken: HashSet::new(),
+        };
         if pump.others.as_ref().is_none_or(|(peers, _)| peers.leads_at_first()) {
             pump.lead = Some(pump.take_up().await?);
         }
@@ -81,12 +99,15 @@ impl Pump {
         let mut batch = Vec::with_capacity(BATCH_MAX);
         loop {
             let (rest, brings) = self.lead.as_ref().map_or((LONG, false), |lead| (lead.rest(), lead.brings()));
+            let (gathers_until, tells_at) = (self.gathers_until, self.receipts.due());
+            let gathers = gathers_until > Instant::now();
             tokio::select! {
                 order = orders.recv() => match order {
                     Some(order) => self.order(order).await,
                     None => return,
                 },
-                count = incoming.recv_many(&mut batch, BATCH_MAX) => {
+                () = sleep_until(gathers_until), if gathers => {}
+                count = incoming.recv_many(&mut batch, BATCH_MAX), if !gathers => {
                     if count == 0 {
                         return;
                     }
@@ -98,7 +119,12 @@ impl Pump {
                         lead.bring().await;
                     }
                 }
-                () = tokio::time::sleep(rest) => self.feed(Event::Now(Timestamp::now())).await,
+                () = sleep_until(tells_at.unwrap_or(gathers_until)), if tells_at.is_some() => {
+                    for (hash, agents) in self.receipts.take(Instant::now()) {
+                        self.means.relay.send(&agents, &ToAgent::Taken(hash)).await;
+                    }
+                }
+                () = sleep(rest) => self.feed(Event::Now(Timestamp::now())).await,
             }
         }
     }
@@ -215,16 +241,24 @@ impl Pump {
             return;
         }
         self.means.metrics.stored(parts.len(), parts.iter().map(|part| part.body.len()).sum(), began.elapsed());
+        self.gathers_until = began + (GATHER_EACH * u32::try_from(parts.len()).unwrap_or(u32::MAX)).min(GATHER_MAX);
         let mut changed = BTreeSet::new();
+        let mut concluded = Vec::new();
         for NewPart { action: hash, agent, conclusion, .. } in parts {
             changed.insert(hash);
             if let Some(Conclusion { state, judged, .. }) = conclusion {
-                self.means.relay.send(std::slice::from_ref(&agent), &ToAgent::Taken(hash)).await;
+                if state == State::Refused {
+                    // With another signature it is brought again, and whoever keeps its refusal does not look at it.
+                    self.means.relay.send(std::slice::from_ref(&agent), &ToAgent::Taken(hash)).await;
+                } else {
+                    concluded.push((hash, agent.clone()));
+                }
                 if let Some(lead) = &mut self.lead {
                     lead.conclude(hash, agent, state, judged).await;
                 }
             }
         }
+        self.receipts.add(concluded, Instant::now());
         self.tell(changed).await;
     }
 
@@ -368,7 +402,7 @@ impl Pump {
                 Ok(lead) => return lead,
                 Err(error) => tracing::error!(%error, "what is open cannot be read; it is tried again"),
             }
-            tokio::time::sleep(PAUSE).await;
+            sleep(PAUSE).await;
         }
     }
 

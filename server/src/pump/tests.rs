@@ -15,9 +15,9 @@ use crate::store::Store as _;
 use crate::store::sqlite::Sqlite;
 use crate::watchers::Watchers;
 
-/// Brings nothing, and remembers who was to come again.
+/// Brings nothing, and remembers who was to come again and what was to be said.
 #[derive(Default)]
-struct Nobody(Mutex<Vec<String>>);
+struct Nobody(Mutex<Vec<String>>, Mutex<Vec<ToAgent>>);
 
 #[async_trait::async_trait]
 impl Relay for Nobody {
@@ -25,7 +25,9 @@ impl Relay for Nobody {
         Err("nobody is here".to_owned())
     }
 
-    async fn send(&self, _: &[String], _: &ToAgent) {}
+    async fn send(&self, _: &[String], message: &ToAgent) {
+        self.1.lock().unwrap().push(message.clone());
+    }
 
     fn connected(&self) -> usize {
         0
@@ -84,4 +86,12 @@ async fn an_answer_is_stored_whole_or_sent_again() {
     assert_eq!((stored().await, state().await), (0, State::Waiting), "the end alone is no answer");
     pump.take(vec![part(&last), Incoming::Present { agent: agent.clone() }, part(&frame), part(&last)]).await;
     assert_eq!((stored().await, state().await), (2, State::Answered));
+
+    // That it is stored is said when it is quiet; of a refusal at once, since the action may be brought again.
+    assert_eq!(*relay.1.lock().unwrap(), []);
+    assert!(pump.receipts.due().is_some());
+    let writer = Writer::new(&key, "acme".to_owned(), hash, "1".repeat(32));
+    let refusal = writer.finish(Outcome::Refused("no".to_owned()), vec![], Limits::default(), None, now);
+    pump.take(vec![part(&refusal)]).await;
+    assert_eq!(*relay.1.lock().unwrap(), [ToAgent::Taken(hash)]);
 }

@@ -30,7 +30,7 @@ use lapin::options::{
 };
 use lapin::types::{AMQPValue, FieldTable, ShortString};
 use lapin::{
-    BasicProperties, Channel, Connection, ConnectionProperties, ConnectionStatus, Consumer, Event, ExchangeKind,
+    Acker, BasicProperties, Channel, Connection, ConnectionProperties, ConnectionStatus, Consumer, Event, ExchangeKind,
 };
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout};
@@ -50,6 +50,9 @@ const OVERFLOW: &str = "canvass.overflow";
 const AGENT_QUEUE: &str = "canvass.agent.";
 /// Answers that the broker hands over before they are taken.
 const PREFETCH: u16 = 1000;
+/// Messages taken before the broker is told of them at once, and how long none has to come before it is told of fewer.
+const ACK_EACH: usize = 64;
+const ACK_AFTER: Duration = Duration::from_millis(50);
 /// Messages that wait for one agent, as with the embedded relay.
 const QUEUE_MAX: i32 = 1024;
 /// An agent's queue that nobody reads for this long, in milliseconds, is deleted by the broker itself.
@@ -230,7 +233,12 @@ impl Amqp {
 
     async fn listen(&self, open: &mut Open) {
         let mut sweep = tokio::time::interval(SWEEP_EVERY);
+        let mut taken: Vec<Acker> = Vec::new();
         loop {
+            // An answer that is lost behind this point is still in its agent's spool.
+            if taken.len() >= ACK_EACH && ack(&mut taken).await.is_err() {
+                return;
+            }
             tokio::select! {
                 delivery = open.answers.next() => {
                     let Some(Ok(delivery)) = delivery else { return };
@@ -238,8 +246,10 @@ impl Amqp {
                     if let Some(incoming) = incoming && self.incoming.send(incoming).await.is_err() {
                         return;
                     }
-                    // An answer that is lost behind this point is still in its agent's spool.
-                    if delivery.acker.ack(BasicAckOptions::default()).await.is_err() {
+                    taken.push(delivery.acker);
+                }
+                () = tokio::time::sleep(ACK_AFTER), if !taken.is_empty() => {
+                    if ack(&mut taken).await.is_err() {
                         return;
                     }
                 }
@@ -414,6 +424,14 @@ impl Amqp {
 
     fn lines(&self) -> MutexGuard<'_, Lines> {
         self.lines.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Tells the broker that these messages, and all before them, are taken.
+async fn ack(taken: &mut Vec<Acker>) -> lapin::Result<()> {
+    match std::mem::take(taken).pop() {
+        Some(last) => last.ack(BasicAckOptions { multiple: true }).await.map(drop),
+        None => Ok(()),
     }
 }
 
