@@ -29,8 +29,8 @@ fleet-distributed: tools
 
 # The agent as one static program, which runs on any Linux of this machine's kind.
 agent-static:
-	RUSTFLAGS="-C target-feature=+crt-static" cargo build --locked --profile static -p canvass-agent \
-		--target "$$(rustc -vV | sed -n 's/^host: //p')"
+	RUSTFLAGS="-C target-feature=+crt-static" cargo rustc --locked --profile static -p canvass-agent --bin canvass-agent \
+		--target "$$(rustc -vV | sed -n 's/^host: //p')" -- -C link-arg=-Wl,-z,pack-relative-relocs
 
 lint:
 	cargo fmt --all --check

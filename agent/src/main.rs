@@ -7,7 +7,9 @@ use anyhow::Context;
 use canvass_agent::config::{Config, Flags};
 use canvass_agent::{agent, cage, daemon};
 use clap::{Parser, Subcommand};
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
 
 /// Answers investigators' questions about this endpoint, as far as its policy allows.
 #[derive(Parser)]
@@ -49,8 +51,12 @@ fn main() -> ExitCode {
 
 /// Answers until a signal comes.
 fn serve(config: Config) -> anyhow::Result<()> {
-    let filter = EnvFilter::try_from_env("CANVASS_LOG").unwrap_or_else(|_| EnvFilter::new("warn,canvass_agent=info"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).json().init();
+    let told: Option<Targets> = std::env::var("CANVASS_LOG").ok().and_then(|told| told.parse().ok());
+    let levels = told.unwrap_or_else(|| "warn,canvass_agent=info".parse().expect("it names levels"));
+    tracing_subscriber::registry()
+        .with(levels)
+        .with(tracing_subscriber::fmt::layer().with_writer(std::io::stderr).json())
+        .init();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(daemon::run(config))
 }

@@ -12,7 +12,9 @@ use canvass_examples::swarm::behaviour::Shares;
 use canvass_examples::swarm::{Config, Swarm, raise_descriptors};
 use clap::Parser;
 use tokio::sync::oneshot;
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
 
 /// Threads that guard and sign: one a core is busy, and one that waits for the real run holds up nobody.
 const GUARDS: usize = 4;
@@ -58,8 +60,12 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: Arguments) -> Result<()> {
-    let filter = EnvFilter::try_from_env("CANVASS_LOG").unwrap_or_else(|_| EnvFilter::new("warn"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let told: Option<Targets> = std::env::var("CANVASS_LOG").ok().and_then(|told| told.parse().ok());
+    let levels = told.unwrap_or_else(|| "warn".parse().expect("it names levels"));
+    tracing_subscriber::registry()
+        .with(levels)
+        .with(tracing_subscriber::fmt::layer().with_writer(std::io::stderr))
+        .init();
     raise_descriptors()?;
     let Arguments { server, agents, seed, keyring, host, enrol_token, shares } = arguments;
     let config = Config {

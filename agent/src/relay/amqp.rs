@@ -10,11 +10,11 @@ use canvass_protocol::relay::ToAgent;
 use futures::StreamExt as _;
 use lapin::options::{BasicConsumeOptions, BasicPublishOptions};
 use lapin::types::FieldTable;
-use lapin::{BasicProperties, Channel, Connection, ConnectionProperties, Consumer};
+use lapin::{BasicProperties, Channel, Connection, Consumer};
 use tokio::time::timeout;
 use url::Url;
 
-use super::{Line, RelayError};
+use super::{Line, RelayError, broker};
 
 /// How long the broker may take to be reached.
 const CONNECT_WITHIN: Duration = Duration::from_secs(30);
@@ -73,12 +73,7 @@ fn host(url: &Url) -> String {
 }
 
 async fn connect(address: &Url, queue: &str) -> lapin::Result<(Connection, Channel, Consumer)> {
-    let connection = Connection::connect_with_runtime(
-        address.as_str(),
-        ConnectionProperties::default(),
-        lapin::runtime::default_runtime()?,
-    )
-    .await?;
+    let connection = broker::connect(address.as_str()).await?;
     let channel = connection.create_channel().await?;
     let options = BasicConsumeOptions { no_ack: true, ..BasicConsumeOptions::default() };
     let consumer = channel.basic_consume(queue.into(), "agent".into(), options, FieldTable::default()).await?;

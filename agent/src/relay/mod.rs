@@ -1,6 +1,7 @@
 //! How an agent reaches its server.
 
 pub mod amqp;
+mod broker;
 pub mod http;
 
 use canvass_protocol::relay::{FromAgent, ToAgent};
