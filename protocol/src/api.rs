@@ -109,10 +109,16 @@ impl std::fmt::Debug for QueueLine {
     }
 }
 
-/// `GET /v1/agents`: everybody admitted.
+/// `GET /v1/agents`: everybody admitted, or of these only those of whom there is something new since a mark.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Inventory {
     pub agents: Vec<Listed>,
+    /// What to ask since, the next time.
+    #[serde(default)]
+    pub mark: Option<String>,
+    /// The mark since when these are new; absent where everybody is listed.
+    #[serde(default)]
+    pub since: Option<String>,
 }
 
 /// An agent's own word and the server's.

@@ -3,10 +3,13 @@
 use std::sync::Arc;
 
 use axum::Json;
+use axum::extract::Query;
+use axum::extract::rejection::QueryRejection;
 use axum::http::StatusCode;
 use canvass_protocol::api::{Admission, Enrol, Enrolled, Inventory, Listed, Role};
 use canvass_protocol::heartbeat::Heartbeat;
 use jiff::Timestamp;
+use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
 
 use super::problem::{Body, Problem};
@@ -68,21 +71,37 @@ pub async fn admit(shared: State, caller: Caller, id: Id<String>) -> Result<Stat
     Ok(StatusCode::NO_CONTENT)
 }
 
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Since {
+    /// A mark of a former answer.
+    since: Option<String>,
+}
+
 /// `GET /v1/agents`
-pub async fn list(shared: State, caller: Caller) -> Result<Json<Inventory>, Problem> {
+pub async fn list(
+    shared: State,
+    caller: Caller,
+    since: Result<Query<Since>, QueryRejection>,
+) -> Result<Json<Inventory>, Problem> {
     caller.check(Role::Read)?;
-    Ok(inventory(&shared, true))
+    let Query(Since { since }) = since.map_err(|error| Problem::bad(error.body_text()))?;
+    let now = Timestamp::now();
+    // A mark of another server, or of one that has started since, says nothing: everybody is listed.
+    let new = since.as_deref().and_then(|mark| shared.inventory.since(mark, now));
+    let since = since.filter(|_| new.is_some());
+    let (agents, mark) = new.unwrap_or_else(|| shared.inventory.whole(now));
+    Ok(Json(Inventory { agents: listed(agents, true, now), mark: Some(mark), since }))
 }
 
 /// `GET /v1/agents/pending`
 pub async fn pending(shared: State, caller: Caller) -> Result<Json<Inventory>, Problem> {
     caller.check(Role::Admin)?;
-    Ok(inventory(&shared, false))
+    let agents = listed(shared.inventory.all(), false, Timestamp::now());
+    Ok(Json(Inventory { agents, mark: None, since: None }))
 }
 
-fn inventory(shared: &State, admitted: bool) -> Json<Inventory> {
-    let now = Timestamp::now();
-    let agents = shared.inventory.all().into_iter().filter(|known| known.agent.admitted == admitted);
-    let listed = |known: Arc<Known>| Listed { words: known.words(now), heartbeat: known.agent.heartbeat.clone() };
-    Json(Inventory { agents: agents.map(listed).collect() })
+fn listed(agents: Vec<Arc<Known>>, admitted: bool, now: Timestamp) -> Vec<Listed> {
+    let agents = agents.into_iter().filter(|known| known.agent.admitted == admitted);
+    agents.map(|known| Listed { words: known.words(now), heartbeat: known.agent.heartbeat.clone() }).collect()
 }

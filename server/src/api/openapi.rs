@@ -166,7 +166,13 @@ fn paths() -> Value {
                 .takes("OpenLine")
                 .open(),
         ),
-        ("/v1/agents", "get", get("Everybody admitted (role read)", &reference("Inventory")).may_be(&[403])),
+        (
+            "/v1/agents",
+            "get",
+            get("Everybody admitted, or who is new since a mark (role read)", &reference("Inventory"))
+                .may_be(&[400, 403])
+                .query("since", &text, "a mark of a former answer; one that is not this server's lists everybody"),
+        ),
         (
             "/v1/agents/pending",
             "get",
@@ -292,7 +298,9 @@ fn schemas() -> Value {
             ("url", text.clone()), ("queue", text.clone()), ("exchange", text.clone()),
             ("routing_key", text.clone()), ("line", text.clone()),
         ], false),
-        "Inventory": object(&[("agents", list("Listed"))], false),
+        "Inventory": object(&[
+            ("agents", list("Listed")), ("mark?", text_or_null.clone()), ("since?", text_or_null.clone()),
+        ], false),
         "Listed": object(&[("heartbeat", reference("Signed")), ("words", reference("ServerWords"))], false),
         "ServerWords": object(&[
             ("status", words(&["online", "idle", "offline"])), ("heartbeat_at", time.clone()), ("public_ip?", text_or_null.clone()),

@@ -1,5 +1,6 @@
 //! The fleets that can be asked: a server's, this machine, and a folder of fixture hosts. The last two run in this program.
 
+mod believed;
 mod fixtures;
 mod here;
 mod local;

@@ -9,7 +9,7 @@ use canvass_planner::error::{Error, ErrorKind};
 use canvass_planner::fleet::{DELIVERIES_MAX, Delivery, Endpoint, Fleet};
 use canvass_planner::past::PastCommand;
 use canvass_protocol::action::{Action, ActionHash};
-use canvass_protocol::api::{ActionSummary, AuditLine, CommandSummary, Cosignature, Inventory, Listed, Posted, Record};
+use canvass_protocol::api::{ActionSummary, AuditLine, CommandSummary, Cosignature, Inventory, Posted, Record};
 use canvass_protocol::envelope::Envelope;
 use canvass_protocol::heartbeat::Heartbeat;
 use canvass_protocol::login::Withdrawal;
@@ -17,6 +17,7 @@ use jiff::Timestamp;
 use tokio::sync::mpsc;
 use uuid::Uuid;
 
+use super::believed::Believed;
 use super::pins::Pins;
 use super::signed;
 use super::wire::{Lines, Wire};
@@ -47,6 +48,7 @@ struct Seen {
     wire: Wire,
     fleet: String,
     pins: Pins,
+    believed: tokio::sync::Mutex<Believed>,
 }
 
 impl Remote {
@@ -58,7 +60,13 @@ impl Remote {
         pins.check_server(server, &fleet)?;
         wire.log_in(fleet.clone(), signing.clone()).await?;
         let (archive, keys) = (Archive::new(places), Store::new(places));
-        Ok(Remote { seen: Arc::new(Seen { wire, fleet, pins }), signing, archive, keys, last: Mutex::default() })
+        Ok(Remote {
+            seen: Arc::new(Seen { wire, believed: Believed::new(fleet.clone()).into(), fleet, pins }),
+            signing,
+            archive,
+            keys,
+            last: Mutex::default(),
+        })
     }
 
     /// Hands over an action's answers from the first on, and those still to come where it follows.
@@ -85,14 +93,14 @@ impl Remote {
 impl Seen {
     /// Agents whose own signed word is believed, and a name for each.
     async fn endpoints(&self) -> Result<Vec<Endpoint>, Error> {
-        let inventory: Inventory = self.wire.get("/v1/agents").await?;
-        let mut agents = Vec::with_capacity(inventory.agents.len());
-        for Listed { heartbeat, words } in inventory.agents {
-            match Heartbeat::open(&heartbeat, &self.fleet) {
-                Ok(heartbeat) => agents.push((heartbeat.facts, words)),
-                Err(error) => eprintln!("warning: the server lists an agent that is not believed: {error}"),
-            }
+        let mut believed = self.believed.lock().await;
+        let since = believed.mark().map(|mark| format!("?since={mark}")).unwrap_or_default();
+        let inventory: Inventory = self.wire.get(&format!("/v1/agents{since}")).await?;
+        for error in believed.take(inventory) {
+            eprintln!("warning: the server lists an agent that is not believed: {error}");
         }
+        let mut agents: Vec<_> = believed.agents().cloned().collect();
+        drop(believed);
         // Whoever was there first is pinned first.
         agents.sort_by(|(a, _), (b, _)| (&a.name, a.started_at, &a.id).cmp(&(&b.name, b.started_at, &b.id)));
         let named: Vec<_> = agents.iter().map(|(facts, _)| (facts.name.clone(), facts.id.clone())).collect();
