@@ -1,5 +1,7 @@
 //! The whole statement beside the bare echo: blocks of both take turns.
 
+use std::time::Duration;
+
 use anyhow::{Result, bail};
 use canvass_examples::yard::Yard;
 
@@ -11,6 +13,9 @@ use crate::settings::Settings;
 
 /// One connection of each host goes there.
 const STATEMENT: &str = "SELECT host, remote_ip, remote_port FROM netstat WHERE remote_ip = '203.0.113.99'";
+/// How long nothing is asked before a statement is timed.
+const QUIET: Duration = Duration::from_secs(1);
+const QUIET_EACH: Duration = Duration::from_millis(1);
 /// Another one, of as many bytes, before anything is timed.
 const WARM: &str = "SELECT host, remote_port, remote_ip FROM netstat WHERE remote_ip = '203.0.113.99'";
 
@@ -19,8 +24,8 @@ struct Samples {
     statement: Vec<f64>,
     first_row: Vec<f64>,
     echo: Vec<f64>,
-    /// Of the server, the swarm, the desk and the whole machine, for each statement.
-    cpu: [Vec<f64>; 4],
+    /// Of the server, the swarm, the desk, the broker, the database and the whole machine, for each statement.
+    cpu: [Vec<f64>; 6],
 }
 
 /// Measures and prints; `also` measures what else there is to measure while the last swarm is there.
@@ -38,12 +43,14 @@ pub fn measure(
         let mut desk = Desk::open(yard)?;
         check(&desk.ask(WARM)?, agents)?;
         for _ in 0..settings.runs {
-            let before = used(yard, swarm.id(), desk.id())?;
+            // What follows an answer, a word to each agent that it is stored, is no part of the next.
+            std::thread::sleep(QUIET + QUIET_EACH * agents);
+            let before = used(bench, swarm.id(), desk.id())?;
             let asked = desk.ask(STATEMENT)?;
             check(&asked, agents)?;
             samples.statement.push(asked.last_row_s);
             samples.first_row.push(asked.first_row_s);
-            let after = used(yard, swarm.id(), desk.id())?;
+            let after = used(bench, swarm.id(), desk.id())?;
             samples.cpu.iter_mut().zip(before).zip(after).for_each(|((all, from), to)| all.push(to - from));
         }
         drop(desk);
@@ -62,11 +69,11 @@ pub fn measure(
         median(&samples.first_row),
         statement / echo
     );
-    let [server, swarm, desk, machine] = samples.cpu.map(|used| median(&used));
+    let [server, swarm, desk, broker, database, machine] = samples.cpu.map(|used| median(&used));
     println!(
         "bench-fleet cpu engine={name} agents={agents} server_s={server:.2} swarm_s={swarm:.2} desk_s={desk:.2} \
-         others_s={:.2} command_bytes={} answer_bytes={} statement_min_s={:.3} statement_max_s={:.3}",
-        (machine - server - swarm - desk).max(0.0),
+         broker_s={broker:.2} database_s={database:.2} others_s={:.2} command_bytes={} answer_bytes={} statement_min_s={:.3} statement_max_s={:.3}",
+        (machine - server - swarm - desk - broker - database).max(0.0),
         bytes.command,
         bytes.answer,
         samples.statement.iter().copied().fold(f64::INFINITY, f64::min),
@@ -84,9 +91,15 @@ fn check(asked: &Asked, agents: u32) -> Result<()> {
     Ok(())
 }
 
-fn used(yard: &Yard, swarm: u32, desk: u32) -> Result<[f64; 4]> {
-    let server = yard.server_id()?;
-    Ok([cpu::of_process(server)?, cpu::of_process(swarm)?, cpu::of_process(desk)?, cpu::of_machine()?])
+fn used(bench: &Bench, swarm: u32, desk: u32) -> Result<[f64; 6]> {
+    let process = cpu::of_process;
+    let family = |id: Option<u32>| id.map_or(Ok(0.0), cpu::of_family);
+    let (postgres, rabbitmq) = match &bench.services {
+        Some((postgres, rabbitmq)) => (postgres.id(), rabbitmq.id()),
+        None => (None, None),
+    };
+    let server = process(bench.yard.server_id()?)?;
+    Ok([server, process(swarm)?, process(desk)?, family(rabbitmq)?, family(postgres)?, cpu::of_machine()?])
 }
 
 pub fn median(values: &[f64]) -> f64 {

@@ -82,6 +82,11 @@ impl Postgres {
         format!("postgres://canvass:{}@127.0.0.1:{}/postgres", self.password, self.port)
     }
 
+    /// The process, for its figures; `None` where it does not run.
+    pub fn id(&self) -> Option<u32> {
+        self.running.as_ref().map(|running| running.0.id())
+    }
+
     /// Ends it at once, as a crash would.
     pub fn kill(&mut self) {
         self.running = None;

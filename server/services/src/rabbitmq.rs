@@ -98,6 +98,11 @@ impl Rabbitmq {
         format!("http://{USER}:{}@127.0.0.1:{}", self.password, self.ports.admin)
     }
 
+    /// The process, for its figures; `None` where it does not run.
+    pub fn id(&self) -> Option<u32> {
+        self.running.as_ref().map(|running| running.0.id())
+    }
+
     /// Ends it at once, as a crash would.
     pub fn kill(&mut self) {
         self.running = None;

@@ -18,8 +18,9 @@ use super::{Bytes, OPENING_MAX};
 
 /// The exchange that agents answer to, and the queue behind it.
 const ANSWERS: &str = "echo.answers";
-/// As the server's: answers handed over before they are taken, and an agent's queue.
+/// As the server's: answers handed over before they are taken, how many are acknowledged at once, and an agent's queue.
 const PREFETCH: u16 = 1000;
+const ACK_EACH: u32 = 64;
 const QUEUE_MAX: i32 = 1024;
 const UNUSED_MS_MAX: i32 = 10 * 60 * 1000;
 
@@ -60,12 +61,14 @@ async fn round(channel: &Channel, answers: &mut Consumer, agents: u32, bytes: By
         anyhow::Ok(())
     };
     let take = async {
-        for _ in 0..agents {
+        for number in 1..=agents {
             let delivery = answers.next().await.context("the broker has gone")??;
             if delivery.data.len() != bytes.answer {
                 bail!("an answer has {} bytes", delivery.data.len());
             }
-            delivery.acker.ack(BasicAckOptions::default()).await?;
+            if number.is_multiple_of(ACK_EACH) || number == agents {
+                delivery.acker.ack(BasicAckOptions { multiple: true }).await?;
+            }
         }
         anyhow::Ok(())
     };
