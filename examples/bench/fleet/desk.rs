@@ -2,7 +2,7 @@
 
 use std::io::{BufRead as _, BufReader, Read, Write as _};
 use std::process::{Child, Stdio};
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
@@ -81,6 +81,16 @@ impl Desk {
         let (_, footer) = footer.context("a statement ends with a footer")?;
         let first_row_s = first.unwrap_or(last).duration_since(started).as_secs_f64();
         Ok(Asked { first_row_s, last_row_s: last.duration_since(started).as_secs_f64(), footer })
+    }
+
+    /// Asks nothing for a while, in which the desk has nothing to say.
+    pub fn rest(&mut self, time: Duration) -> Result<()> {
+        match self.lines.recv_timeout(time) {
+            Err(RecvTimeoutError::Timeout) => Ok(()),
+            Err(RecvTimeoutError::Disconnected) => bail!("the desk has ended"),
+            Ok(line) if line.text.starts_with(PROMPT) => self.rest(time),
+            Ok(line) => bail!("the desk says, unasked: {}", line.text),
+        }
     }
 
     fn wait(&mut self, wanted: impl Fn(&Line) -> bool) -> Result<()> {

@@ -44,7 +44,7 @@ pub fn measure(
         check(&desk.ask(WARM)?, agents)?;
         for _ in 0..settings.runs {
             // What follows an answer, a word to each agent that it is stored, is no part of the next.
-            std::thread::sleep(QUIET + QUIET_EACH * agents);
+            desk.rest(QUIET + QUIET_EACH * agents)?;
             let before = used(bench, swarm.id(), desk.id())?;
             let asked = desk.ask(STATEMENT)?;
             check(&asked, agents)?;
