@@ -1,6 +1,7 @@
 //! Takes what agents say and what investigators want, stores it, and has it acted on: by the scheduler here, or by the server
 //! that leads where several share a store.
 
+mod conclusion;
 #[cfg(test)]
 mod tests;
 
@@ -10,7 +11,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use canvass_protocol::action::ActionHash;
-use canvass_protocol::answer::{Final, Outcome, Says, Statement, agent_id};
 use canvass_protocol::envelope::Envelope;
 use canvass_protocol::heartbeat::Heartbeat;
 use canvass_protocol::relay::ToAgent;
@@ -20,6 +20,7 @@ use jiff::Timestamp;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep, sleep_until};
 
+use self::conclusion::conclusion;
 use crate::clash::Clashes;
 use crate::inventory::Inventory;
 use crate::lead::{LONG, Lead, Means};
@@ -28,7 +29,7 @@ use crate::peers::{Changes, News, Peers};
 use crate::receipts::Receipts;
 use crate::relay::Incoming;
 use crate::scheduler::{Event, State};
-use crate::store::{self, Conclusion, NewPart, StoreError, Totals};
+use crate::store::{self, Conclusion, NewPart, StoreError};
 
 /// What is stored in one transaction, at most.
 const BATCH_MAX: usize = 1024;
@@ -38,6 +39,8 @@ const BATCH_BYTES_MAX: usize = 32 << 20;
 /// come a transaction is worth its price.
 const GATHER_EACH: Duration = Duration::from_millis(2);
 const GATHER_MAX: Duration = Duration::from_millis(50);
+/// How long a heartbeat waits for others, to be stored with them.
+const HEAR_AFTER: Duration = Duration::from_millis(200);
 /// How long the store is left alone before what was open is read from it once more.
 const PAUSE: Duration = Duration::from_millis(500);
 
@@ -51,6 +54,9 @@ pub enum Order {
     Withdraw { hash: ActionHash, withdrawal: Envelope, done: oneshot::Sender<()> },
 }
 
+/// Heartbeats by agent, each with the address that it came from.
+type Heard = BTreeMap<String, (signed::Signed, Option<IpAddr>)>;
+
 /// The pump's parts.
 pub struct Pump {
     fleet: String,
@@ -62,6 +68,9 @@ pub struct Pump {
     lead: Option<Lead>,
     clashes: Clashes,
     receipts: Receipts,
+    /// Heartbeats that are not stored yet, the latest of each agent, and when they are to be.
+    heard: Heard,
+    hears_at: Option<Instant>,
     /// Until then what comes in gathers.
     gathers_until: Instant,
     /// Agents of which something could not be stored. What else comes over that line is not stored either, for an answer
@@ -85,6 +94,8 @@ impl Pump {
             lead: None,
             clashes: Clashes::default(),
             receipts: Receipts::default(),
+            heard: Heard::new(),
+            hears_at: None,
             gathers_until: Instant::now(),
             shaken: HashSet::new(),
         };
@@ -99,7 +110,7 @@ impl Pump {
         let mut batch = Vec::with_capacity(BATCH_MAX);
         loop {
             let (rest, brings) = self.lead.as_ref().map_or((LONG, false), |lead| (lead.rest(), lead.brings()));
-            let (gathers_until, tells_at) = (self.gathers_until, self.receipts.due());
+            let (gathers_until, tells_at, hears_at) = (self.gathers_until, self.receipts.due(), self.hears_at);
             let gathers = gathers_until > Instant::now();
             tokio::select! {
                 order = orders.recv() => match order {
@@ -124,6 +135,7 @@ impl Pump {
                         self.means.relay.send(&agents, &ToAgent::Taken(hash)).await;
                     }
                 }
+                () = sleep_until(hears_at.unwrap_or(gathers_until)), if hears_at.is_some() => self.hear().await,
                 () = sleep(rest) => self.feed(Event::Now(Timestamp::now())).await,
             }
         }
@@ -163,7 +175,7 @@ impl Pump {
     /// Stores what agents said, and then acts on it.
     async fn take(&mut self, batch: Vec<Incoming>) {
         let now = Timestamp::now();
-        let (mut lines, mut heard) = (BTreeMap::new(), BTreeMap::new());
+        let mut lines = BTreeMap::new();
         let mut parts = Vec::new();
         let mut bytes = 0;
         for incoming in batch {
@@ -174,7 +186,7 @@ impl Pump {
                 }
                 Incoming::Gone { agent } => drop(lines.insert(agent, false)),
                 Incoming::Heartbeat { agent, heartbeat, public_ip } => {
-                    heard.insert(agent, (heartbeat, public_ip));
+                    self.heard.insert(agent, (heartbeat, public_ip));
                 }
                 Incoming::Part { agent, .. } if self.shaken.contains(&agent) => {}
                 Incoming::Part { agent, action, judged, part } => {
@@ -198,7 +210,11 @@ impl Pump {
         }
         self.note_lines(lines).await;
         self.take_parts(parts, now).await;
-        self.hear(heard, now).await;
+        if self.heard.len() >= BATCH_MAX {
+            self.hear().await;
+        } else if !self.heard.is_empty() {
+            self.hears_at.get_or_insert(Instant::now() + HEAR_AFTER);
+        }
     }
 
     /// Agents that came (true) or left since; whoever did both, the last counts.
@@ -262,10 +278,12 @@ impl Pump {
         self.tell(changed).await;
     }
 
-    async fn hear(&mut self, heard: BTreeMap<String, (signed::Signed, Option<IpAddr>)>, now: Timestamp) {
-        let mut agents = Vec::new();
-        let mut events = Vec::new();
-        for (id, (signed, public_ip)) in heard {
+    /// Stores the heartbeats that have gathered, and acts on them.
+    async fn hear(&mut self) {
+        self.hears_at = None;
+        let now = Timestamp::now();
+        let (mut agents, mut events) = (Vec::new(), Vec::new());
+        for (id, (signed, public_ip)) in std::mem::take(&mut self.heard) {
             match Heartbeat::open(&signed, &self.fleet) {
                 Ok(heartbeat) if heartbeat.facts.id == id => {
                     let name = heartbeat.facts.name.clone();
@@ -454,37 +472,4 @@ async fn next(others: &mut Option<(Arc<Peers>, mpsc::Receiver<News>)>) -> News {
         return news;
     }
     std::future::pending().await
-}
-
-/// What a part concludes, if it is the last of an answer. Whether its signature is good is for the desk to see: here it
-/// only has to be of the agent that proved its key, and about the action that it names.
-fn conclusion(
-    fleet: &str,
-    agent: &str,
-    action: ActionHash,
-    judged: usize,
-    statement: &str,
-) -> Result<Option<Conclusion>, &'static str> {
-    let statement = Statement::parse(statement.as_bytes()).map_err(|_| "it cannot be read")?;
-    if statement.fleet != fleet || statement.action != action {
-        return Err("it is about something else");
-    }
-    if agent_id(&statement.key).as_deref() != Some(agent) {
-        return Err("it is another agent's");
-    }
-    let Says::Final(last) = statement.says else { return Ok(None) };
-    let Final { outcome, scans, .. } = *last;
-    let mut totals = Totals::default();
-    for scan in scans {
-        totals.rows = totals.rows.saturating_add(scan.rows);
-        totals.bytes = totals.bytes.saturating_add(scan.bytes);
-        totals.troubles = totals.troubles.saturating_add(scan.troubles_count);
-    }
-    let (state, reason) = match outcome {
-        Outcome::Answered => (State::Answered, None),
-        Outcome::Failed(reason) => (State::Failed, Some(reason)),
-        Outcome::Refused(reason) => (State::Refused, Some(reason)),
-        Outcome::Interrupted => (State::Interrupted, None),
-    };
-    Ok(Some(Conclusion { state, totals, reason, judged }))
 }

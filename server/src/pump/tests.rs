@@ -1,6 +1,6 @@
 //! What is stored of an answer when the store fails in the midst of it.
 
-use canvass_protocol::answer::{Part, Writer};
+use canvass_protocol::answer::{Outcome, Part, Writer, agent_id};
 use canvass_protocol::api::RelayAddress;
 use canvass_protocol::limits::Limits;
 use ed25519_dalek::SigningKey;
