@@ -14,8 +14,6 @@ use crate::process::{Running, free_port, password, run, tied, wait_until_ready};
 const PROGRAMS: &str = "/usr/lib/rabbitmq/bin";
 /// Descriptors of the broker: two a connection and some for itself, as far as this process may.
 const DESCRIPTORS: u32 = 65536;
-/// Every connection, channel and queue tells the management how it is, by default each five seconds.
-const STATISTICS_MS: u32 = 60_000;
 /// The broker's user.
 const USER: &str = "canvass";
 
@@ -61,8 +59,7 @@ impl Rabbitmq {
         let mut config = format!(
             "listeners.tcp.default = 127.0.0.1:{}\nmanagement.tcp.ip = 127.0.0.1\nmanagement.tcp.port = {}\n\
              default_user = {USER}\ndefault_pass = {password}\nloopback_users = none\n\
-             vm_memory_high_watermark.relative = 0.7\ndisk_free_limit.absolute = 50MB\nlog.console = false\n\
-             collect_statistics_interval = {STATISTICS_MS}\n",
+             vm_memory_high_watermark.relative = 0.7\ndisk_free_limit.absolute = 50MB\nlog.console = false\n",
             ports.amqp, ports.admin
         );
         if let Some(Tls { authority, certificate, key }) = tls {
