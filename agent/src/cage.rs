@@ -35,8 +35,8 @@ pub const ARGUMENT: &str = "--scan-in-cage";
 pub const SCANS_AT_ONCE: usize = 8;
 /// Frames under way between the children and whoever takes the answer; more would only hold memory.
 const FRAMES_AHEAD: usize = 4;
-/// How often the caller's stop flag is looked at: an atomic cannot be waited on. A small frame waits for the end of all scans
-/// no longer than this.
+/// How often the caller's stop flag is looked at: an atomic cannot be waited on. A small frame waits no longer than this for
+/// what comes next, be it a frame or the end of a scan.
 const STOP_FLAG_EVERY: Duration = Duration::from_millis(50);
 /// A frame up to this size is small.
 const SMALL_BYTES_MAX: usize = 64 << 10;
@@ -172,7 +172,12 @@ pub fn run(
                 receiver = None;
             }
         }
-        failure.map_or(Ok(ran), Err)
+        let Some(failure) = failure else { return Ok(ran) };
+        if receiver.is_some() {
+            // What another scan found before this one failed is said all the same.
+            let _ = ran.last.take().map(out);
+        }
+        Err(failure)
     })
 }
 

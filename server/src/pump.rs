@@ -274,7 +274,9 @@ impl Pump {
                 }
             }
         }
-        self.receipts.add(concluded, Instant::now());
+        if !concluded.is_empty() {
+            self.receipts.add(concluded, Instant::now());
+        }
         self.tell(changed).await;
     }
 

@@ -1,4 +1,4 @@
-//! A connection to a broker, by TCP or TLS, as the HTTP client makes its own: names are resolved in Rust, and the system's
+//! A connection to a broker, by TCP or TLS, out of what the HTTP client brings: names are resolved in Rust, and the system's
 //! authorities are believed.
 //!
 //! lapin can do this too, and would bring PKCS #12, CMS and another reader of certificates into a program that has to be
@@ -21,8 +21,12 @@ use rustls::crypto::ring;
 use rustls::pki_types::ServerName;
 use rustls_platform_verifier::BuilderVerifierExt;
 use tokio::net::TcpStream;
+use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tokio_util::compat::TokioAsyncReadCompatExt as _;
+
+/// How long a broker may take to be found, to accept and to prove who it is.
+const OPEN_WITHIN: Duration = Duration::from_secs(30);
 
 /// A stream of either kind.
 type Duplex = Box<dyn ReadWrite>;
@@ -34,7 +38,11 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin> ReadWrite for T {}
 pub async fn connect(address: &str) -> lapin::Result<Connection> {
     let uri: AMQPUri = address.parse().map_err(io::Error::other::<String>)?;
     let runtime = Runtime::new(RuntimeParts::new(Tokio::current(), Network(Tokio::current())));
-    let open = async |uri: AMQPUri, _| open(&uri).await.map(AsyncTcpStream::Plain).map_err(Error::from);
+    let open = async |uri: AMQPUri, _| {
+        // lapin opens on a thread of its own, which ends with this and not with whoever waits for it.
+        let opened = timeout(OPEN_WITHIN, open(&uri)).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
+        opened.map(AsyncTcpStream::Plain).map_err(Error::from)
+    };
     Connection::connector(uri, runtime, open, ConnectionProperties::default()).await
 }
 

@@ -51,6 +51,10 @@ impl Believed {
                 Err(error) => errors.push(error),
             }
         }
+        if !errors.is_empty() {
+            // It is said again, and nobody's older word stands in, for as long as it lasts.
+            self.mark = None;
+        }
         errors
     }
 }
@@ -142,6 +146,7 @@ mod tests {
         let mut altered = listed(2, "web-2");
         altered.heartbeat.statement = altered.heartbeat.statement.replace("web-2", "web-9");
         assert_eq!(take(&mut believed, vec![forged, listed(3, "web-3"), altered], "one", None), (names(&["web-3"]), 2));
+        assert_eq!(believed.mark(), None, "everybody is listed the next time");
         take(&mut believed, Vec::new(), "1&since=2", None);
         assert_eq!(believed.mark(), None);
         assert_eq!(take(&mut Believed::new("other".into()), vec![listed(3, "web-3")], "one", None), (names(&[]), 1));
