@@ -222,5 +222,14 @@ fn other_versions_are_refused_by_name() {
     }
     let (got, said) = server.request("GET", "/v1/agents", &headers, "");
     assert!(got == 200 && said.starts_with("{\"agents\":[],"), "nobody was let in: {got} {said}");
+    let mark = serde_json::from_str::<serde_json::Value>(&said).unwrap()["mark"].as_str().unwrap().to_owned();
+    for (query, status, words) in [
+        (format!("since={mark}"), 200, format!("\"since\":\"{mark}\"")),
+        ("since=1.2.3".to_owned(), 200, "\"since\":null".to_owned()),
+        (format!("sinse={mark}"), 400, "unknown field `sinse`".to_owned()),
+    ] {
+        let (got, said) = server.request("GET", &format!("/v1/agents?{query}"), &headers, "");
+        assert!(got == status && said.contains(&words), "{query}: {got} {said}");
+    }
     assert_eq!(server.request("POST", "/v1/actions", &headers, &envelope(&alice, action)).0, 201);
 }

@@ -137,6 +137,19 @@ fn services_are_believed_by_their_certificates() {
     let lines: Vec<&str> = listed.lines().filter(|line| ["true", "false"].contains(line)).collect();
     assert_eq!(lines, ["true"; 4], "the server's and three agents': {listed}");
 
+    // Agents do not believe a broker by another authority, or of another name than the one that they were told.
+    yard.set_variable("SSL_CERT_FILE", file("theirs.pem"));
+    yard.start_agent("stranger", "web-1", &[]).unwrap();
+    yard.wait_for_log("stranger", "UnknownIssuer").unwrap();
+    yard.set_variable("SSL_CERT_FILE", file("ours.pem"));
+    let elsewhere = format!("amqps://localhost:{}", url_port(&relay));
+    yard.restart_server(&["--store", &believed, "--relay", &relay, "--relay-public", &elsewhere]).unwrap();
+    yard.start_agent("misled", "web-1", &[]).unwrap();
+    yard.wait_for_log("misled", "not valid for name").unwrap();
+    for agent in ["stranger", "misled"] {
+        assert!(!yard.log(agent).contains(&url_password(&relay)), "{}", yard.log(agent));
+    }
+
     let refused = |yard: &mut Yard, arguments: &[&str], words: &[&str]| {
         let error = format!("{:#}", yard.restart_server(arguments).err().unwrap());
         for words in words {
@@ -150,6 +163,10 @@ fn services_are_believed_by_their_certificates() {
     refused(&mut yard, &["--store", &store("verify-full", "theirs.pem")], &["cannot open the store", "UnknownIssuer"]);
     refused(&mut yard, &["--store", &store("disable", "ours.pem")], &["cannot open the store", "no encryption"]);
     refused(&mut yard, &["--relay", &relay], &["the broker `127.0.0.1:", "cannot be used", "UnknownIssuer"]);
+}
+
+fn url_port(url: &str) -> &str {
+    url.rsplit_once(':').unwrap().1
 }
 
 /// What no message may show.

@@ -45,14 +45,20 @@ impl Believed {
         }
         self.mark = mark.filter(|mark| is_mark(mark));
         let mut errors = Vec::new();
-        for (Listed { words, .. }, opened) in listed.into_iter().zip(opened) {
+        for (Listed { words, heartbeat }, opened) in listed.into_iter().zip(opened) {
             match opened {
                 Ok(Heartbeat { facts, .. }) => drop(self.agents.insert(facts.id.clone(), (facts, words))),
-                Err(error) => errors.push(error),
+                Err(error) => {
+                    // Nobody's older word stands in for one that is not believed.
+                    if let Ok(Heartbeat { facts, .. }) = Heartbeat::read(&heartbeat) {
+                        self.agents.remove(&facts.id);
+                    }
+                    errors.push(error);
+                }
             }
         }
         if !errors.is_empty() {
-            // It is said again, and nobody's older word stands in, for as long as it lasts.
+            // Everybody is listed the next time, and it is said again for as long as it lasts.
             self.mark = None;
         }
         errors
@@ -147,6 +153,11 @@ mod tests {
         altered.heartbeat.statement = altered.heartbeat.statement.replace("web-2", "web-9");
         assert_eq!(take(&mut believed, vec![forged, listed(3, "web-3"), altered], "one", None), (names(&["web-3"]), 2));
         assert_eq!(believed.mark(), None, "everybody is listed the next time");
+        // Where an agent's word is new and not believed, its older one is not taken for it.
+        take(&mut believed, vec![listed(3, "web-3"), listed(4, "web-4")], "two", None);
+        let mut altered = listed(3, "web-3");
+        altered.heartbeat.statement = altered.heartbeat.statement.replace("web-3", "web-9");
+        assert_eq!(take(&mut believed, vec![altered], "three", Some("two")), (names(&["web-4"]), 1));
         take(&mut believed, Vec::new(), "1&since=2", None);
         assert_eq!(believed.mark(), None);
         assert_eq!(take(&mut Believed::new("other".into()), vec![listed(3, "web-3")], "one", None), (names(&[]), 1));

@@ -186,11 +186,27 @@ async fn what_is_of_no_line_is_not_brought_in(rabbitmq: &Rabbitmq) {
     client.publish(&FromAgent::Heartbeat(beat(1)), "guess").await;
     client.publish(&FromAgent::Heartbeat(beat(2)), &client.told.line).await;
     assert!(matches!(place.incoming().await, Incoming::Heartbeat { heartbeat, .. } if heartbeat == beat(2)));
+    all_is_acknowledged(rabbitmq);
+    for _ in 0..2 * ACK_EACH {
+        client.publish(&FromAgent::Heartbeat(beat(3)), &client.told.line).await;
+    }
+    for _ in 0..2 * ACK_EACH {
+        assert!(matches!(place.incoming().await, Incoming::Heartbeat { heartbeat, .. } if heartbeat == beat(3)));
+    }
+    all_is_acknowledged(rabbitmq);
     let Ok(RelayAddress::Amqp { nonce }) = place.relay.address() else { panic!("no challenge") };
     let proof = Proof::sign(&key, FLEET.to_owned(), "here".to_owned(), nonce.clone());
     assert!(place.relay.come(&nonce, &proof, "here", None).await.is_ok());
     let again = place.relay.come(&nonce, &proof, "here", None).await.unwrap_err().to_string();
     assert!(again.contains("answers no challenge"), "{again}");
+}
+
+/// The broker has nothing more of what agents said: looking takes it longer than a message may wait for its acknowledgement.
+fn all_is_acknowledged(rabbitmq: &Rabbitmq) {
+    let left = || rabbitmq.control(&["list_queues", "messages", "name"]).unwrap();
+    let is_done = |left: &str| left.lines().any(|line| line == format!("0\t{ANSWERS}.test"));
+    let looks: Vec<String> = (0..10).map(|_| left()).take_while(|left| !is_done(left)).collect();
+    assert!(looks.len() < 10, "{}", looks[9]);
 }
 
 /// A broker that is killed takes lines with it, and agents come again to the one that is started in its place.
