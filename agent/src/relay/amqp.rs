@@ -22,8 +22,9 @@ const CONNECT_WITHIN: Duration = Duration::from_secs(30);
 const SILENT_MAX: Duration = Duration::from_secs(90);
 /// The client keeps buffers of several frames: with small ones a connection costs kilobytes.
 const FRAME_BYTES_MAX: &str = "8192";
-/// Seconds after which either side finds the other gone.
-const HEARTBEAT_S: &str = "60";
+/// AMQP's own heartbeats are as rare as the broker has them, down to one in half as many seconds: what we say each minute is
+/// what finds a broker that was lost ([`broker`]), and each of them would wake us, and a process of the broker's.
+const HEARTBEAT_S: &str = "600";
 
 /// An open line over a broker.
 pub struct Queue {
@@ -117,7 +118,7 @@ mod tests {
     #[test]
     fn addresses_of_brokers_are_checked_and_their_secrets_kept() {
         let good = address("amqp://agent:secret@127.0.0.1:5672/%2f?x=1").unwrap();
-        assert_eq!(good.as_str(), "amqp://agent:secret@127.0.0.1:5672/%2f?frame_max=8192&heartbeat=60");
+        assert_eq!(good.as_str(), "amqp://agent:secret@127.0.0.1:5672/%2f?frame_max=8192&heartbeat=600");
         assert_eq!((host(&good).as_str(), user(&good).as_str()), ("127.0.0.1:5672", "agent"));
         assert_eq!(user(&Url::parse("amqp://a%40b+c:x@h").unwrap()), "a@b+c");
         for (url, words) in [("http://x:secret@h", "speaks `http`"), ("secret", "without an address")] {

@@ -20,6 +20,7 @@ use rustls::ClientConfig;
 use rustls::crypto::ring;
 use rustls::pki_types::ServerName;
 use rustls_platform_verifier::BuilderVerifierExt;
+use socket2::SockRef;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
@@ -27,6 +28,8 @@ use tokio_util::compat::TokioAsyncReadCompatExt as _;
 
 /// How long a broker may take to be found, to accept and to prove who it is.
 const OPEN_WITHIN: Duration = Duration::from_secs(30);
+/// How long what was sent may go without the broker's machine saying that it came; then the connection is lost.
+const UNHEARD_MAX: Duration = Duration::from_secs(60);
 
 /// A stream of either kind.
 type Duplex = Box<dyn ReadWrite>;
@@ -49,8 +52,7 @@ pub async fn connect(address: &str) -> lapin::Result<Connection> {
 async fn open(uri: &AMQPUri) -> io::Result<Duplex> {
     let host = uri.authority.host.trim_start_matches('[').trim_end_matches(']');
     let addresses = resolve(host, uri.authority.port).await?;
-    let stream = TcpStream::connect(addresses.as_slice()).await?;
-    stream.set_nodelay(true)?;
+    let stream = reach(&addresses).await?;
     if uri.scheme == AMQPScheme::AMQP {
         return Ok(Box::new(stream.compat()));
     }
@@ -62,6 +64,13 @@ async fn open(uri: &AMQPUri) -> io::Result<Duplex> {
     let name = ServerName::try_from(host.to_owned()).map_err(io::Error::other)?;
     let stream = TlsConnector::from(Arc::new(config)).connect(name, stream).await?;
     Ok(Box::new(stream.compat()))
+}
+
+async fn reach(addresses: &[SocketAddr]) -> io::Result<TcpStream> {
+    let stream = TcpStream::connect(addresses).await?;
+    stream.set_nodelay(true)?;
+    SockRef::from(&stream).set_tcp_user_timeout(Some(UNHEARD_MAX))?;
+    Ok(stream)
 }
 
 async fn resolve(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
@@ -99,5 +108,20 @@ impl Reactor for Network {
     fn tcp_connect_addr(&self, address: SocketAddr) -> impl Future<Output = io::Result<Duplex>> + Send + 'static {
         let connecting = self.0.tcp_connect_addr(address);
         async move { connecting.await.map(|stream| Box::new(stream) as Duplex) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_broker_that_is_not_heard_is_given_up() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let stream = reach(&[listener.local_addr().unwrap()]).await.unwrap();
+        assert_eq!(SockRef::from(&stream).tcp_user_timeout().unwrap(), Some(UNHEARD_MAX));
+        assert!(stream.nodelay().unwrap());
     }
 }
