@@ -232,10 +232,16 @@ impl Drop for Turn {
 
 /// Begins what waits, as far as there is room.
 fn begin(agent: &Arc<Agent>, spool: &Arc<Spool>, work: &Arc<Work>) {
-    let most = agent.concurrency().map_or(RUNNING_MAX, NonZeroUsize::get);
+    let mut most = None;
     loop {
         let mut state = work.lock();
-        if state.running.len() >= most {
+        if state.waiting.is_empty() {
+            return;
+        }
+        // The policy is looked at where there is something to begin.
+        if state.running.len()
+            >= *most.get_or_insert_with(|| agent.concurrency().map_or(RUNNING_MAX, NonZeroUsize::get))
+        {
             return;
         }
         let Some((hash, envelope)) = state.waiting.pop_front() else { return };

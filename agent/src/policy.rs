@@ -7,7 +7,7 @@ use std::io;
 use std::num::NonZeroUsize;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
 use canvass_protocol::acl::Acl;
 use canvass_protocol::limits::{self, Limits};
@@ -141,10 +141,13 @@ impl Policy {
         })
     }
 
-    /// How many threads may work on one scan: one for each core that this process may use, and no more than it says here.
+    /// How many threads may work on one scan: one for each core that this process could use when it was first asked, and no
+    /// more than it says here.
     pub fn threads(&self) -> NonZeroUsize {
-        let cores = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
-        self.threads_max.map_or(cores, |most| most.min(cores))
+        // It reads a dozen files of the kernel's.
+        static CORES: LazyLock<NonZeroUsize> =
+            LazyLock::new(|| std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN));
+        self.threads_max.map_or(*CORES, |most| most.min(*CORES))
     }
 }
 
