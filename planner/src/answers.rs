@@ -78,19 +78,20 @@ impl Follower {
             scans,
             limits: action.limits,
         };
-        asked.iter().enumerate().try_for_each(|(index, endpoint)| follower.expect(index, endpoint))?;
+        // Of all at once, of which each agent has a row: an array of its own for each costs more than its answer does.
+        let facts = facts_of(asked)?;
+        for (index, endpoint) in asked.iter().enumerate() {
+            follower.expect(index, endpoint, facts.slice(index, 1));
+        }
         Ok(follower)
     }
 
-    /// Expects an answer of this endpoint, which has this place in the account.
-    fn expect(&mut self, index: usize, endpoint: &Endpoint) -> Result<(), Error> {
+    /// Expects an answer of this endpoint, which has this place in the account; `facts` is its value of column `agent`.
+    fn expect(&mut self, index: usize, endpoint: &Endpoint, facts: StructArray) {
         let id = endpoint.facts.id.clone();
-        let facts = catalog::agent_structs(std::slice::from_ref(endpoint))
-            .map_err(|error| Error::internal(error.to_string()))?;
         let reader = Reader::new(self.fleet.clone(), self.hash, id.clone());
         let (host, taken) = (endpoint.host.clone(), vec![Taken::default(); self.scans.len()]);
         self.agents.insert(id, Agent { index, host, facts, reader, taken, broken: false });
-        Ok(())
     }
 
     /// Expects an endpoint's answer that was not asked at first. Which scans are meant for it the desk finds itself.
@@ -102,8 +103,9 @@ impl Follower {
             scan.meant_for.push(is_meant_for(&scan.target, endpoint));
         }
         let index = self.account.add(endpoint.clone());
-        if let Err(error) = self.expect(index, endpoint) {
-            self.account.update(index, |entry| entry.troubles.push(error.to_string()));
+        match facts_of(std::slice::from_ref(endpoint)) {
+            Ok(facts) => self.expect(index, endpoint, facts),
+            Err(error) => self.account.update(index, |entry| entry.troubles.push(error.to_string())),
         }
     }
 
@@ -201,6 +203,10 @@ impl Follower {
             self.account.update(agent.index, |entry| entry.troubles.push(reason));
         }
     }
+}
+
+fn facts_of(endpoints: &[Endpoint]) -> Result<StructArray, Error> {
+    catalog::agent_structs(endpoints).map_err(|error| Error::internal(error.to_string()))
 }
 
 /// Whether an endpoint is among those a target means, as far as the desk knows.

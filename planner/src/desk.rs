@@ -393,13 +393,18 @@ impl Desk {
             meant_for: asked.iter().map(|endpoint| is_meant_for(&scan.target, endpoint)).collect(),
         });
         let hash = envelope.hash();
-        let follower = Follower::new(action, hash, asked, account.clone(), scans.collect())?;
         let ids = asked.iter().map(|endpoint| endpoint.facts.id.clone()).collect();
-        let deliveries = match way {
-            Way::Ask => self.fleet.ask(envelope, ids).await?,
-            Way::Follow => self.fleet.follow(&envelope, ids).await?,
-            Way::Stored => self.fleet.stored(&envelope, ids).await?,
+        let asking = async {
+            match way {
+                Way::Ask => self.fleet.ask(envelope, ids).await,
+                Way::Follow => self.fleet.follow(&envelope, ids).await,
+                Way::Stored => self.fleet.stored(&envelope, ids).await,
+            }
         };
+        // What answers will meet here is made ready while the server is told.
+        let following = async { Follower::new(action, hash, asked, account.clone(), scans.collect()) };
+        let (deliveries, follower) = tokio::join!(asking, following);
+        let (deliveries, follower) = (deliveries?, follower.map_err(Error::after_asking)?);
         let until = self.settings.wait_s.map(|wait| tokio::time::Instant::now() + Duration::from_secs(wait));
         Ok(tokio::spawn(follower.follow(self.fleet.clone(), deliveries, until)))
     }

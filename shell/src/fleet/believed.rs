@@ -1,4 +1,5 @@
-//! Who is in the fleet, in agents' own signed words: each is verified once, and the server is asked only for what is new.
+//! Who is in the fleet, in agents' own signed words: what an agent says of itself is verified once, and the server is asked
+//! only for what is new.
 
 use std::collections::HashMap;
 use std::num::NonZeroUsize;
@@ -7,7 +8,7 @@ use std::thread;
 
 use canvass_protocol::api::{Inventory, Listed};
 use canvass_protocol::heartbeat::Heartbeat;
-use canvass_protocol::signed::SignedError;
+use canvass_protocol::signed::{Signed, SignedError};
 use canvass_protocol::target::{Facts, ServerWords};
 
 /// A server's mark is three numbers.
@@ -38,7 +39,7 @@ impl Believed {
     /// Takes over what the server lists; returns why some of it is not believed. Verifies on all cores.
     pub fn take(&mut self, inventory: Inventory) -> Vec<SignedError> {
         let Inventory { agents: listed, mark, since } = inventory;
-        let opened = open(&listed, &self.fleet);
+        let opened = self.open(&listed);
         // What is not new since the last time is everybody.
         if since.is_none() || since != self.mark {
             self.agents.clear();
@@ -47,7 +48,7 @@ impl Believed {
         let mut errors = Vec::new();
         for (Listed { words, heartbeat }, opened) in listed.into_iter().zip(opened) {
             match opened {
-                Ok(Heartbeat { facts, .. }) => drop(self.agents.insert(facts.id.clone(), (facts, words))),
+                Ok(facts) => drop(self.agents.insert(facts.id.clone(), (facts, words))),
                 Err(error) => {
                     // Nobody's older word stands in for one that is not believed.
                     if let Ok(Heartbeat { facts, .. }) = Heartbeat::read(&heartbeat) {
@@ -63,21 +64,31 @@ impl Believed {
         }
         errors
     }
+
+    fn open(&self, listed: &[Listed]) -> Vec<Result<Facts, SignedError>> {
+        let cores = thread::available_parallelism().map_or(1, NonZeroUsize::get);
+        let share = listed.len().div_ceil(cores).max(1);
+        let open = |part: &[Listed]| part.iter().map(|one| self.facts(&one.heartbeat)).collect::<Vec<_>>();
+        thread::scope(|scope| {
+            let threads: Vec<_> = listed.chunks(share).map(|part| scope.spawn(move || open(part))).collect();
+            threads.into_iter().flat_map(|one| one.join().unwrap_or_else(|panic| resume_unwind(panic))).collect()
+        })
+    }
+
+    /// What an agent says of itself. Where that is what it was already believed to be, nothing is left to verify: a heartbeat
+    /// is newer than the last one by the server's word alone.
+    fn facts(&self, heartbeat: &Signed) -> Result<Facts, SignedError> {
+        let said = Heartbeat::read(heartbeat)?;
+        match self.agents.get(&said.facts.id) {
+            Some((known, _)) if *known == said.facts => Ok(said.facts),
+            _ => Heartbeat::open(heartbeat, &self.fleet).map(|heartbeat| heartbeat.facts),
+        }
+    }
 }
 
 /// Whether a mark is one that can be sent back in an address.
 fn is_mark(mark: &str) -> bool {
     mark.len() <= MARK_BYTES_MAX && mark.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'.')
-}
-
-fn open(listed: &[Listed], fleet: &str) -> Vec<Result<Heartbeat, SignedError>> {
-    let cores = thread::available_parallelism().map_or(1, NonZeroUsize::get);
-    let share = listed.len().div_ceil(cores).max(1);
-    let open = |part: &[Listed]| part.iter().map(|one| Heartbeat::open(&one.heartbeat, fleet)).collect::<Vec<_>>();
-    thread::scope(|scope| {
-        let threads: Vec<_> = listed.chunks(share).map(|part| scope.spawn(move || open(part))).collect();
-        threads.into_iter().flat_map(|one| one.join().unwrap_or_else(|panic| resume_unwind(panic))).collect()
-    })
 }
 
 #[cfg(test)]
@@ -142,6 +153,20 @@ mod tests {
         // A server that has begun anew, or another one, lists everybody; so does what is new since something else.
         assert_eq!(take(&mut believed, vec![listed(3, "web-3")], "0", None), (names(&["web-3"]), 0));
         assert_eq!(take(&mut believed, vec![listed(4, "web-4")], "1", Some("two")), (names(&["web-4"]), 0));
+    }
+
+    #[test]
+    fn the_same_words_are_believed_once_verified() {
+        let mut believed = Believed::new("acme".into());
+        let unsigned = |name: &str| {
+            let mut listed = listed(1, name);
+            listed.heartbeat.signature = "0".repeat(128);
+            listed
+        };
+        assert_eq!(take(&mut believed, vec![unsigned("web-1")], "one", None), (names(&[]), 1));
+        assert_eq!(take(&mut believed, vec![listed(1, "web-1")], "one", None), (names(&["web-1"]), 0));
+        assert_eq!(take(&mut believed, vec![unsigned("web-1")], "two", Some("one")), (names(&["web-1"]), 0));
+        assert_eq!(take(&mut believed, vec![unsigned("web-2")], "three", Some("two")), (names(&[]), 1));
     }
 
     #[test]
