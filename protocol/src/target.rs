@@ -1,7 +1,7 @@
 //! Which agents a scan is for, and the one evaluator that desk, server and agent share.
 
 use std::cmp::Ordering;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use jiff::Timestamp;
@@ -97,6 +97,29 @@ pub fn evaluate(target: &Filter, facts: &Facts, words: Option<&ServerWords>) -> 
         (Truth::True, _) => Truth::True,
         (_, Truth::True) => Truth::Unknown,
         _ => Truth::False,
+    }
+}
+
+/// The ids that a target names, where nobody else can be meant: so that a question of one agent is not put to all.
+pub fn named(target: &Filter) -> Option<BTreeSet<&str>> {
+    fn text(value: &Value) -> Option<&str> {
+        match value {
+            Value::Text(text) => Some(text),
+            _ => None,
+        }
+    }
+    match target {
+        Filter::Test(Test { column, is }) if column == "id" => match is {
+            Is::Equal(value) => text(value).map(|id| BTreeSet::from([id])),
+            Is::In(values) => values.iter().map(text).collect(),
+            _ => None,
+        },
+        Filter::All(parts) => parts.iter().find_map(named),
+        Filter::Any(parts) => {
+            let sets: Option<Vec<BTreeSet<&str>>> = parts.iter().map(named).collect();
+            sets.map(|sets| sets.into_iter().flatten().collect())
+        }
+        Filter::Not(_) | Filter::Test(_) => None,
     }
 }
 

@@ -6,7 +6,7 @@ mod common;
 
 use canvass_protocol::filter::{Filter, Is, Pattern, Place};
 use canvass_protocol::matcher::{TextMatcher, is_loopback, is_private};
-use canvass_protocol::target::{Facts, ServerWords, Status, evaluate};
+use canvass_protocol::target::{Facts, ServerWords, Status, evaluate, named};
 use canvass_protocol::value::{Truth, Value};
 use common::{at, facts, pattern};
 
@@ -28,6 +28,32 @@ fn not(filter: Filter) -> Filter {
 
 fn words() -> ServerWords {
     ServerWords { status: Status::Online, heartbeat_at: at("2026-11-21T11:59:30Z"), public_ip: None }
+}
+
+#[test]
+fn some_targets_name_whom_they_mean() {
+    let ids = |ids: &[&str]| Filter::test("id", Is::In(ids.iter().map(|id| text(id)).collect()));
+    for (target, expected) in [
+        (equal("id", "a"), Some(vec!["a"])),
+        (ids(&["b", "a", "b"]), Some(vec!["a", "b"])),
+        (ids(&[]), Some(vec![])),
+        (Filter::All(vec![equal("os", "linux"), equal("id", "a")]), Some(vec!["a"])),
+        (Filter::Any(vec![equal("id", "b"), ids(&["a", "b"])]), Some(vec!["a", "b"])),
+        (Filter::Any(vec![]), Some(vec![])),
+        // Others can be meant too.
+        (Filter::Any(vec![equal("id", "b"), equal("os", "linux")]), None),
+        (not(equal("id", "a")), None),
+        (Filter::test("id", Is::NotEqual(text("a"))), None),
+        (Filter::test("id", Is::Like(pattern("a%"))), None),
+        (Filter::test("id", Is::Equal(Value::Integer(1))), None),
+        (equal("name", "a"), None),
+        (Filter::All(vec![]), None),
+    ] {
+        assert_eq!(named(&target).map(Vec::from_iter), expected, "{target:?}");
+        // Whoever is not named is not meant.
+        let nobody = Facts { id: "c".into(), ..facts() };
+        assert!(expected.is_none() || evaluate(&target, &nobody, Some(&words())) == FALSE, "{target:?}");
+    }
 }
 
 #[test]

@@ -15,8 +15,9 @@ use crate::scheduler::{Effect, Event, Posted, Scheduler, State};
 use crate::store::{self, Command, Store, StoreError};
 use crate::watchers::Watchers;
 
-/// Agents that an action is brought to before what came in meanwhile is taken: the first rows need not wait for the last
-/// command.
+/// Agents that an action is brought to before what came in meanwhile is taken, at first and at most, each time twice as many:
+/// the first rows need not wait for the last command, nor the last for a transaction each.
+const SENDING_FIRST: usize = 16;
 const SENDING_MAX: usize = 256;
 /// Where nothing is due.
 pub const LONG: Duration = Duration::from_secs(3600);
@@ -36,8 +37,8 @@ pub struct Lead {
     scheduler: Scheduler,
     /// Actions as they travel, while the scheduler may send them.
     envelopes: HashMap<ActionHash, store::Action>,
-    /// What the relay is still to bring, in order.
-    outgoing: VecDeque<Effect>,
+    /// What the relay is still to bring, in order, and to how many agents at once.
+    outgoing: VecDeque<(Effect, usize)>,
 }
 
 impl Lead {
@@ -154,7 +155,7 @@ impl Lead {
         let (now, store) = (Timestamp::now(), &self.means.store);
         let hash = match effect {
             Effect::Send { .. } | Effect::Stop { .. } => {
-                self.outgoing.push_back(effect);
+                self.outgoing.push_back((effect, SENDING_FIRST));
                 return Ok(());
             }
             Effect::Ask { hash, agents } => store.ask(hash, &agents).await.map(|()| hash),
@@ -172,10 +173,10 @@ impl Lead {
     /// Has the relay bring the next of what is to be brought.
     pub async fn bring(&mut self) {
         match self.outgoing.pop_front() {
-            Some(Effect::Send { hash, mut agents }) => {
-                if agents.len() > SENDING_MAX {
-                    let rest = agents.split_off(SENDING_MAX);
-                    self.outgoing.push_front(Effect::Send { hash, agents: rest });
+            Some((Effect::Send { hash, mut agents }, most)) => {
+                if agents.len() > most {
+                    let rest = agents.split_off(most);
+                    self.outgoing.push_front((Effect::Send { hash, agents: rest }, (most * 2).min(SENDING_MAX)));
                 }
                 if let Some(action) = self.envelopes.get(&hash) {
                     self.means.relay.send(&agents, &ToAgent::Command(action.envelope.clone())).await;
@@ -184,7 +185,7 @@ impl Lead {
                     tracing::error!(%error, "the store does not follow; its commands are put right at the next start");
                 }
             }
-            Some(Effect::Stop { hash, agents }) => {
+            Some((Effect::Stop { hash, agents }, _)) => {
                 if let Some(withdrawal) = self.envelopes.get(&hash).and_then(|action| action.withdrawal.clone()) {
                     self.means.relay.send(&agents, &ToAgent::Withdraw(withdrawal)).await;
                 }

@@ -39,7 +39,7 @@ pub async fn post(shared: State, caller: Caller, body: Body<Envelope>) -> Result
     if signed.window.until <= now {
         return Err(Problem::bad(format!("the action expired at {}", signed.window.until)));
     }
-    let agents = asked(&shared, &signed, now);
+    let mut agents = asked(&shared, &signed, now);
     let action = Action {
         hash: envelope.hash(),
         id: signed.id,
@@ -54,7 +54,10 @@ pub async fn post(shared: State, caller: Caller, body: Body<Envelope>) -> Result
     };
     let hash = action.hash;
     shared.note(&action.investigator, "post", Some(hash), format!("{} agents", agents.len())).await?;
-    shared.store.post(&action, &agents).await?;
+    if !shared.store.post(&action, &agents).await? {
+        // It was posted before, for those who were meant then.
+        agents = shared.store.commands(hash).await?.into_iter().map(|command| command.agent).collect();
+    }
     tracing::info!(action = %hash, id = %action.id, agents = agents.len(), "an action was posted");
     let (done, posted) = oneshot::channel();
     let order = Order::Post { action: Box::new(action), agents: agents.clone(), done };
@@ -68,8 +71,12 @@ pub async fn post(shared: State, caller: Caller, body: Body<Envelope>) -> Result
 /// Ids of the admitted agents that an action means now.
 fn asked(shared: &State, action: &Signed, now: Timestamp) -> Vec<String> {
     let target = action.target();
+    let candidates = match target.as_ref().and_then(target::named) {
+        Some(ids) => ids.into_iter().filter_map(|id| shared.inventory.get(id)).collect(),
+        None => shared.inventory.all(),
+    };
     let mut asked = Vec::new();
-    for known in shared.inventory.all().into_iter().filter(|known| known.agent.admitted) {
+    for known in candidates.into_iter().filter(|known| known.agent.admitted) {
         let meant = target
             .as_ref()
             .is_none_or(|target| target::evaluate(target, &known.facts, Some(&known.words(now))) == Truth::True);

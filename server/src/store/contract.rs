@@ -81,9 +81,9 @@ pub async fn agents_are_as_last_heard(store: &dyn Store) {
 /// An action is posted whole and once, and comes back as it was.
 pub async fn actions_are_posted_once(store: &dyn Store) {
     let (first, second) = (action(1), action(2));
-    store.post(&first, &ids(&[1, 2])).await.unwrap();
-    store.post(&first, &ids(&[3])).await.unwrap();
-    store.post(&second, &[]).await.unwrap();
+    assert!(store.post(&first, &ids(&[1, 2])).await.unwrap());
+    assert!(!store.post(&first, &ids(&[3])).await.unwrap(), "it is there already");
+    assert!(store.post(&second, &[]).await.unwrap());
     assert_eq!(store.action(first.id).await.unwrap(), Some(first.clone()));
     assert_eq!(states(store, first.hash).await, [State::Waiting; 2]);
     assert_eq!(states(store, second.hash).await, []);

@@ -144,8 +144,9 @@ pub trait Store: Send + Sync {
     /// All agents, in order of name and id.
     async fn agents(&self) -> Result<Vec<Agent>>;
 
-    /// Writes an action and its commands, in one transaction; the same action twice is once.
-    async fn post(&self, action: &Action, agents: &[String]) -> Result<()>;
+    /// Writes an action and its commands, in one transaction; `false` where it is there already, with the commands that it had
+    /// then. No agent is named twice.
+    async fn post(&self, action: &Action, agents: &[String]) -> Result<bool>;
 
     /// Adds commands for agents that have none.
     async fn ask(&self, hash: ActionHash, agents: &[String]) -> Result<()>;

@@ -29,10 +29,11 @@ use crate::peers::{News, Peers};
 use crate::scheduler::State;
 
 /// Changes of the schema, in order. What is released is never edited.
-const MIGRATIONS: [(i64, &str, &str); 3] = [
+const MIGRATIONS: [(i64, &str, &str); 4] = [
     (1, "first", include_str!("../../migrations/postgres/0001_first.sql")),
     (2, "signers", include_str!("../../migrations/postgres/0002_signers.sql")),
     (3, "servers", include_str!("../../migrations/postgres/0003_servers.sql")),
+    (4, "commands", include_str!("../../migrations/postgres/0004_commands.sql")),
 ];
 
 /// Connections of this server, beside the one that holds the lock.
@@ -139,7 +140,7 @@ impl Store for Postgres {
         query.fetch_all(&self.pool).await?.iter().map(rows::agent).collect()
     }
 
-    async fn post(&self, action: &Action, agents: &[String]) -> Result<()> {
+    async fn post(&self, action: &Action, agents: &[String]) -> Result<bool> {
         let mut transaction = self.pool.begin().await?;
         let hash = action.hash.to_string();
         let posted = sqlx::query(
@@ -163,14 +164,16 @@ impl Store for Postgres {
                 .bind(action.id.to_string())
                 .fetch_optional(&mut *transaction)
                 .await?;
-            return if known == Some(hash) { Ok(()) } else { Err(StoreError::Taken(action.id)) };
+            return if known == Some(hash) { Ok(false) } else { Err(StoreError::Taken(action.id)) };
         }
-        sqlx::query(ADD_COMMANDS).bind(&hash).bind(agents).execute(&mut *transaction).await?;
-        Ok(transaction.commit().await?)
+        sqlx::query(COMMANDS).bind(&hash).bind(agents).execute(&mut *transaction).await?;
+        transaction.commit().await?;
+        Ok(true)
     }
 
     async fn ask(&self, hash: ActionHash, agents: &[String]) -> Result<()> {
-        sqlx::query(ADD_COMMANDS).bind(hash.to_string()).bind(agents).execute(&self.pool).await?;
+        let more = format!("{COMMANDS} ON CONFLICT DO NOTHING");
+        sqlx::query(AssertSqlSafe(more)).bind(hash.to_string()).bind(agents).execute(&self.pool).await?;
         Ok(())
     }
 
@@ -373,11 +376,15 @@ impl Store for Postgres {
     }
 
     async fn purge(&self, before: Timestamp) -> Result<u64> {
-        let done = sqlx::query("DELETE FROM actions WHERE closed AND answers_until < $1")
-            .bind(to_ns(before))
-            .execute(&self.pool)
-            .await?;
-        Ok(done.rows_affected())
+        let count: i64 = sqlx::query_scalar(
+            "WITH gone AS (DELETE FROM actions WHERE closed AND answers_until < $1 RETURNING hash),
+                commands_gone AS (DELETE FROM commands USING gone WHERE commands.action = gone.hash)
+             SELECT count(*) FROM gone",
+        )
+        .bind(to_ns(before))
+        .fetch_one(&self.pool)
+        .await?;
+        Ok(count.unsigned_abs())
     }
 }
 
@@ -385,9 +392,9 @@ impl Store for Postgres {
 const ONE_AT_A_TIME: &str = "SELECT pg_advisory_xact_lock(number) FROM
     (SELECT DISTINCT hashtextextended(hash, 0) AS number FROM UNNEST($1::text[]) AS taken (hash) ORDER BY number) AS taken";
 
-/// All commands of an action in one statement: its hash, and the agents' ids.
-const ADD_COMMANDS: &str = "INSERT INTO commands (action, agent, state)
-    SELECT $1, agent, 'waiting' FROM UNNEST($2::text[]) AS asked (agent) ON CONFLICT DO NOTHING";
+/// Commands of an action in one statement: its hash, and the agents' ids.
+const COMMANDS: &str =
+    "INSERT INTO commands (action, agent, state) SELECT $1, agent, 'waiting' FROM UNNEST($2::text[]) AS asked (agent)";
 
 /// PostgreSQL's texts hold no NUL, and one in a name or a reason must not keep a whole batch out.
 fn storable(text: &str) -> String {

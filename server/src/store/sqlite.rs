@@ -101,7 +101,7 @@ impl Store for Sqlite {
         query.fetch_all(&self.reader).await?.iter().map(rows::agent).collect()
     }
 
-    async fn post(&self, action: &Action, agents: &[String]) -> Result<()> {
+    async fn post(&self, action: &Action, agents: &[String]) -> Result<bool> {
         let mut transaction = self.writer.begin_with("BEGIN IMMEDIATE").await?;
         let hash = action.hash.to_string();
         let known: Option<String> = sqlx::query_scalar("SELECT hash FROM actions WHERE id = ?")
@@ -109,7 +109,7 @@ impl Store for Sqlite {
             .fetch_optional(&mut *transaction)
             .await?;
         match known {
-            Some(known) if known == hash => return Ok(()),
+            Some(known) if known == hash => return Ok(false),
             Some(_) => return Err(StoreError::Taken(action.id)),
             None => {}
         }
@@ -130,7 +130,8 @@ impl Store for Sqlite {
         .execute(&mut *transaction)
         .await?;
         sqlx::query(ADD_COMMANDS).bind(&hash).bind(list(agents)).execute(&mut *transaction).await?;
-        Ok(transaction.commit().await?)
+        transaction.commit().await?;
+        Ok(true)
     }
 
     async fn ask(&self, hash: ActionHash, agents: &[String]) -> Result<()> {
