@@ -64,7 +64,7 @@ impl Desk {
         if posted.asked != [agent] {
             bail!("the server asks {} agents", posted.asked.len());
         }
-        let path = format!("{}/v1/actions/{}/answers?after=0", self.url, posted.id);
+        let path = format!("{}/v1/actions/{}/answers?after=0&asked=1", self.url, posted.id);
         let mut answers = self.ask(self.client.get(path)).await?;
         let mut reader = Reader::new(self.fleet.clone(), posted.hash, agent.to_owned());
         let mut buffer: Vec<u8> = Vec::new();

@@ -7,7 +7,7 @@ use std::process::Command;
 
 use canvass_examples::program;
 use canvass_examples::yard::Yard;
-use canvass_protocol::api::{About, CommandSummary, Session};
+use canvass_protocol::api::{About, CommandSummary, Record, Session};
 use canvass_protocol::envelope::Envelope;
 use canvass_protocol::login::Login;
 use canvass_protocol::openpgp::{KeyFile, Signer as _};
@@ -71,6 +71,40 @@ fn the_server_does_what_its_description_says() {
     for ((what, before), after) in REACHED.iter().zip(before).zip(reached(&address)) {
         assert!(after > before, "{what:?} was not reached\n{}", stdout(&run));
     }
+}
+
+/// Whoever posted an action knows whom it asks, and is told again where there are others.
+#[test]
+fn agents_that_are_known_to_be_asked_are_not_told() {
+    let mut yard = Yard::open(&[]).unwrap();
+    for host in ["web-1", "db-1"] {
+        yard.start_agent(host, host, &[]).unwrap();
+    }
+    yard.wait_for(2).unwrap();
+    let asked = yard.ask(&["-c", "SELECT host FROM system"]).unwrap();
+    assert_eq!(asked.status.code(), Some(0), "{}", stderr(&asked));
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let seeded = Seeded::look_up(&yard).await;
+        for (query, told) in [
+            ("", 2),
+            ("?asked=2", 0),
+            ("?asked=1", 2),
+            ("?asked=0", 2),
+            // Where nothing is waited for, all is told: what was added meanwhile would be missed.
+            ("?asked=2&follow=false", 2),
+        ] {
+            let url = format!("{}/v1/actions/{}/answers{query}", yard.url(), seeded.action);
+            let response = Client::new().get(url).bearer_auth(&seeded.token).send().await.unwrap();
+            let text = response.error_for_status().unwrap().text().await.unwrap();
+            let records = text.lines().filter(|line| !line.is_empty());
+            let records: Vec<Record> = records.map(|line| serde_json::from_str(line).unwrap()).collect();
+            let count = |wanted: fn(&Record) -> bool| records.iter().filter(|record| wanted(record)).count();
+            assert_eq!(count(|record| matches!(record, Record::Asked { .. })), told, "{query}: {text}");
+            assert_eq!(count(|record| matches!(record, Record::Part(_))), 2, "{query}: {text}");
+            assert!(matches!(records.last(), Some(Record::Complete)), "{query}: {text}");
+        }
+    });
 }
 
 /// How often each of [`REACHED`] was, by the server's own count.

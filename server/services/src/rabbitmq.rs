@@ -17,6 +17,10 @@ const DESCRIPTORS: u32 = 65536;
 /// The broker's user.
 const USER: &str = "canvass";
 
+/// Its management, and what a large fleet's does without (docs/fleet.md).
+const MANAGEMENT: &str = "rabbitmq_management";
+const LEAN: &str = "heartbeat = 600\n";
+
 /// A broker with one virtual host, `/`, reached by [`Rabbitmq::url`] and, for its management, by [`Rabbitmq::admin_url`].
 pub struct Rabbitmq {
     folder: TempDir,
@@ -38,15 +42,20 @@ struct Ports {
 impl Rabbitmq {
     /// Starts a broker.
     pub fn start() -> Result<Rabbitmq> {
-        Rabbitmq::make(None)
+        Rabbitmq::make(None, MANAGEMENT, "")
+    }
+
+    /// Starts one for many agents: without management, and with rare heartbeats.
+    pub fn start_lean() -> Result<Rabbitmq> {
+        Rabbitmq::make(None, "", LEAN)
     }
 
     /// Starts one that also listens for TLS, at [`Rabbitmq::tls_url`].
     pub fn start_tls(tls: &Tls) -> Result<Rabbitmq> {
-        Rabbitmq::make(Some(tls))
+        Rabbitmq::make(Some(tls), MANAGEMENT, "")
     }
 
-    fn make(tls: Option<&Tls>) -> Result<Rabbitmq> {
+    fn make(tls: Option<&Tls>, plugins: &str, settings: &str) -> Result<Rabbitmq> {
         let folder = tempfile::Builder::new().prefix("canvass-rabbitmq").tempdir()?;
         let ports = Ports {
             amqp: free_port()?,
@@ -57,11 +66,14 @@ impl Rabbitmq {
         };
         let password = password()?;
         let mut config = format!(
-            "listeners.tcp.default = 127.0.0.1:{}\nmanagement.tcp.ip = 127.0.0.1\nmanagement.tcp.port = {}\n\
+            "listeners.tcp.default = 127.0.0.1:{}\n\
              default_user = {USER}\ndefault_pass = {password}\nloopback_users = none\n\
-             vm_memory_high_watermark.relative = 0.7\ndisk_free_limit.absolute = 50MB\nlog.console = false\n",
-            ports.amqp, ports.admin
+             vm_memory_high_watermark.relative = 0.7\ndisk_free_limit.absolute = 50MB\nlog.console = false\n{settings}",
+            ports.amqp
         );
+        if plugins == MANAGEMENT {
+            config += &format!("management.tcp.ip = 127.0.0.1\nmanagement.tcp.port = {}\n", ports.admin);
+        }
         if let Some(Tls { authority, certificate, key }) = tls {
             config += &format!(
                 "listeners.ssl.default = 127.0.0.1:{}\nssl_options.cacertfile = {}\nssl_options.certfile = {}\n\
@@ -73,7 +85,7 @@ impl Rabbitmq {
             );
         }
         fs::write(folder.path().join("rabbitmq.conf"), config)?;
-        fs::write(folder.path().join("plugins"), "[rabbitmq_management].\n")?;
+        fs::write(folder.path().join("plugins"), format!("[{plugins}].\n"))?;
         let mut epmd = tied(Path::new("epmd"), None);
         epmd.args(["-port", &ports.epmd.to_string(), "-address", "127.0.0.1"]);
         let epmd = epmd.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn();

@@ -34,6 +34,9 @@ pub struct From {
     /// Whether answers still to come are waited for.
     #[serde(default = "yes")]
     follow: bool,
+    /// How many agents are known to be asked, as the reply to the post listed them: they are told where it is not these any
+    /// more.
+    asked: Option<u32>,
 }
 
 fn yes() -> bool {
@@ -47,11 +50,12 @@ pub async fn follow(
     id: Id,
     from: Result<Query<From>, axum::extract::rejection::QueryRejection>,
 ) -> Result<Response, Problem> {
-    let Query(From { after, follow }) = from.map_err(|error| Problem::bad(error.body_text()))?;
+    let Query(From { after, follow, asked }) = from.map_err(|error| Problem::bad(error.body_text()))?;
     let action = actions::find(&shared, &caller, id.0).await?;
     let watch = if follow { shared.follow(action.hash).await? } else { None };
+    let told = asked.map(|asked| Told { counts: (asked as usize, 0), ..Told::default() });
     let (hash, _stream) = (action.hash, shared.metrics.stream());
-    let follower = Follower { shared, hash, after, watch, told: None, lines: VecDeque::new(), over: false, _stream };
+    let follower = Follower { shared, hash, after, watch, told, lines: VecDeque::new(), over: false, _stream };
     let lines = futures::stream::unfold(follower, async |mut follower| {
         let line = follower.next().await?;
         Some((Ok::<_, Infallible>(line), follower))

@@ -220,6 +220,11 @@ fn paths() -> Value {
                 "follow",
                 &json!({ "type": "boolean", "default": true }),
                 "whether those still to come are waited for",
+            )
+            .query(
+                "asked",
+                &json!({ "type": "integer", "minimum": 0, "maximum": u32::MAX }),
+                "how many agents are known to be asked, by the reply to the post: they are told where there are others",
             ),
         ),
         ("/v1/commands", "get", get("Commands of the latest actions", &list("CommandSummary")).may_be(&[403])),

@@ -69,12 +69,19 @@ impl Remote {
         })
     }
 
-    /// Hands over an action's answers from the first on, and those still to come where it follows.
-    fn listen(&self, action: &Action, agents: Vec<String>, follow: bool) -> mpsc::Receiver<Delivery> {
+    /// Hands over an action's answers from the first on, and those still to come where it follows. `asked` are the agents that
+    /// the server has said it asks.
+    fn listen(
+        &self,
+        action: &Action,
+        agents: Vec<String>,
+        follow: bool,
+        asked: Option<Vec<String>>,
+    ) -> mpsc::Receiver<Delivery> {
         let (deliveries, receiver) = mpsc::channel(DELIVERIES_MAX);
         let (seen, known) = (self.seen.clone(), agents.into_iter().collect());
         let (id, until) = (action.id, action.window.until);
-        let following = Following { seen, id, until, follow, known, after: 0, deliveries };
+        let following = Following { seen, id, until, follow, known, asked, after: 0, deliveries };
         tokio::spawn(following.run());
         receiver
     }
@@ -129,7 +136,7 @@ impl Fleet for Remote {
             return Err(Error::unreachable("the server speaks of another action than the one it was sent"));
         }
         *self.last() = Some((action.id, posted.hash));
-        Ok(self.listen(&action, agents, true))
+        Ok(self.listen(&action, agents, true, Some(posted.asked)))
     }
 
     async fn asked(&self, action: &Action) -> Result<Vec<Endpoint>, Error> {
@@ -187,7 +194,7 @@ impl Fleet for Remote {
     async fn follow(&self, envelope: &Envelope, agents: Vec<String>) -> Result<mpsc::Receiver<Delivery>, Error> {
         let action = Action::parse(envelope.payload.as_bytes()).map_err(|error| Error::internal(error.to_string()))?;
         *self.last() = Some((action.id, envelope.hash()));
-        Ok(self.listen(&action, agents, true))
+        Ok(self.listen(&action, agents, true, None))
     }
 
     async fn signed(&self, wanted: &str) -> Result<Envelope, Error> {
@@ -214,7 +221,7 @@ impl Fleet for Remote {
         let action = signed::action_of(envelope)?;
         // Whoever has seen enough of what is past withdraws nothing.
         self.last().take();
-        Ok(self.listen(&action, agents, false))
+        Ok(self.listen(&action, agents, false, None))
     }
 
     async fn cosign(&self, id: Uuid, signature: &Cosignature) -> Result<(), Error> {
@@ -246,6 +253,8 @@ struct Following {
     follow: bool,
     /// Agents that the desk knows are asked.
     known: HashSet<String>,
+    /// Agents that the server has said it asks, until it is followed.
+    asked: Option<Vec<String>>,
     /// The position of the last part that came.
     after: i64,
     deliveries: mpsc::Sender<Delivery>,
@@ -265,9 +274,11 @@ impl Following {
         let (mut pause, mut tries) = (PAUSE_MIN, 0);
         loop {
             let before = self.after;
-            let path = format!("/v1/actions/{}/answers?after={}&follow={}", self.id, self.after, self.follow);
+            let asked = self.asked.take();
+            let count = asked.as_ref().map(|asked| format!("&asked={}", asked.len())).unwrap_or_default();
+            let path = format!("/v1/actions/{}/answers?after={}&follow={}{count}", self.id, self.after, self.follow);
             let end = match self.seen.wire.lines(&path).await {
-                Ok(lines) => self.stream(lines).await,
+                Ok(lines) => self.stream(asked.unwrap_or_default(), lines).await,
                 Err(error) if error.kind == ErrorKind::Unreachable => End::Lost,
                 Err(_) => End::Left,
             };
@@ -285,7 +296,27 @@ impl Following {
         }
     }
 
-    async fn stream(&mut self, mut lines: Lines) -> End {
+    /// Whether agents that the server asks are told; `false` where it cannot be asked who they are.
+    async fn meet(&mut self, asked: Vec<String>) -> bool {
+        for agent in asked {
+            if self.known.contains(&agent) {
+                continue;
+            }
+            let Ok(endpoints) = self.seen.endpoints().await else { return false };
+            let met = endpoints.into_iter().find(|endpoint| endpoint.facts.id == agent);
+            self.known.insert(agent);
+            // Whom the desk does not believe is not there. Where nobody listens any more, that is noticed with the next part.
+            if let Some(endpoint) = met {
+                let _ = self.deliveries.send(Delivery::Joined(Box::new(endpoint))).await;
+            }
+        }
+        true
+    }
+
+    async fn stream(&mut self, asked: Vec<String>, mut lines: Lines) -> End {
+        if !self.meet(asked).await {
+            return End::Lost;
+        }
         loop {
             let record = tokio::select! {
                 record = lines.next() => match record {
@@ -297,18 +328,10 @@ impl Following {
             let delivery = match record {
                 Record::Complete => return End::Complete,
                 Record::Ended { agent, state } => Delivery::Ended { agent, ending: state },
-                Record::Asked { agent } => {
-                    if self.known.contains(&agent) {
-                        continue;
-                    }
-                    let Ok(endpoints) = self.seen.endpoints().await else { return End::Lost };
-                    self.known.insert(agent.clone());
-                    // Whom the desk does not believe is not there.
-                    match endpoints.into_iter().find(|endpoint| endpoint.facts.id == agent) {
-                        Some(endpoint) => Delivery::Joined(Box::new(endpoint)),
-                        None => continue,
-                    }
-                }
+                Record::Asked { agent } => match self.meet(vec![agent]).await {
+                    true => continue,
+                    false => return End::Lost,
+                },
                 Record::Part(stored) => {
                     self.after = stored.position;
                     Delivery::Part { agent: stored.agent.clone(), part: stored.into() }
