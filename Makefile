@@ -48,10 +48,11 @@ bench-files: bench-tools
 	@"$$(cargo metadata --no-deps --format-version 1 | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')/$(PROFILE:dev=debug)/bench-files"
 
 # How fast a fleet answers, beside a bare echo in the same run (docs/performance.md). Variables: AGENTS=1000 for one size, or
-# several; ENGINE=rabbitmq or embedded; ONLY=statements,heartbeats,investigators; RUNS=5 of each side in ROUNDS=2; PROFILE=dev.
+# several; ENGINE=rabbitmq or embedded; BROKER=management for one that is not set up for many agents;
+# ONLY=statements,heartbeats,investigators; RUNS=5 of each side in ROUNDS=2; PROFILE=dev.
 bench-fleet: tools
 	cargo build --workspace --profile $(PROFILE)
-	@"$$(cargo metadata --no-deps --format-version 1 | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')/$(PROFILE:dev=debug)/bench-fleet"
+	@env -u RUST_BACKTRACE "$$(cargo metadata --no-deps --format-version 1 | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')/$(PROFILE:dev=debug)/bench-fleet"
 
 bench-tools:
 	@examples/install-tools bench

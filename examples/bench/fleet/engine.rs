@@ -11,6 +11,24 @@ pub enum Engine {
     Embedded,
 }
 
+/// How the broker is set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Broker {
+    /// As `docs/fleet.md` has it for many agents: without management, and with rare heartbeats.
+    Lean,
+    /// With its management and all else as it comes.
+    Management,
+}
+
+impl Broker {
+    pub fn name(self) -> &'static str {
+        match self {
+            Broker::Lean => "lean",
+            Broker::Management => "management",
+        }
+    }
+}
+
 /// A server under load, with what it needs.
 pub struct Bench {
     pub engine: Engine,
@@ -36,11 +54,15 @@ impl Engine {
     }
 
     /// Starts a server, and its services.
-    pub fn open(self) -> Result<Bench> {
+    pub fn open(self, broker: Broker) -> Result<Bench> {
         let Engine::Distributed = self else {
             return Ok(Bench { engine: self, yard: Yard::open(&[])?, services: None });
         };
-        let (postgres, rabbitmq) = (Postgres::start(true)?, Rabbitmq::start()?);
+        let rabbitmq = match broker {
+            Broker::Lean => Rabbitmq::start_lean()?,
+            Broker::Management => Rabbitmq::start()?,
+        };
+        let postgres = Postgres::start(true)?;
         let yard = Yard::open(&["--store", &postgres.url(), "--relay", &rabbitmq.url()])?;
         Ok(Bench { engine: self, yard, services: Some((postgres, rabbitmq)) })
     }

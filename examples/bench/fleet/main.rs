@@ -36,7 +36,7 @@ fn run() -> Result<()> {
         for (place, agents) in sizes.iter().enumerate() {
             // Who is not asked for everything is spared the minutes of the larger measures at every size.
             let last = place + 1 == sizes.len();
-            let bench = engine.open()?;
+            let bench = engine.open(settings.broker)?;
             let measured = statement::measure(&settings, &bench, *agents, |yard, name| {
                 if last && settings.wants(What::Heartbeats) {
                     heartbeats::measure(yard, name, *agents)?;
@@ -58,8 +58,9 @@ fn head(settings: &Settings) {
     let kernel = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
     let profile = if cfg!(debug_assertions) { "development" } else { "release" };
     println!(
-        "bench-fleet cores={cores} kernel={} profile={profile} runs={} rounds={}",
+        "bench-fleet cores={cores} kernel={} profile={profile} broker={} runs={} rounds={}",
         kernel.trim(),
+        settings.broker.name(),
         settings.runs,
         settings.rounds
     );

@@ -4,7 +4,7 @@ use std::str::FromStr;
 
 use anyhow::{Result, anyhow, bail};
 
-use crate::engine::Engine;
+use crate::engine::{Broker, Engine};
 
 /// Timed runs of each side in a round, and rounds.
 const RUNS: usize = 5;
@@ -24,6 +24,8 @@ pub struct Settings {
     pub rounds: usize,
     /// `ENGINE`, as in `embedded`; both where it is not set.
     pub engines: Vec<Engine>,
+    /// `BROKER`, as in `management`; lean where it is not set.
+    pub broker: Broker,
     /// `AGENTS`, as in `1000,5000`; what the goals name where it is not set.
     agents: Option<Vec<u32>>,
     /// `ONLY`, as in `statements`; all where it is not set.
@@ -42,6 +44,11 @@ impl Settings {
             Some("embedded" | "embedded+sqlite") => vec![Engine::Embedded],
             Some(other) => bail!("ENGINE: there is no `{other}`; there are `rabbitmq` and `embedded`"),
         };
+        let broker = match variable("BROKER").as_deref() {
+            None | Some("lean") => Broker::Lean,
+            Some("management") => Broker::Management,
+            Some(other) => bail!("BROKER: there is no `{other}`; there are `lean` and `management`"),
+        };
         let mut also = Vec::new();
         for word in variable("ONLY").as_deref().unwrap_or("statements,heartbeats,investigators").split(',') {
             match word.trim() {
@@ -56,6 +63,7 @@ impl Settings {
             runs: variable("RUNS").map_or(Ok(RUNS), |text| number("RUNS", &text))?,
             rounds: variable("ROUNDS").map_or(Ok(ROUNDS), |text| number("ROUNDS", &text))?,
             engines,
+            broker,
             agents: agents.transpose()?,
             also,
         };
@@ -94,7 +102,10 @@ mod tests {
         let some = settings(&[("AGENTS", "10, 20"), ("ENGINE", "rabbitmq"), ("ONLY", "statements")]).unwrap();
         assert_eq!((some.sizes(Engine::Distributed), some.engines), (vec![10, 20], vec![Engine::Distributed]));
         assert!(!some.also.contains(&What::Heartbeats));
-        for pair in [("RUNS", "0"), ("AGENTS", "x"), ("ENGINE", "kafka"), ("ONLY", "P4")] {
+        let brokers = [None, Some("lean"), Some("management")]
+            .map(|name| settings(&name.map(|name| ("BROKER", name)).into_iter().collect::<Vec<_>>()).unwrap().broker);
+        assert_eq!(brokers, [Broker::Lean, Broker::Lean, Broker::Management]);
+        for pair in [("RUNS", "0"), ("AGENTS", "x"), ("ENGINE", "kafka"), ("BROKER", "fat"), ("ONLY", "P4")] {
             assert!(settings(&[pair]).is_err(), "{pair:?}");
         }
     }

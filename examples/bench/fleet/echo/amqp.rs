@@ -29,7 +29,7 @@ pub async fn measure(url: &str, agents: u32, bytes: Bytes, runs: usize) -> Resul
     let gate = Arc::new(Semaphore::new(OPENING_MAX));
     let mut opening = JoinSet::new();
     for number in 0..agents {
-        let (url, gate, channel) = (format!("{url}?frame_max=8192&heartbeat=60"), gate.clone(), channel.clone());
+        let (url, gate, channel) = (format!("{url}?frame_max=8192&heartbeat=600"), gate.clone(), channel.clone());
         opening.spawn(async move {
             let _permit = gate.acquire_owned().await?;
             declare(&channel, number).await?;
