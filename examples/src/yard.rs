@@ -219,10 +219,19 @@ impl Yard {
 
     /// Waits until a count of agents is online.
     pub fn wait_for(&self, count: usize) -> Result<()> {
-        let statement = "SELECT count(*) AS n FROM agents WHERE status = 'online'";
+        self.wait_for_count("agents WHERE status = 'online'", count)
+    }
+
+    /// Waits until the server has so many commands: an agent that has come is asked once it was heard over its line.
+    pub fn wait_for_commands(&self, count: usize) -> Result<()> {
+        self.wait_for_count("commands", count)
+    }
+
+    fn wait_for_count(&self, what: &str, count: usize) -> Result<()> {
+        let statement = format!("SELECT count(*) AS n FROM {what}");
         let expected = format!("n\n{count}\n");
-        let come = || Ok(self.ask(&["-q", "--format", "csv", "-c", statement])?.stdout == expected.as_bytes());
-        wait_until(come).with_context(|| format!("{count} agents did not come: {}", self.log("server")))
+        let come = || Ok(self.ask(&["-q", "--format", "csv", "-c", &statement])?.stdout == expected.as_bytes());
+        wait_until(come).with_context(|| format!("{count} of {what} did not come: {}", self.log("server")))
     }
 
     /// Waits until the server has let an action in.

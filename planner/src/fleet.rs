@@ -1,5 +1,7 @@
 //! The seam to whatever can be asked: this machine, a folder of fixtures, a server.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use canvass_protocol::action::Action;
 use canvass_protocol::answer::Part;
@@ -17,7 +19,8 @@ use crate::past::PastCommand;
 pub struct Endpoint {
     /// The name shown in the column `host`: the agent's, or `name#id8` for a second claimant.
     pub host: String,
-    pub facts: Facts,
+    /// Shared, since the desk holds them in several places for each of many agents.
+    pub facts: Arc<Facts>,
     pub words: ServerWords,
 }
 

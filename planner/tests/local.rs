@@ -184,7 +184,8 @@ impl Fleet for Claimants {
     async fn endpoints(&self) -> Result<Vec<Endpoint>, Error> {
         let named = |host: &str, id: &str| {
             let mut endpoint = common::endpoint("web-1", "linux", "web", Status::Online);
-            (endpoint.host, endpoint.facts.id) = (host.to_owned(), id.repeat(64));
+            endpoint.host = host.to_owned();
+            Arc::make_mut(&mut endpoint.facts).id = id.repeat(64);
             endpoint
         };
         Ok(vec![named("web-1", "a"), named("web-1#bbbbbbbb", "b"), named("web-1#cccccccc", "c")])

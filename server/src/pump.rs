@@ -39,7 +39,7 @@ const BATCH_BYTES_MAX: usize = 32 << 20;
 /// come a transaction is worth its price.
 const GATHER_EACH: Duration = Duration::from_millis(2);
 const GATHER_MAX: Duration = Duration::from_millis(50);
-/// How long a heartbeat waits for others, to be stored with them.
+/// How long heartbeats gather behind those that were stored, to be stored together: one that comes alone does not wait.
 const HEAR_AFTER: Duration = Duration::from_millis(200);
 /// How long the store is left alone before what was open is read from it once more.
 const PAUSE: Duration = Duration::from_millis(500);
@@ -68,9 +68,9 @@ pub struct Pump {
     lead: Option<Lead>,
     clashes: Clashes,
     receipts: Receipts,
-    /// Heartbeats that are not stored yet, the latest of each agent, and when they are to be.
+    /// Heartbeats that are not stored yet, the latest of each agent, and when the next are to be.
     heard: Heard,
-    hears_at: Option<Instant>,
+    hears_at: Instant,
     /// Until then what comes in gathers.
     gathers_until: Instant,
     /// Agents of which something could not be stored. What else comes over that line is not stored either, for an answer
@@ -95,7 +95,7 @@ impl Pump {
             clashes: Clashes::default(),
             receipts: Receipts::default(),
             heard: Heard::new(),
-            hears_at: None,
+            hears_at: Instant::now(),
             gathers_until: Instant::now(),
             shaken: HashSet::new(),
         };
@@ -110,7 +110,8 @@ impl Pump {
         let mut batch = Vec::with_capacity(BATCH_MAX);
         loop {
             let (rest, brings) = self.lead.as_ref().map_or((LONG, false), |lead| (lead.rest(), lead.brings()));
-            let (gathers_until, tells_at, hears_at) = (self.gathers_until, self.receipts.due(), self.hears_at);
+            let (gathers_until, tells_at) = (self.gathers_until, self.receipts.due());
+            let (hears_at, hears) = (self.hears_at, !self.heard.is_empty());
             let gathers = gathers_until > Instant::now();
             tokio::select! {
                 order = orders.recv() => match order {
@@ -135,7 +136,7 @@ impl Pump {
                         self.means.relay.send(&agents, &ToAgent::Taken(hash)).await;
                     }
                 }
-                () = sleep_until(hears_at.unwrap_or(gathers_until)), if hears_at.is_some() => self.hear().await,
+                () = sleep_until(hears_at), if hears => self.hear().await,
                 () = sleep(rest) => self.feed(Event::Now(Timestamp::now())).await,
             }
         }
@@ -212,8 +213,6 @@ impl Pump {
         self.take_parts(parts, now).await;
         if self.heard.len() >= BATCH_MAX {
             self.hear().await;
-        } else if !self.heard.is_empty() {
-            self.hears_at.get_or_insert(Instant::now() + HEAR_AFTER);
         }
     }
 
@@ -282,7 +281,7 @@ impl Pump {
 
     /// Stores the heartbeats that have gathered, and acts on them.
     async fn hear(&mut self) {
-        self.hears_at = None;
+        self.hears_at = Instant::now() + HEAR_AFTER;
         let now = Timestamp::now();
         let (mut agents, mut events) = (Vec::new(), Vec::new());
         for (id, (signed, public_ip)) in std::mem::take(&mut self.heard) {

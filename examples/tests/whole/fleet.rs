@@ -93,7 +93,7 @@ fn a_newcomer_is_asked_while_the_window_is_open_and_a_hunt_is_resumed() {
     let again = yard.ask(&["--wait", "20s", "--format", "csv", "-c", &resume]).unwrap();
     check(&again, 0, "host\nweb-1\n", "1 answered");
     yard.start_agent("late-1", "web-1", &["--tag", "late=yes"]).unwrap();
-    yard.wait_for(4).unwrap();
+    yard.wait_for_commands(2).unwrap();
     let again = yard.ask(&["--wait", "20s", "--format", "csv", "-c", &resume]).unwrap();
     check(&again, 0, "host\nlate-1\nweb-1\n", "2 of 2 hosts · 2 answered");
 }

@@ -1,6 +1,7 @@
 //! A fleet whose agents answer at once, with the real engine and real signatures, over any tables.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use async_trait::async_trait;
@@ -34,7 +35,7 @@ impl Direct {
         for (index, name) in names.iter().enumerate() {
             let key = SigningKey::from_bytes(&[u8::try_from(index).unwrap() + 1; 32]);
             let mut endpoint = super::endpoint(name, "linux", "test", Status::Online);
-            endpoint.facts.id = agent_id(&hex::encode(key.verifying_key().as_bytes())).unwrap();
+            Arc::make_mut(&mut endpoint.facts).id = agent_id(&hex::encode(key.verifying_key().as_bytes())).unwrap();
             keys.insert(endpoint.facts.id.clone(), key);
             endpoints.push(endpoint);
         }

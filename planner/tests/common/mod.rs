@@ -61,7 +61,7 @@ pub fn endpoint(name: &str, os: &str, team: &str, status: Status) -> Endpoint {
         started_at: at,
     };
     let words = ServerWords { status, heartbeat_at: at, public_ip: Some([203, 0, 113, 7].into()) };
-    Endpoint { host: name.into(), facts, words }
+    Endpoint { host: name.into(), facts: facts.into(), words }
 }
 
 fn hex(name: &str) -> String {

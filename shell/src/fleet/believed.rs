@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 use std::num::NonZeroUsize;
 use std::panic::resume_unwind;
+use std::sync::Arc;
 use std::thread;
 
 use canvass_protocol::api::{Inventory, Listed};
@@ -18,7 +19,7 @@ const MARK_BYTES_MAX: usize = 128;
 pub struct Believed {
     fleet: String,
     /// By id.
-    agents: HashMap<String, (Facts, ServerWords)>,
+    agents: HashMap<String, (Arc<Facts>, ServerWords)>,
     mark: Option<String>,
 }
 
@@ -32,7 +33,7 @@ impl Believed {
         self.mark.as_deref()
     }
 
-    pub fn agents(&self) -> impl Iterator<Item = &(Facts, ServerWords)> {
+    pub fn agents(&self) -> impl Iterator<Item = &(Arc<Facts>, ServerWords)> {
         self.agents.values()
     }
 
@@ -65,7 +66,7 @@ impl Believed {
         errors
     }
 
-    fn open(&self, listed: &[Listed]) -> Vec<Result<Facts, SignedError>> {
+    fn open(&self, listed: &[Listed]) -> Vec<Result<Arc<Facts>, SignedError>> {
         let cores = thread::available_parallelism().map_or(1, NonZeroUsize::get);
         let share = listed.len().div_ceil(cores).max(1);
         let open = |part: &[Listed]| part.iter().map(|one| self.facts(&one.heartbeat)).collect::<Vec<_>>();
@@ -77,11 +78,11 @@ impl Believed {
 
     /// What an agent says of itself. Where that is what it was already believed to be, nothing is left to verify: a heartbeat
     /// is newer than the last one by the server's word alone.
-    fn facts(&self, heartbeat: &Signed) -> Result<Facts, SignedError> {
+    fn facts(&self, heartbeat: &Signed) -> Result<Arc<Facts>, SignedError> {
         let said = Heartbeat::read(heartbeat)?;
         match self.agents.get(&said.facts.id) {
-            Some((known, _)) if *known == said.facts => Ok(said.facts),
-            _ => Heartbeat::open(heartbeat, &self.fleet).map(|heartbeat| heartbeat.facts),
+            Some((known, _)) if **known == said.facts => Ok(known.clone()),
+            _ => Heartbeat::open(heartbeat, &self.fleet).map(|heartbeat| heartbeat.facts.into()),
         }
     }
 }

@@ -55,7 +55,7 @@ impl Fleet for Here {
             let heartbeat = Heartbeat::open(&hosted.agent.heartbeat(now), &self.name);
             let facts = heartbeat.map_err(|error| Error::internal(error.to_string()))?.facts;
             let words = ServerWords { status: Status::Online, heartbeat_at: now, public_ip: hosted.public_ip };
-            Ok(Endpoint { host: facts.name.clone(), facts, words })
+            Ok(Endpoint { host: facts.name.clone(), facts: facts.into(), words })
         };
         let mut endpoints = self.hosts.iter().map(endpoint).collect::<Result<Vec<_>, Error>>()?;
         endpoints.sort_by(|a, b| a.host.cmp(&b.host));

@@ -186,7 +186,8 @@ impl Fleet for Remote {
     async fn commands(&self) -> Result<Vec<PastCommand>, Error> {
         let commands: Vec<CommandSummary> = self.seen.wire.get("/v1/commands").await?;
         let endpoints = self.seen.endpoints().await?.into_iter();
-        let hosts: HashMap<String, String> = endpoints.map(|endpoint| (endpoint.facts.id, endpoint.host)).collect();
+        let hosts: HashMap<String, String> =
+            endpoints.map(|endpoint| (endpoint.facts.id.clone(), endpoint.host)).collect();
         let past = |command: CommandSummary| PastCommand { host: hosts.get(&command.agent).cloned(), command };
         Ok(commands.into_iter().map(past).collect())
     }

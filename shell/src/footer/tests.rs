@@ -24,7 +24,7 @@ fn entry(host: &str, state: State, rows: u64) -> Entry {
     };
     let words = ServerWords { status: Status::Online, heartbeat_at: Timestamp::UNIX_EPOCH, public_ip: None };
     Entry {
-        endpoint: Endpoint { host: host.to_owned(), facts, words },
+        endpoint: Endpoint { host: host.to_owned(), facts: facts.into(), words },
         state,
         scans: Vec::new(),
         rows,
