@@ -22,8 +22,8 @@ const CONNECT_WITHIN: Duration = Duration::from_secs(30);
 const SILENT_MAX: Duration = Duration::from_secs(90);
 /// The client keeps buffers of several frames: with small ones a connection costs kilobytes.
 const FRAME_BYTES_MAX: &str = "8192";
-/// AMQP's own heartbeats are as rare as the broker has them, down to one in half as many seconds: what we say each minute is
-/// what finds a broker that was lost ([`broker`]), and each of them would wake us, and a process of the broker's.
+/// Half of this apart, in seconds, are AMQP's own heartbeats, or nearer where the broker wants them so. What we say each minute
+/// finds a broker that was lost ([`broker`]); each of these would wake us, and a process of the broker's.
 const HEARTBEAT_S: &str = "600";
 
 /// An open line over a broker.
