@@ -65,6 +65,8 @@ const SILENT_MAX: Duration = Duration::from_secs(150);
 const TAKEN_WITHIN: Duration = Duration::from_secs(5);
 /// How often the silent are looked for.
 const SWEEP_EVERY: Duration = Duration::from_secs(30);
+/// Seconds between AMQP's heartbeats, at most: a lost broker is found after two. The broker may have agents' far rarer.
+const HEARTBEAT_S: &str = "60";
 /// Pauses between tries to reach a broker that was lost.
 const PAUSE_MIN: Duration = Duration::from_millis(200);
 const PAUSE_MAX: Duration = Duration::from_secs(10);
@@ -350,7 +352,11 @@ impl Amqp {
     async fn connect(&self) -> lapin::Result<Open> {
         let runtime = lapin::runtime::default_runtime()?;
         let properties = ConnectionProperties::default().with_connection_name(self.answers.as_str().into());
-        let connection = Connection::connect_with_runtime(self.address.own.as_str(), properties, runtime).await?;
+        let mut own = self.address.own.clone();
+        if !own.query_pairs().any(|(name, _)| name == "heartbeat") {
+            own.query_pairs_mut().append_pair("heartbeat", HEARTBEAT_S);
+        }
+        let connection = Connection::connect_with_runtime(own.as_str(), properties, runtime).await?;
         let channel = connection.create_channel().await?;
         let durable = ExchangeDeclareOptions { durable: true, ..ExchangeDeclareOptions::default() };
         channel.exchange_declare(ANSWERS.into(), ExchangeKind::Direct, durable, FieldTable::default()).await?;
