@@ -222,6 +222,11 @@ impl Yard {
         self.wait_for_count("agents WHERE status = 'online'", count)
     }
 
+    /// Waits until an agent says that it carries a tag.
+    pub fn wait_for_tag(&self, key: &str, value: &str) -> Result<()> {
+        self.wait_for_count(&format!("agents WHERE tags['{key}'] = '{value}'"), 1)
+    }
+
     /// Waits until the server has so many commands: an agent that has come is asked once it was heard over its line.
     pub fn wait_for_commands(&self, count: usize) -> Result<()> {
         self.wait_for_count("commands", count)

@@ -80,6 +80,19 @@ fn a_server_that_ends_is_found_again_over_the_broker() {
     assert_eq!((asked.status.code(), stdout(&asked).as_str()), (Some(0), ROWS), "{}", stderr(&asked));
 }
 
+/// Where the broker is set up for many agents, their heartbeats are rare, and the server still finds soon that it is lost.
+#[test]
+fn a_broker_for_many_agents_has_rare_heartbeats() {
+    let rabbitmq = Rabbitmq::start_lean().unwrap();
+    let yard = yard(&["--relay", &rabbitmq.url()]);
+    let asked = yard.ask(&["--format", "csv", "-c", COUNTS]).unwrap();
+    assert_eq!((asked.status.code(), stdout(&asked).as_str()), (Some(0), ROWS), "{}", stderr(&asked));
+    let listed = rabbitmq.control(&["list_connections", "timeout"]).unwrap();
+    let mut seconds: Vec<u32> = listed.lines().filter_map(|line| line.trim().parse().ok()).collect();
+    seconds.sort_unstable();
+    assert_eq!(seconds, [60, 600, 600, 600], "the server's and three agents': {listed}");
+}
+
 /// Queues that are deleted under those who read them, and a broker that takes nothing for want of memory.
 #[test]
 fn a_broker_has_hard_days_and_nothing_is_lost() {

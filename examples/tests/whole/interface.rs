@@ -7,7 +7,7 @@ use std::process::Command;
 
 use canvass_examples::program;
 use canvass_examples::yard::Yard;
-use canvass_protocol::api::{About, CommandSummary, Record, Session};
+use canvass_protocol::api::{About, CommandSummary, Posted, Record, Session};
 use canvass_protocol::envelope::Envelope;
 use canvass_protocol::login::Login;
 use canvass_protocol::openpgp::{KeyFile, Signer as _};
@@ -104,6 +104,30 @@ fn agents_that_are_known_to_be_asked_are_not_told() {
             assert_eq!(count(|record| matches!(record, Record::Part(_))), 2, "{query}: {text}");
             assert!(matches!(records.last(), Some(Record::Complete)), "{query}: {text}");
         }
+    });
+}
+
+/// Whoever posts an action once more, since the reply was lost, is told whom it was brought to.
+#[test]
+fn an_action_that_is_posted_twice_asks_those_of_the_first_time() {
+    let mut yard = Yard::open(&[]).unwrap();
+    yard.start_agent("web-1", "web-1", &["--tag", "ring=one"]).unwrap();
+    yard.wait_for(1).unwrap();
+    let asked = yard.ask(&["-c", "SELECT host FROM system WHERE agent.tags['ring'] = 'one'"]).unwrap();
+    assert_eq!(asked.status.code(), Some(0), "{}", stderr(&asked));
+    // It is not meant any more.
+    yard.kill_agent("web-1");
+    yard.start_agent("web-1", "web-1", &["--tag", "ring=two"]).unwrap();
+    yard.wait_for_tag("ring", "two").unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let seeded = Seeded::look_up(&yard).await;
+        let (client, actions) = (Client::new(), format!("{}/v1/actions", yard.url()));
+        let request = client.get(format!("{actions}/{}/envelope", seeded.action)).bearer_auth(&seeded.token);
+        let envelope: Envelope = read(request).await;
+        let request = client.post(&actions).bearer_auth(&seeded.token).header("content-type", "application/json");
+        let posted: Posted = read(request.body(envelope.to_bytes())).await;
+        assert_eq!(posted.asked, [seeded.agent]);
     });
 }
 
