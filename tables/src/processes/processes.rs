@@ -60,7 +60,7 @@ pub static PROCESSES: Declared<Process> = Declared {
         Column::<Process>::read(
             "command_line",
             Kind::Text,
-            "Arguments joined by spaces; NULL for kernel threads and zombies",
+            "Arguments joined by spaces; NULL for kernel threads, zombies and during exec",
             |p, host| Ok(proc::text(host, p.pid, "cmdline")?.as_deref().and_then(command_line).into()),
         )
         .sensitive(),
