@@ -9,11 +9,15 @@ use std::sync::{PoisonError, RwLock};
 use canvass_protocol::action::ActionHash;
 use canvass_protocol::answer::{Outcome, Part, ScanRecord, Writer};
 use canvass_protocol::envelope::Envelope;
+use canvass_protocol::features;
 use canvass_protocol::heartbeat::Heartbeat;
 use canvass_protocol::limits::{self, Limits};
 use canvass_protocol::login::Withdrawal;
+use canvass_protocol::members::Members;
+use canvass_protocol::reason::Reason;
 use canvass_protocol::signed::Signed;
 use canvass_protocol::target::{Facts, Mode};
+use canvass_tables::TABLES;
 use canvass_tables::host::{Host, HostError, HostSpec};
 use ed25519_dalek::SigningKey;
 use jiff::Timestamp;
@@ -213,9 +217,9 @@ impl Agent {
     }
 
     /// The answer to an action that is not even looked at.
-    pub fn refuse(&self, hash: ActionHash, reason: &str, now: Timestamp) -> Part {
+    pub fn refuse(&self, hash: ActionHash, reason: Reason, now: Timestamp) -> Part {
         let writer = Writer::new(self.identity.key(), self.fleet.clone(), hash, self.nonce(hash));
-        writer.finish(Outcome::Refused(reason.to_owned()), Vec::new(), Limits::default(), None, now)
+        writer.finish(Outcome::Refused(reason), Vec::new(), Limits::default(), None, now)
     }
 
     /// Guards, scans and answers: hands each signed part to `out`, the final record last. An error of `out` stops the scans.
@@ -252,7 +256,7 @@ impl Agent {
             Err(refusal) => {
                 let (outcome, facts) = match &refusal {
                     Refusal::Journal(JournalRefusal::Interrupted) => (Outcome::Interrupted, Some(self.facts())),
-                    refusal => (Outcome::Refused(bounded(self.words(refusal))), None),
+                    refusal => (Outcome::refused(refusal.code(), bounded(self.words(refusal))), None),
                 };
                 // Whoever does not take it has nothing more to be told.
                 let _ = out(writer.finish(outcome, Vec::new(), Limits::default(), facts, now));
@@ -401,8 +405,17 @@ fn facts(host: &Host, identity: &Identity, name: Option<String>, mode: Mode, tag
         version: env!("CARGO_PKG_VERSION").to_owned(),
         tags: about.tags,
         addresses: about.addresses,
+        features: features(),
         started_at: Timestamp::now(),
+        more: Members::default(),
     }
+}
+
+/// What an agent of this version can do.
+fn features() -> Vec<String> {
+    let mut features: Vec<String> = TABLES.iter().map(|table| features::table(table.info().name)).collect();
+    features.sort_unstable();
+    features
 }
 
 /// The outcome of a run, its records, one a scan, and what rows are still to be said.
@@ -412,7 +425,7 @@ fn conclude(ran: Result<Ran, CageError>, scans_count: usize) -> (Outcome, Vec<Sc
             let scans = (0..).take(scans_count).map(|index| records.remove(&index).unwrap_or_default()).collect();
             (Outcome::Answered, scans, last)
         }
-        Err(error) => (Outcome::Failed(bounded(error.to_string())), Vec::new(), None),
+        Err(error) => (Outcome::failed(error.code(), bounded(error.to_string())), Vec::new(), None),
     }
 }
 

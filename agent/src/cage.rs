@@ -22,17 +22,17 @@ use std::time::Duration;
 
 use canvass_protocol::answer::ScanRecord;
 use canvass_protocol::limits::{Cut, Limits};
+use canvass_protocol::reason::Code;
 use canvass_protocol::scan::Scan;
 use canvass_tables::host::HostSpec;
 use serde::{Deserialize, Serialize};
 
+pub use canvass_protocol::limits::SCANS_AT_ONCE;
 pub use child::child_main;
 
 /// The first argument with which a program is asked to be a scan's process.
 pub const ARGUMENT: &str = "--scan-in-cage";
 
-/// Scans of one action that run side by side at most; the rest wait their turn.
-pub const SCANS_AT_ONCE: usize = 8;
 /// Frames under way between the children and whoever takes the answer; more would only hold memory.
 const FRAMES_AHEAD: usize = 4;
 /// How often the caller's stop flag is looked at: an atomic cannot be waited on. A small frame waits no longer than this for
@@ -61,6 +61,15 @@ pub enum CageError {
     Start(String),
     #[error("{0}")]
     Failed(String),
+}
+
+impl CageError {
+    pub fn code(&self) -> Code {
+        match self {
+            CageError::Start(_) => Code::Cage,
+            CageError::Failed(_) => Code::Scan,
+        }
+    }
 }
 
 /// One frame of one scan.

@@ -9,6 +9,7 @@ use std::time::Duration;
 use canvass_protocol::action::{Action, ActionHash};
 use canvass_protocol::envelope::Envelope;
 use canvass_protocol::limits;
+use canvass_protocol::reason::{Code, Reason};
 use canvass_protocol::relay::{FromAgent, ToAgent};
 use jiff::{SignedDuration, Timestamp};
 use tokio::sync::Notify;
@@ -152,7 +153,8 @@ impl Courier {
         }
         if self.work.withdrawn.contains(hash) {
             drop(state);
-            let refusal = self.agent.refuse(hash, "the action was withdrawn", Timestamp::now());
+            let reason = Reason::new(Code::Withdrawn, "the action was withdrawn");
+            let refusal = self.agent.refuse(hash, reason, Timestamp::now());
             let until = useful_until(&envelope, Timestamp::now());
             if let Err(error) = self.spool.add(hash, until, envelope.signatures.len(), refusal, true) {
                 tracing::error!(action = %hash, %error, "an answer cannot be kept");

@@ -6,6 +6,7 @@ use canvass_protocol::action::{Action, ActionError, Window};
 use canvass_protocol::envelope::{Envelope, EnvelopeError};
 use canvass_protocol::limits::{self, Limits};
 use canvass_protocol::openpgp::{Fingerprint, Keyring};
+use canvass_protocol::reason::Code;
 use canvass_protocol::scan::Scan;
 use canvass_protocol::target::{self, Facts};
 use canvass_protocol::value::Truth;
@@ -78,6 +79,29 @@ pub enum Refusal {
     ContentPredicates { asked: u64, max: u64 },
     #[error(transparent)]
     Journal(#[from] JournalRefusal),
+}
+
+impl Refusal {
+    /// What kind of refusal it is, for programs.
+    pub fn code(&self) -> Code {
+        match self {
+            Refusal::Size(_) => Code::Size,
+            Refusal::Signatures { .. } => Code::Signature,
+            Refusal::Action(error) => error.code(),
+            Refusal::Fleet { .. } => Code::Fleet,
+            Refusal::NotYet { .. } | Refusal::Expired { .. } | Refusal::WindowTooLong { .. } => Code::Window,
+            Refusal::NotTarget => Code::Target,
+            Refusal::PolicyUnreadable { .. } | Refusal::Disabled { .. } => Code::Policy,
+            Refusal::Weight(Denied::Weight { .. }) => Code::Weight,
+            Refusal::Weight(_) => Code::Policy,
+            Refusal::ContentPredicates { .. } | Refusal::Journal(JournalRefusal::ContentSpent { .. }) => Code::Budget,
+            Refusal::Journal(JournalRefusal::AlreadyRun | JournalRefusal::Interrupted) => Code::Ended,
+            Refusal::Journal(JournalRefusal::Running) => Code::Running,
+            Refusal::Journal(
+                JournalRefusal::BelowFloor { .. } | JournalRefusal::JournalLost { .. } | JournalRefusal::Unwritable(_),
+            ) => Code::Journal,
+        }
+    }
 }
 
 fn reasons(rejected: &[String]) -> String {

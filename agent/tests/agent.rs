@@ -16,6 +16,7 @@ use canvass_protocol::filter::{Filter, Is};
 use canvass_protocol::heartbeat::Heartbeat;
 use canvass_protocol::limits::{Cut, Limits};
 use canvass_protocol::openpgp::{KeyFile, Signer};
+use canvass_protocol::reason::Code;
 use canvass_protocol::scan::Scan;
 use canvass_protocol::target::Mode;
 use canvass_protocol::value::Value;
@@ -119,7 +120,7 @@ fn ask(agent: &Agent, envelope: &Envelope) -> (Vec<u64>, Final) {
 fn refused(says: Final) -> String {
     assert_eq!(says.facts, None, "a refusal says nothing about the endpoint");
     match says.outcome {
-        Outcome::Refused(reason) => reason,
+        Outcome::Refused(reason) => reason.reason,
         other => panic!("{other:?}"),
     }
 }
@@ -375,5 +376,5 @@ fn the_real_program_answers_from_its_cage() {
     assert_eq!(last.outcome, Outcome::Answered, "{last:?}");
     let unknown = Scan { table: "nothing".into(), ..scan() };
     let (_, last) = ask(&agent, &home.envelope(agent.fleet(), vec![unknown]));
-    assert_eq!(last.outcome, Outcome::Failed("unknown table `nothing`".into()));
+    assert_eq!(last.outcome, Outcome::failed(Code::Scan, "unknown table `nothing`"));
 }

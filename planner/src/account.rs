@@ -3,6 +3,7 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use canvass_protocol::answer::ScanRecord;
+use canvass_protocol::reason::Reason;
 
 use crate::fleet::Endpoint;
 
@@ -11,8 +12,8 @@ use crate::fleet::Endpoint;
 pub enum State {
     Waiting,
     Answered,
-    Failed(String),
-    Refused(String),
+    Failed(Reason),
+    Refused(Reason),
     Interrupted,
     /// The window closed before the endpoint answered.
     Expired,

@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, LazyLock};
 
+use canvass_protocol::target::Facts;
 use canvass_tables::Table;
 use canvass_tables::column::{Class, Kind};
 use datafusion::arrow::array::{
@@ -49,6 +50,7 @@ pub static AGENT_FIELDS: &[AgentField] = &[
     field("version", "version of the agent program", text),
     field("tags", "key and value, from the agent's own configuration", tags_type),
     field("addresses", "addresses of the endpoint's interfaces", list_type),
+    field("features", "what the agent can do: table:files …", list_type),
     field("started_at", "when the agent started", time),
     word("status", "online, idle or offline", text),
     word("public_ip", "the address the server sees", text),
@@ -144,7 +146,10 @@ pub fn agent_structs(endpoints: &[Endpoint]) -> Result<StructArray> {
         "kernel" => texts(&|endpoint| endpoint.facts.kernel.clone()),
         "version" => texts(&|endpoint| Some(endpoint.facts.version.clone())),
         "tags" => tags(endpoints),
-        "addresses" => addresses(endpoints),
+        "addresses" => {
+            lists(endpoints, |facts| facts.addresses.iter().map(|address| address.to_canonical().to_string()).collect())
+        }
+        "features" => lists(endpoints, |facts| facts.features.clone()),
         "started_at" => times(&|endpoint| endpoint.facts.started_at),
         "status" => texts(&|endpoint| Some(endpoint.words.status.as_str().to_owned())),
         "public_ip" => texts(&|endpoint| endpoint.words.public_ip.map(|ip| ip.to_canonical().to_string())),
@@ -167,13 +172,10 @@ fn tags(endpoints: &[Endpoint]) -> ArrayRef {
     Arc::new(builder.finish())
 }
 
-fn addresses(endpoints: &[Endpoint]) -> ArrayRef {
+fn lists(endpoints: &[Endpoint], values: impl Fn(&Facts) -> Vec<String>) -> ArrayRef {
     let mut builder = ListBuilder::new(StringBuilder::new());
     for endpoint in endpoints {
-        for address in &endpoint.facts.addresses {
-            builder.values().append_value(address.to_canonical().to_string());
-        }
-        builder.append(true);
+        builder.append_value(values(&endpoint.facts).into_iter().map(Some));
     }
     Arc::new(builder.finish())
 }

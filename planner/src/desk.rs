@@ -121,7 +121,7 @@ impl Desk {
     }
 
     async fn plan_past(&mut self, action: &Action, asked: Vec<Endpoint>, deep: usize) -> Result<Planned, Error> {
-        let planned = depth::with_room(self.plan_at(&action.statement, action.window.from, deep)).await?;
+        let planned = depth::with_room(self.plan_at(sql_of(action)?, action.window.from, deep)).await?;
         let Some(plan) = &planned.plan else {
             return Err(Error::usage("the statement of this action is none that answers with rows"));
         };
@@ -135,7 +135,8 @@ impl Desk {
 
     /// Whether the statement of an action gives the scans that its signers ask for, as this desk plans it.
     pub async fn gives(&mut self, action: &Action) -> bool {
-        let planned = depth::with_room(self.plan_at(&action.statement, action.window.from, 0)).await;
+        let Ok(sql) = sql_of(action) else { return false };
+        let planned = depth::with_room(self.plan_at(sql, action.window.from, 0)).await;
         planned.is_ok_and(|planned| planned.action.is_some_and(|planned| planned.scans == action.scans))
     }
 
@@ -482,6 +483,15 @@ impl Planned {
             kind,
             plan: None,
         }
+    }
+}
+
+/// The one statement of an action that was asked at a prompt.
+fn sql_of(action: &Action) -> Result<&str, Error> {
+    match action.statements.as_slice() {
+        [statement] => Ok(&statement.sql),
+        many => Err(Error::usage(format!("this action has {} statements; this version reads one", many.len()))
+            .hint("use the version that asked")),
     }
 }
 

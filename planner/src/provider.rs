@@ -67,6 +67,7 @@ impl EndpointTable {
         let filter = all_of(rows);
         Scan {
             table: self.table.info().name.to_owned(),
+            statement: 0,
             target: all_of(agents),
             columns,
             sets: sets_of(filter.as_ref(), sets),

@@ -1,4 +1,4 @@
-//! The one thing an investigator signs: a statement's scans, for whom, and for how long.
+//! The one thing an investigator signs: the scans of statements, for whom, and for how long.
 
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -7,7 +7,9 @@ use uuid::Uuid;
 
 use crate::filter::{Filter, Is, PlaceError};
 use crate::limits::{self, Limits};
+use crate::reason::Code;
 use crate::scan::Scan;
+use crate::statement::{self, Inputs, Statement};
 use crate::strict::{self, Kind, StrictError};
 use crate::value::Value;
 
@@ -20,8 +22,11 @@ pub struct Action {
     pub fleet: String,
     /// A name only; the hash identifies.
     pub id: Uuid,
-    /// The author's words; agents do not read them.
-    pub statement: String,
+    /// The author's words, at least one statement.
+    pub statements: Vec<Statement>,
+    /// What their plan depended on beside them.
+    #[serde(default, skip_serializing_if = "Inputs::is_empty")]
+    pub inputs: Inputs,
     pub window: Window,
     pub limits: Limits,
     pub scans: Vec<Scan>,
@@ -64,6 +69,25 @@ pub enum ActionError {
     TooManyScans { count: usize },
     #[error("the action has no scan")]
     NoScan,
+    #[error("the action has no statement")]
+    NoStatement,
+    #[error("the action has {count} statements; at most {max} are allowed", max = limits::STATEMENTS_MAX)]
+    TooManyStatements { count: usize },
+    #[error("the statements have {bytes} bytes; at most {max} are allowed", max = limits::STATEMENTS_BYTES_MAX)]
+    StatementsTooLong { bytes: usize },
+    #[error("a statement's name is empty or has more than {max} bytes", max = limits::STATEMENT_NAME_BYTES_MAX)]
+    StatementName,
+    #[error("of several statements each has a name of its own")]
+    StatementUnnamed,
+    #[error("the scan of `{table}` belongs to statement {statement}, which the action does not have")]
+    NoSuchStatement { table: String, statement: u32 },
+    #[error(
+        "the action records more settings and files than {max}, or more than {bytes} bytes of them",
+        max = limits::INPUTS_MAX, bytes = limits::INPUTS_BYTES_MAX
+    )]
+    TooManyInputs,
+    #[error("the SHA-256 of the local file `{name}` is not 64 hexadecimal digits")]
+    InputHash { name: String },
     #[error("the filter of `{table}` is nested {depth} deep; at most {max} is allowed", max = limits::FILTER_DEPTH_MAX)]
     FilterTooDeep { table: String, depth: usize },
     #[error("the filter of `{table}` has {tests} tests; at most {max} are allowed", max = limits::FILTER_TESTS_MAX)]
@@ -82,9 +106,33 @@ pub enum ActionError {
     Reserved { member: &'static str },
 }
 
+impl ActionError {
+    /// What an agent answers it with.
+    pub fn code(&self) -> Code {
+        match self {
+            ActionError::Reserved { .. } => Code::Unsupported,
+            ActionError::Format(error) if error.is_unknown() => Code::Unsupported,
+            _ => Code::Format,
+        }
+    }
+}
+
 impl Action {
+    /// An ad hoc question: one statement, asked once.
     pub fn new(fleet: String, id: Uuid, statement: String, window: Window, limits: Limits, scans: Vec<Scan>) -> Action {
-        Action { canvass: Kind::Action, fleet, id, statement, window, limits, scans, every_s: None }
+        let (statements, inputs) = (vec![Statement::of(statement)], Inputs::default());
+        Action { canvass: Kind::Action, fleet, id, statements, inputs, window, limits, scans, every_s: None }
+    }
+
+    /// The SQL of an ad hoc question; of several statements the first.
+    pub fn statement(&self) -> &str {
+        self.statements.first().map_or("", |statement| &statement.sql)
+    }
+
+    /// The SQL of all statements, for lists of actions.
+    pub fn statements_sql(&self) -> String {
+        let sql: Vec<&str> = self.statements.iter().map(|statement| statement.sql.as_str()).collect();
+        sql.join(";\n")
     }
 
     /// The bytes to sign: UTF-8 JSON that a human can read.
@@ -99,9 +147,11 @@ impl Action {
         Ok(action)
     }
 
-    /// When all who began it in its window have answered: its scans run side by side and are limited in time.
+    /// When all who began it in its window have answered: so many of its scans run side by side, each limited in time.
     pub fn answers_until(&self) -> Timestamp {
-        let scans = SignedDuration::from_millis(i64::try_from(self.limits.time_ms).unwrap_or(i64::MAX / 2));
+        let turns = self.scans.len().div_ceil(limits::SCANS_AT_ONCE) as u64;
+        let time_ms = self.limits.time_ms.saturating_mul(turns);
+        let scans = SignedDuration::from_millis(i64::try_from(time_ms).unwrap_or(i64::MAX / 2));
         let skew = SignedDuration::from_secs(2 * limits::CLOCK_SKEW_S);
         self.window.until.saturating_add(scans.saturating_add(skew)).unwrap_or(Timestamp::MAX)
     }
@@ -117,15 +167,24 @@ impl Action {
         if self.scans.len() > limits::SCANS_MAX {
             return Err(ActionError::TooManyScans { count: self.scans.len() });
         }
+        statement::check(&self.statements)?;
+        self.inputs.check()?;
         if self.every_s.is_some() {
             return Err(ActionError::Reserved { member: "every_s" });
         }
-        self.scans.iter().try_for_each(check_scan)?;
+        self.scans.iter().try_for_each(|scan| self.check_statement_of(scan).and_then(|()| check_scan(scan)))?;
         let count = self.scans.iter().filter_map(|scan| scan.target.as_ref()).map(count_patterns).sum();
         if count > limits::TARGET_PATTERNS_MAX {
             return Err(ActionError::TooManyTargetPatterns { count });
         }
         Ok(())
+    }
+
+    fn check_statement_of(&self, scan: &Scan) -> Result<(), ActionError> {
+        match usize::try_from(scan.statement) {
+            Ok(index) if index < self.statements.len() => Ok(()),
+            _ => Err(ActionError::NoSuchStatement { table: scan.table.clone(), statement: scan.statement }),
+        }
     }
 
     /// The agents this action goes to: those of any of its scans. `None` is every agent.

@@ -14,6 +14,8 @@ use sha2::{Digest, Sha256};
 
 use crate::action::ActionHash;
 use crate::limits::{self, Cut, Limits};
+use crate::members::Members;
+use crate::reason::{Code, Reason};
 use crate::strict::{self, Kind, StrictError};
 use crate::target::Facts;
 
@@ -89,9 +91,8 @@ pub struct Frame {
     pub sha256: String,
 }
 
-/// The last word of a run.
+/// The last word of a run. A later agent may say more in it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Final {
     pub outcome: Outcome,
     /// Frames of the whole run.
@@ -109,13 +110,15 @@ pub struct Final {
     pub facts: Option<Facts>,
     /// The agent's clock.
     pub at: Timestamp,
+    #[serde(flatten)]
+    pub more: Members,
 }
 
 impl Final {
     /// Brings texts and counts within the limits, whoever wrote them.
     pub fn bound(&mut self) {
         if let Outcome::Failed(reason) | Outcome::Refused(reason) = &mut self.outcome {
-            bound_text(reason);
+            reason.bound();
         }
         self.scans.iter_mut().for_each(ScanRecord::bound);
     }
@@ -127,16 +130,25 @@ impl Final {
 pub enum Outcome {
     Answered,
     /// The agent could not run the scan; says why.
-    Failed(String),
-    /// The guard said no; says what is missing and nothing about the endpoint.
-    Refused(String),
+    Failed(Reason),
+    /// The guard said no.
+    Refused(Reason),
     /// The agent had begun this action before it was stopped, and does not begin twice.
     Interrupted,
 }
 
+impl Outcome {
+    pub fn failed(code: Code, reason: impl Into<String>) -> Outcome {
+        Outcome::Failed(Reason::new(code, reason))
+    }
+
+    pub fn refused(code: Code, reason: impl Into<String>) -> Outcome {
+        Outcome::Refused(Reason::new(code, reason))
+    }
+}
+
 /// What one scan did beside its rows.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct ScanRecord {
     /// False where the scan's own target is not this agent.
     pub asked: bool,
@@ -151,15 +163,18 @@ pub struct ScanRecord {
     pub troubles: Vec<Trouble>,
     /// All of them.
     pub troubles_count: u64,
+    #[serde(flatten)]
+    pub more: Members,
 }
 
 /// A thing that went wrong without spoiling the rest.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Trouble {
     /// What it happened to: a path, a pid; may be absent.
     pub subject: Option<String>,
     pub reason: String,
+    #[serde(flatten)]
+    pub more: Members,
 }
 
 impl ScanRecord {
@@ -167,7 +182,7 @@ impl ScanRecord {
     pub fn trouble(&mut self, subject: Option<&str>, reason: impl Into<String>) {
         self.troubles_count += 1;
         if self.troubles.len() < limits::TROUBLES_MAX {
-            let mut trouble = Trouble { subject: subject.map(str::to_owned), reason: reason.into() };
+            let mut trouble = Trouble::new(subject, reason);
             trouble.bound();
             self.troubles.push(trouble);
         }
@@ -183,6 +198,10 @@ impl ScanRecord {
 }
 
 impl Trouble {
+    pub fn new(subject: Option<&str>, reason: impl Into<String>) -> Trouble {
+        Trouble { subject: subject.map(str::to_owned), reason: reason.into(), more: Members::default() }
+    }
+
     fn bound(&mut self) {
         if let Some(subject) = &mut self.subject {
             bound_text(subject);
@@ -191,7 +210,7 @@ impl Trouble {
     }
 }
 
-fn bound_text(text: &mut String) {
+pub(crate) fn bound_text(text: &mut String) {
     text.truncate(text.floor_char_boundary(limits::TROUBLE_TEXT_BYTES_MAX));
 }
 

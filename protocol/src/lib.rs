@@ -9,17 +9,21 @@ pub mod filter;
 pub mod matcher;
 mod words;
 
+pub mod features;
 pub mod scan;
 pub mod target;
 
 pub mod action;
 pub mod envelope;
 pub mod openpgp;
+pub mod statement;
 
 pub mod answer;
 pub mod heartbeat;
 pub mod login;
+pub mod members;
 pub mod proof;
+pub mod reason;
 pub mod signed;
 
 pub mod api;

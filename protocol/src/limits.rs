@@ -12,8 +12,20 @@ pub const SIGNATURE_BYTES_MAX: usize = 16 << 10;
 pub const ENVELOPE_BYTES_MAX: usize = 2 * (ACTION_BYTES_MAX + SIGNATURES_MAX * SIGNATURE_BYTES_MAX) + 1024;
 /// A revocation somebody hands in: a whole certificate with many signatures fits.
 pub const REVOCATION_BYTES_MAX: usize = 256 << 10;
-/// Scans of one action.
-pub const SCANS_MAX: usize = 64;
+/// Scans of one action: the checks of a whole benchmark go in one.
+pub const SCANS_MAX: usize = 1024;
+/// Scans of one action that run side by side on an endpoint at most; the rest wait their turn.
+pub const SCANS_AT_ONCE: usize = 8;
+/// Statements of one action; each has a scan, as a rule.
+pub const STATEMENTS_MAX: usize = 1024;
+/// The SQL of all statements of an action: lists that a person pastes fit; longer ones stand in files.
+pub const STATEMENTS_BYTES_MAX: usize = 3 << 20;
+/// A statement's name.
+pub const STATEMENT_NAME_BYTES_MAX: usize = 256;
+/// Settings and local files that a plan depended on.
+pub const INPUTS_MAX: usize = 1024;
+/// Their names, values and hashes.
+pub const INPUTS_BYTES_MAX: usize = 256 << 10;
 /// Nesting of one filter; evaluation recurses, and JSON, which nests two deep for each, is read to 128.
 pub const FILTER_DEPTH_MAX: usize = 48;
 /// Tests of one filter, sets not counted.
@@ -36,6 +48,14 @@ pub const PROOF_BYTES_MAX: usize = 4 << 10;
 pub const MESSAGE_BYTES_MAX: usize = 2 * STATEMENT_BYTES_MAX + FRAME_BYTES_MAX + 4096;
 /// Troubles listed in one scan's record; the rest is a count.
 pub const TROUBLES_MAX: usize = 100;
+/// Members of one record that this version does not know, in memory.
+pub const MEMBERS_BYTES_MAX: usize = 16 << 10;
+/// What an agent can do: each table is one.
+pub const FEATURES_MAX: usize = 1024;
+/// One of them, a kind and a name.
+pub const FEATURE_BYTES_MAX: usize = 128;
+/// The code of a refusal.
+pub const CODE_BYTES_MAX: usize = 64;
 /// Bytes of one trouble's path or reason, and of an outcome's reason.
 pub const TROUBLE_TEXT_BYTES_MAX: usize = 1024;
 /// Candidates or troubles that one scan can have counted: no endpoint holds more, and sums over a fleet stay numbers.
@@ -46,6 +66,8 @@ pub const CLOCK_SKEW_S: i64 = 120;
 pub const WINDOW_S_MAX: i64 = 7 * 24 * 3600;
 
 /// What one scan may use on one endpoint; part of the signed action, clamped by the agent's policy.
+///
+/// A later limit is a member of its own beside these, in actions and final records alike.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Limits {
@@ -98,6 +120,9 @@ pub enum Cut {
     Stopped,
     /// The scan's process died.
     Crashed,
+    /// A limit that this version does not know.
+    #[serde(other)]
+    Unknown,
 }
 
 impl Cut {
@@ -111,6 +136,7 @@ impl Cut {
             Cut::Memory => "limit_memory",
             Cut::Stopped => "stopped",
             Cut::Crashed => "crashed",
+            Cut::Unknown => "unknown",
         }
     }
 }

@@ -9,10 +9,13 @@ use crate::target::Target;
 use crate::value::Value;
 
 /// What one table is asked.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Scan {
     pub table: String,
+    /// Index of the statement that it is part of.
+    #[serde(default, skip_serializing_if = "is_first")]
+    pub statement: u32,
     /// The agents this scan is for, among those the action goes to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub target: Target,
@@ -34,6 +37,11 @@ pub struct Scan {
     pub sets: BTreeMap<String, Vec<Value>>,
     #[serde(default, skip_serializing_if = "Options::is_default")]
     pub options: Options,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands over a reference")]
+fn is_first(index: &u32) -> bool {
+    *index == 0
 }
 
 /// How a scan reads.

@@ -47,6 +47,15 @@ pub enum StrictError {
     Json { kind: &'static str, reason: String },
 }
 
+impl StrictError {
+    /// Whether the payload holds what only a later version can read: a member, a kind of test or of value.
+    pub fn is_unknown(&self) -> bool {
+        // The words that serde's derived decoders begin with; a test keeps them.
+        let is_unknown = |reason: &str| reason.starts_with("unknown field") || reason.starts_with("unknown variant");
+        matches!(self, StrictError::Json { reason, .. } if is_unknown(reason))
+    }
+}
+
 /// Writes a payload; our own types always serialise.
 pub fn to_bytes<T: Serialize>(payload: &T) -> Vec<u8> {
     serde_json::to_vec(payload).expect("wire types have text keys and finite numbers")

@@ -9,11 +9,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::filter::{Filter, Is, Test};
 use crate::matcher::TextMatcher;
+use crate::members::Members;
 use crate::value::{Truth, Value};
 
-/// What an agent states about itself, signed with its own key.
+/// What an agent states about itself, signed with its own key. A later agent may state more.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Facts {
     /// Hash of the agent's public key, 64 hexadecimal digits.
     pub id: String,
@@ -32,7 +32,12 @@ pub struct Facts {
     #[serde(deserialize_with = "crate::strict::map")]
     pub tags: BTreeMap<String, String>,
     pub addresses: Vec<IpAddr>,
+    /// What the agent can do, each `kind:name`, sorted: `table:files` … See [`crate::features`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "crate::features::read")]
+    pub features: Vec<String>,
     pub started_at: Timestamp,
+    #[serde(flatten)]
+    pub more: Members,
 }
 
 /// How an agent runs.
@@ -151,9 +156,8 @@ fn range(target: &Filter, facts: &Facts, words: Option<&ServerWords>) -> (Truth,
 /// Whether a column of a target is stated by the agent itself, `None` where no such fact exists.
 pub fn is_own_fact(column: &str) -> Option<bool> {
     match column {
-        "id" | "name" | "mode" | "os" | "arch" | "os_version" | "kernel" | "version" | "addresses" | "started_at" => {
-            Some(true)
-        }
+        "id" | "name" | "mode" | "os" | "arch" | "os_version" | "kernel" | "version" | "addresses" | "features"
+        | "started_at" => Some(true),
         "status" | "heartbeat_at" | "public_ip" => Some(false),
         tag if tag.starts_with("tags.") => Some(true),
         _ => None,
@@ -174,13 +178,8 @@ fn evaluate_test(test: &Test, facts: &Facts, words: Option<&ServerWords>) -> Tru
         "version" => text(Some(&facts.version)),
         "started_at" => time(Some(facts.started_at)),
         // A list: true where one of them is.
-        "addresses" => match TextMatcher::new(&test.is) {
-            Ok(Some(matcher)) => facts
-                .addresses
-                .iter()
-                .fold(Truth::False, |truth, address| truth.or(matcher.test(Some(&address.to_canonical().to_string())))),
-            _ => Truth::Unknown,
-        },
+        "addresses" => any(&test.is, facts.addresses.iter().map(|address| address.to_canonical().to_string())),
+        "features" => any(&test.is, facts.features.iter()),
         "status" => words.map_or(Truth::Unknown, |words| text(Some(words.status.as_str()))),
         "heartbeat_at" => words.map_or(Truth::Unknown, |words| time(Some(words.heartbeat_at))),
         "public_ip" => words
@@ -195,6 +194,13 @@ fn evaluate_test(test: &Test, facts: &Facts, words: Option<&ServerWords>) -> Tru
 fn test_text(is: &Is, value: Option<&str>) -> Truth {
     match TextMatcher::new(is) {
         Ok(Some(matcher)) => matcher.test(value),
+        _ => Truth::Unknown,
+    }
+}
+
+fn any(is: &Is, values: impl Iterator<Item = impl AsRef<str>>) -> Truth {
+    match TextMatcher::new(is) {
+        Ok(Some(matcher)) => values.fold(Truth::False, |truth, value| truth.or(matcher.test(Some(value.as_ref())))),
         _ => Truth::Unknown,
     }
 }

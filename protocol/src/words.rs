@@ -42,14 +42,14 @@ fn write_negated(f: &mut Formatter<'_>, inner: &Filter) -> fmt::Result {
 fn write_test(f: &mut Formatter<'_>, test: &Test, negated: bool) -> fmt::Result {
     let column = &test.column;
     let not = if negated { "NOT " } else { "" };
-    if let Some((comparison, value)) = test.is.comparison() {
-        return if negated {
-            write!(f, "NOT {column} {} {value}", comparison.as_str())
-        } else {
-            write!(f, "{column} {} {value}", comparison.as_str())
-        };
-    }
+    // No arm takes what is left: whatever is asked is shown, and a new kind of test has to say how.
     match &test.is {
+        Is::Equal(value) => write!(f, "{not}{column} = {value}"),
+        Is::NotEqual(value) => write!(f, "{not}{column} <> {value}"),
+        Is::Less(value) => write!(f, "{not}{column} < {value}"),
+        Is::LessOrEqual(value) => write!(f, "{not}{column} <= {value}"),
+        Is::Greater(value) => write!(f, "{not}{column} > {value}"),
+        Is::GreaterOrEqual(value) => write!(f, "{not}{column} >= {value}"),
         Is::In(values) => {
             write!(f, "{column} {not}IN (")?;
             write_values(f, values)?;
@@ -70,7 +70,6 @@ fn write_test(f: &mut Formatter<'_>, test: &Test, negated: bool) -> fmt::Result 
         Is::Null => write!(f, "{column} IS {not}NULL"),
         Is::Private => write!(f, "{not}is_private({column})"),
         Is::Loopback => write!(f, "{not}is_loopback({column})"),
-        _ => Ok(()),
     }
 }
 

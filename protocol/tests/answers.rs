@@ -7,6 +7,7 @@ mod common;
 use canvass_protocol::action::ActionHash;
 use canvass_protocol::answer::{AnswerError, Outcome, Part, Reader, Says, ScanRecord, Trouble, Writer};
 use canvass_protocol::limits::{self, Limits};
+use canvass_protocol::reason::Code;
 use common::{NOW, agent_key, at, facts, id_of};
 use ed25519_dalek::{Signer as _, SigningKey};
 
@@ -60,7 +61,7 @@ const SIGNATURE: &str = "the agent's signature does not verify";
 fn a_whole_answer_is_believed() {
     assert_eq!(read(&answer()), (4, String::new(), true));
     let key = agent_key();
-    let refusal = finish(writer(&key, "acme", hash(), "0a"), Outcome::Refused("no".into()));
+    let refusal = finish(writer(&key, "acme", hash(), "0a"), Outcome::refused(Code::Weight, "no"));
     assert_eq!(read(&[refusal]), (1, String::new(), true));
 }
 
@@ -229,15 +230,18 @@ fn troubles_are_counted_and_bounded() {
     assert!(record.troubles.iter().all(|trouble| trouble.reason.len() <= limits::TROUBLE_TEXT_BYTES_MAX));
 
     // What a scan's process hands over is bounded when it is signed.
-    let hostile = Trouble { subject: Some("x".repeat(2000)), reason: "x".repeat(2000) };
+    let hostile = Trouble::new(Some(&"x".repeat(2000)), "x".repeat(2000));
     let record = ScanRecord { troubles: vec![hostile; 150], ..ScanRecord::default() };
     let key = agent_key();
-    let outcome = Outcome::Failed("x".repeat(1 << 20));
+    let outcome = Outcome::failed(Code::Other("x".repeat(1 << 20)), "x".repeat(1 << 20));
     let writer = writer(&key, "acme", hash(), "0a");
     let part = writer.finish(outcome, vec![record; limits::SCANS_MAX], Limits::default(), Some(facts()), at(NOW));
     assert!(part.statement.len() <= limits::STATEMENT_BYTES_MAX);
     let Says::Final(last) = reader().read(&part).unwrap() else { panic!("not a final record") };
-    assert_eq!(last.outcome, Outcome::Failed("x".repeat(limits::TROUBLE_TEXT_BYTES_MAX)));
+    assert_eq!(
+        last.outcome,
+        Outcome::failed(Code::Other("x".repeat(limits::CODE_BYTES_MAX)), "x".repeat(limits::TROUBLE_TEXT_BYTES_MAX))
+    );
     assert_eq!(last.scans.len(), limits::SCANS_MAX);
     assert!(last.scans.iter().all(|scan| !scan.troubles.is_empty() && scan.troubles_count >= 100));
 }

@@ -20,6 +20,8 @@ const ACTION: &[u8] = include_bytes!("golden/action-1.json");
 const ENVELOPE: &[u8] = include_bytes!("golden/envelope-1.json");
 const HEARTBEAT: &[u8] = include_bytes!("golden/heartbeat-1.json");
 const FINAL: &[u8] = include_bytes!("golden/answer-1-final.json");
+/// Who signed the golden envelope.
+const CAROL: &[u8] = include_bytes!("golden/carol.asc");
 const ALICE: &[u8] = include_bytes!("golden/alice.asc");
 const POLICY: &[u8] = include_bytes!("golden/acl-1.toml");
 const MIG: &[u8] = include_bytes!("golden/acl-mig.json");
@@ -106,7 +108,7 @@ proptest! {
     #[test]
     fn envelopes_and_their_signatures(spoils in spoils()) {
         let mut keyring = Keyring::default();
-        keyring.add(ALICE);
+        keyring.add(CAROL);
         let whole = Envelope::parse(ENVELOPE).unwrap();
         if let Ok(envelope) = Envelope::parse(&spoil(ENVELOPE, &spoils)) {
             let verdict = keyring.verify(envelope.payload.as_bytes(), &envelope.signatures, at(common::NOW));

@@ -11,8 +11,10 @@ use canvass_protocol::filter::{Filter, Is, Pattern, Place};
 use canvass_protocol::heartbeat::Heartbeat;
 use canvass_protocol::limits::{self, Cut, Limits};
 use canvass_protocol::openpgp::{Fingerprint, Keyring};
+use canvass_protocol::reason::Code;
 use canvass_protocol::scan::Scan;
 use canvass_protocol::signed::{Signed, SignedError};
+use canvass_protocol::statement::{InputFile, Statement};
 use canvass_protocol::value::Value;
 use common::{NOW, action, agent_key, at, facts, golden_action, id_of, scan};
 
@@ -38,10 +40,10 @@ fn golden_envelope_opens_verifies_and_is_written_as_it_was() {
     assert_eq!(envelope.payload, ACTION);
     assert_eq!(envelope.hash(), ActionHash::of(ACTION.as_bytes()));
     let mut keyring = Keyring::default();
-    let alice = keyring.add(include_bytes!("golden/alice.asc")).certificates.remove(0);
+    let carol = keyring.add(include_bytes!("golden/carol.asc")).certificates.remove(0);
     let verdict = keyring.verify(envelope.payload.as_bytes(), &envelope.signatures, at("2026-11-21T12:01:00Z"));
     assert_eq!(verdict.rejected, Vec::<String>::new());
-    assert_eq!(verdict.signers.into_iter().collect::<Vec<Fingerprint>>(), [alice]);
+    assert_eq!(verdict.signers.into_iter().collect::<Vec<Fingerprint>>(), [carol]);
 }
 
 #[test]
@@ -85,8 +87,9 @@ fn golden_answer_opens_verifies_and_is_written_as_it_was() {
         examined: 12,
         bytes: 4,
         cut: Some(Cut::Rows),
-        troubles: vec![Trouble { subject: Some("/root".into()), reason: "permission denied".into() }],
+        troubles: vec![Trouble::new(Some("/root"), "permission denied")],
         troubles_count: 2,
+        ..ScanRecord::default()
     };
     let scans = vec![ScanRecord::default(), record];
     let last = writer.finish(Outcome::Answered, scans, Limits::default(), Some(facts()), at(NOW));
@@ -108,7 +111,7 @@ fn golden_answer_opens_verifies_and_is_written_as_it_was() {
 
     let writer = Writer::new(&key, "acme".into(), hash, run);
     let reason = "process_memory needs weight 2, signatures carry 1: alice";
-    let refused = writer.finish(Outcome::Refused(reason.into()), Vec::new(), Limits::default(), None, at(NOW));
+    let refused = writer.finish(Outcome::refused(Code::Weight, reason), Vec::new(), Limits::default(), None, at(NOW));
     assert_eq!(lines(&refused), REFUSED);
 }
 
@@ -161,6 +164,10 @@ fn strict() {
         ("0.30000000000000004", "null", "`null` is not a finite number"),
         ("0.30000000000000004", "\"inf\"", "is not a finite number"),
         ("\"limit\":10", "\"limit\":-1", "malformed"),
+        ("\"sql\":", "\"text\":1,\"sql\":", unknown),
+        ("\"sha256\":", "\"owner\":1,\"sha256\":", unknown),
+        ("\"name\":\"iocs\"", "\"name\":\"iocs\",\"name\":\"iocs\"", duplicate),
+        ("\"decompress\":\"true\"", "\"decompress\":\"true\",\"decompress\":\"1\"", "duplicate member `decompress`"),
         // Reserved members.
         ("\"limit\":10", "\"limit\":10,\"aggregate\":{\"a\":1,\"a\":2}", "`aggregate` is not known to this version"),
         ("\"limit\":10", "\"limit\":10,\"order\":[]", "`order` is not known to this version"),
@@ -174,6 +181,11 @@ fn strict() {
         ("10.0.0.0/8", "::ffff:10.0.0.0/104", "neither an absolute folder nor a network"),
         // What hangs together.
         ("\"sets\":{\"iocs\":", "\"sets\":{\"other\":", "names the set `iocs`"),
+        ("\"statement\":1", "\"statement\":2", "`system` belongs to statement 2, which the action does not have"),
+        ("\"name\":\"systems\"", "\"name\":\"iocs\"", "each has a name of its own"),
+        ("\"name\":\"systems\",", "", "each has a name of its own"),
+        ("\"name\":\"systems\"", "\"name\":\"\"", "name is empty"),
+        ("abababab", "xbababab", "the SHA-256 of the local file `iocs.csv` is not 64 hexadecimal digits"),
         ("12:05:00Z", "11:59:59Z", "the window ends before it begins"),
         ("2026-11-21T12:05:00Z", "2026-11-21T12:05:00", "malformed"),
     ] {
@@ -236,6 +248,30 @@ fn bounds_of_an_action() {
     assert!(matches!(action(Vec::new()).check(), Err(ActionError::NoScan)));
     let many = action(vec![scan("files", None); limits::SCANS_MAX + 1]);
     assert!(matches!(Action::parse(&many.to_bytes()), Err(ActionError::TooManyScans { .. })));
+    let with = |statements: Vec<Statement>| {
+        let mut action = action(vec![scan("files", None)]);
+        action.statements = statements;
+        action.check()
+    };
+    let named = |number: usize| Statement { name: Some(format!("check {number}")), sql: "SELECT 1".into() };
+    assert!(with((0..limits::STATEMENTS_MAX).map(named).collect()).is_ok());
+    assert!(matches!(with(Vec::new()), Err(ActionError::NoStatement)));
+    let statements = (0..=limits::STATEMENTS_MAX).map(named).collect();
+    assert!(matches!(with(statements), Err(ActionError::TooManyStatements { .. })));
+    let long = with(vec![Statement::of(" ".repeat(limits::STATEMENTS_BYTES_MAX + 1))]);
+    assert!(matches!(long, Err(ActionError::StatementsTooLong { .. })));
+    let long = Statement { name: Some("n".repeat(limits::STATEMENT_NAME_BYTES_MAX + 1)), ..Statement::of("") };
+    assert!(matches!(with(vec![long]), Err(ActionError::StatementName)));
+    let with = |files: usize, name: usize| {
+        let file = InputFile { name: "f".repeat(name), bytes: 1, sha256: "00".repeat(32) };
+        let mut action = action(vec![scan("files", None)]);
+        action.inputs.files = vec![file; files];
+        action.check()
+    };
+    assert!(with(limits::INPUTS_MAX, 8).is_ok());
+    for (files, name) in [(limits::INPUTS_MAX + 1, 8), (1, limits::INPUTS_BYTES_MAX)] {
+        assert!(matches!(with(files, name), Err(ActionError::TooManyInputs)));
+    }
     // What JSON cannot carry is found before it is signed.
     let nan = action(vec![scan("files", Some(Filter::test("size", Is::Less(Value::Float(f64::NAN)))))]);
     assert!(matches!(nan.check(), Err(ActionError::NotFinite { .. })));

@@ -200,6 +200,7 @@ impl FromStr for Mark {
 
 #[cfg(test)]
 mod tests {
+    use canvass_protocol::members::Members;
     use ed25519_dalek::SigningKey;
 
     use super::*;
@@ -221,7 +222,9 @@ mod tests {
             version: "0".into(),
             tags: BTreeMap::new(),
             addresses: vec![],
+            features: Vec::new(),
             started_at: at(0),
+            more: Members::default(),
         };
         let heartbeat =
             Heartbeat::sign(&SigningKey::from_bytes(&[1; 32]), "f".into(), facts, String::new(), at(second));

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use canvass_protocol::acl::Acl;
 use canvass_protocol::filter::{Filter, Is, Pattern};
 use canvass_protocol::limits::CLOCK_SKEW_S;
+use canvass_protocol::members::Members;
 use canvass_protocol::openpgp::{KeyFile, Signer};
 use canvass_protocol::target::Mode;
 use canvass_protocol::value::Value;
@@ -50,7 +51,9 @@ impl Bench {
             version: "1".into(),
             tags: BTreeMap::new(),
             addresses: Vec::new(),
+            features: Vec::new(),
             started_at: now,
+            more: Members::default(),
         };
         Bench { alice, bob, stranger, policy, facts, journal: MemoryJournal::default(), now }
     }
@@ -95,17 +98,7 @@ const ANYBODY: &str = "[acl.default]\nminimum_weight = 1\n\
     [acl.default.investigators.bob]\nfingerprint = 'BOB'\nweight = 1\n";
 
 fn scan(table: &str) -> Scan {
-    Scan {
-        table: table.into(),
-        target: None,
-        columns: Vec::new(),
-        filter: None,
-        limit: None,
-        aggregate: None,
-        order: None,
-        sets: BTreeMap::new(),
-        options: canvass_protocol::scan::Options::default(),
-    }
+    Scan { table: table.into(), ..Scan::default() }
 }
 
 fn fact(column: &str, value: &str) -> Filter {
@@ -354,4 +347,38 @@ fn sensitive_columns_are_withheld_from_signers_who_lack_the_weight() {
     let action = bench.action(vec![Scan { columns: vec![column.into()], ..scan(table) }]);
     let accepted = bench.admit(&bench.sign(&action, &[&bench.alice, &bench.bob])).unwrap();
     assert_eq!(accepted.permits, [Some(Permit::default())]);
+}
+
+#[test]
+fn refusals_have_codes_for_programs() {
+    let acl = format!("{ANYBODY}[acl.\"{}\"]\nminimum_weight = 2\n", module_of("files"));
+    let mut bench = Bench::new(&acl);
+    bench.policy.disabled_modules.insert(module_of("netstat"));
+    bench.policy.content_predicates_max = 1;
+    let code = |envelope: &Envelope| bench.admit(envelope).unwrap_err().code();
+    let signed = |action: &Action| bench.sign(action, &[&bench.alice]);
+    let users = bench.action(vec![scan("users")]);
+    let (mut other, mut late) = (users.clone(), users.clone());
+    other.fleet = "evil".into();
+    late.window = bench.window(-900, -600);
+    let nested = bench.sign(&bench.action(vec![content_scan_of(2)]), &[&bench.alice, &bench.bob]);
+    let later = String::from_utf8(users.to_bytes()).unwrap().replace("\"id\":", "\"moon\":1,\"id\":");
+    let cases = [
+        (Envelope { signatures: Vec::new(), ..signed(&users) }, Code::Signature),
+        (bench.sign_bytes(b"nonsense", &[&bench.alice]), Code::Format),
+        (bench.sign_bytes(later.as_bytes(), &[&bench.alice]), Code::Unsupported),
+        (signed(&other), Code::Fleet),
+        (signed(&late), Code::Window),
+        (signed(&bench.action(vec![targeted("users", fact("os", "macos"))])), Code::Target),
+        (signed(&bench.action(vec![scan("files")])), Code::Weight),
+        (signed(&bench.action(vec![scan("netstat")])), Code::Policy),
+        (nested, Code::Budget),
+    ];
+    for (envelope, expected) in cases {
+        assert_eq!(code(&envelope), expected, "{}", envelope.payload);
+    }
+    let accepted = bench.admit(&signed(&users)).unwrap();
+    assert_eq!(code(&signed(&users)), Code::Running);
+    bench.journal.end(accepted.begun, bench.now).unwrap();
+    assert_eq!(code(&signed(&users)), Code::Ended);
 }

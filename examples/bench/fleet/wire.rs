@@ -12,7 +12,7 @@ use canvass_protocol::filter::{Filter, Is, Test};
 use canvass_protocol::limits::Limits;
 use canvass_protocol::login::Login;
 use canvass_protocol::openpgp::{KeyFile, Signer as _};
-use canvass_protocol::scan::{Options, Scan};
+use canvass_protocol::scan::Scan;
 use canvass_protocol::value::Value;
 use jiff::{SignedDuration, Timestamp};
 use reqwest::{Client, RequestBuilder, Response};
@@ -91,11 +91,7 @@ impl Desk {
             target: Some(test("id", agent)),
             columns: ["remote_ip", "remote_port"].map(str::to_owned).to_vec(),
             filter: Some(test("remote_ip", "203.0.113.99")),
-            limit: None,
-            aggregate: None,
-            order: None,
-            sets: std::collections::BTreeMap::new(),
-            options: Options::default(),
+            ..Scan::default()
         };
         let window = Window { from: now, until: now.checked_add(WINDOW)? };
         let statement = format!("SELECT remote_ip, remote_port FROM netstat WHERE agent.id = '{agent}'");

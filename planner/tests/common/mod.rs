@@ -13,6 +13,8 @@ use canvass_planner::error::{Error, Span};
 use canvass_planner::fleet::{Delivery, Endpoint, Fleet};
 use canvass_planner::settings::Settings;
 use canvass_protocol::envelope::Envelope;
+use canvass_protocol::features;
+use canvass_protocol::members::Members;
 use canvass_protocol::target::{Facts, Mode, ServerWords, Status};
 use jiff::Timestamp;
 use tokio::sync::mpsc;
@@ -58,7 +60,9 @@ pub fn endpoint(name: &str, os: &str, team: &str, status: Status) -> Endpoint {
         version: "0.1.0".into(),
         tags: BTreeMap::from([("team".into(), team.into())]),
         addresses: vec![[10, 0, 0, 1].into()],
+        features: vec![features::table("files"), features::table("processes")],
         started_at: at,
+        more: Members::default(),
     };
     let words = ServerWords { status, heartbeat_at: at, public_ip: Some([203, 0, 113, 7].into()) };
     Endpoint { host: name.into(), facts: facts.into(), words }

@@ -7,11 +7,16 @@ use sha2::{Digest, Sha256};
 use super::{Final, Frame, Outcome, Part, Says, ScanRecord, Statement};
 use crate::action::ActionHash;
 use crate::limits::{self, Limits};
+use crate::members::Members;
 use crate::strict::{self, Kind};
 use crate::target::Facts;
 
 /// What stands around a record in its statement: kind, fleet, hash, key and run.
 const AROUND_BYTES_MAX: usize = 4096;
+/// What stands around the troubles of a scan's record: its counts.
+const AROUND_SCAN_BYTES_MAX: usize = 512;
+/// What stands around a trouble's texts.
+const AROUND_TROUBLE_BYTES_MAX: usize = 64;
 
 /// Writes the parts of one run, keeping sequence and hashes.
 pub struct Writer<'a> {
@@ -63,9 +68,10 @@ impl<'a> Writer<'a> {
     ) -> Part {
         let frames_sha256 = hex::encode(self.hashes.clone().finalize());
         let (carried, body) = self.last.take().unzip();
-        let frames = self.sequence;
-        let mut last = Final { outcome, frames, frames_sha256, last: carried, scans, limits, facts, at };
+        let (frames, more) = (self.sequence, Members::default());
+        let mut last = Final { outcome, frames, frames_sha256, last: carried, scans, limits, facts, at, more };
         last.bound();
+        share(&mut last.scans);
         while strict::to_bytes(&last).len() > limits::STATEMENT_BYTES_MAX - AROUND_BYTES_MAX
             && last.scans.iter().any(|scan| !scan.troubles.is_empty())
         {
@@ -86,5 +92,23 @@ impl<'a> Writer<'a> {
         let bytes = strict::to_bytes(&statement);
         let signature = hex::encode(self.key.sign(&bytes).to_bytes());
         Part { statement: String::from_utf8(bytes).expect("JSON is UTF-8"), signature, body }
+    }
+}
+
+/// Lists no more troubles of each scan than its share of a statement holds, so that many scans with many troubles are no
+/// long text even for a moment.
+fn share(scans: &mut [ScanRecord]) {
+    let share = (limits::STATEMENT_BYTES_MAX / scans.len().max(1)).saturating_sub(AROUND_SCAN_BYTES_MAX);
+    for scan in scans {
+        let mut left = share;
+        let fits = scan.troubles.iter().take_while(|trouble| {
+            let bytes =
+                trouble.subject.as_ref().map_or(0, String::len) + trouble.reason.len() + AROUND_TROUBLE_BYTES_MAX;
+            let fits = bytes <= left;
+            left = left.saturating_sub(bytes);
+            fits
+        });
+        let fitting = fits.count();
+        scan.troubles.truncate(fitting);
     }
 }

@@ -9,7 +9,9 @@ use canvass_protocol::action::{Action, Window};
 use canvass_protocol::answer::agent_id;
 use canvass_protocol::filter::{Filter, Is, Pattern, Place};
 use canvass_protocol::limits::Limits;
+use canvass_protocol::members::Members;
 use canvass_protocol::scan::{Options, Scan};
+use canvass_protocol::statement::{InputFile, Inputs, Statement};
 use canvass_protocol::target::{Facts, Mode};
 use canvass_protocol::value::Value;
 use ed25519_dalek::SigningKey;
@@ -42,22 +44,14 @@ pub fn facts() -> Facts {
         version: "0.1.0".into(),
         tags: BTreeMap::from([("role".into(), "web".into()), ("team".into(), "shop".into())]),
         addresses: vec!["10.1.2.3".parse().unwrap(), "fe80::1".parse().unwrap()],
+        features: Vec::new(),
         started_at: at("2026-11-20T08:30:00Z"),
+        more: Members::default(),
     }
 }
 
 pub fn scan(table: &str, filter: Option<Filter>) -> Scan {
-    Scan {
-        table: table.into(),
-        target: None,
-        columns: Vec::new(),
-        filter,
-        limit: None,
-        aggregate: None,
-        order: None,
-        sets: BTreeMap::new(),
-        options: Options::default(),
-    }
+    Scan { table: table.into(), filter, ..Scan::default() }
 }
 
 pub fn action(scans: Vec<Scan>) -> Action {
@@ -106,10 +100,16 @@ pub fn golden_action() -> Action {
         columns: vec!["path".into(), "size".into()],
         filter: Some(Filter::Any(vec![Filter::All(tests), Filter::Not(Box::new(Filter::All(Vec::new())))])),
         limit: Some(10),
-        aggregate: None,
-        order: None,
         sets: BTreeMap::from([("iocs".into(), vec![Value::Text("d41d8cd9".into()), Value::Integer(1)])]),
         options: Options { decompress: true, follow: false },
+        ..Scan::default()
     };
-    action(vec![full, scan("system", None)])
+    let other = Scan { statement: 1, ..scan("system", None) };
+    let named = |name: &str, sql: &str| Statement { name: Some(name.into()), sql: sql.into() };
+    let file = InputFile { name: "iocs.csv".into(), bytes: 1024, sha256: "ab".repeat(32) };
+    let settings = BTreeMap::from([("decompress".into(), "true".into())]);
+    let mut action = action(vec![full, other]);
+    action.statements = vec![named("iocs", "SELECT …"), named("systems", "SELECT os FROM system")];
+    action.inputs = Inputs { settings, files: vec![file] };
+    action
 }

@@ -43,7 +43,7 @@ pub async fn post(shared: State, caller: Caller, body: Body<Envelope>) -> Result
     let action = Action {
         hash: envelope.hash(),
         id: signed.id,
-        statement: signed.statement.clone(),
+        statement: signed.statements_sql(),
         investigator: caller.0.fingerprint.0.clone(),
         signers: signers.into_iter().map(|signer| signer.0).collect(),
         created_at: now,

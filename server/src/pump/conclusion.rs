@@ -32,8 +32,8 @@ pub fn conclusion(
     }
     let (state, reason) = match outcome {
         Outcome::Answered => (State::Answered, None),
-        Outcome::Failed(reason) => (State::Failed, Some(reason)),
-        Outcome::Refused(reason) => (State::Refused, Some(reason)),
+        Outcome::Failed(reason) => (State::Failed, Some(reason.reason)),
+        Outcome::Refused(reason) => (State::Refused, Some(reason.reason)),
         Outcome::Interrupted => (State::Interrupted, None),
     };
     Ok(Some(Conclusion { state, totals, reason, judged }))

@@ -3,6 +3,7 @@
 use canvass_protocol::answer::{Outcome, Part, Writer, agent_id};
 use canvass_protocol::api::RelayAddress;
 use canvass_protocol::limits::Limits;
+use canvass_protocol::reason::Code;
 use ed25519_dalek::SigningKey;
 use sqlx::{Connection as _, SqliteConnection};
 use std::sync::Mutex;
@@ -91,7 +92,7 @@ async fn an_answer_is_stored_whole_or_sent_again() {
     assert_eq!(*relay.1.lock().unwrap(), []);
     assert!(pump.receipts.due().is_some());
     let writer = Writer::new(&key, "acme".to_owned(), hash, "1".repeat(32));
-    let refusal = writer.finish(Outcome::Refused("no".to_owned()), vec![], Limits::default(), None, now);
+    let refusal = writer.finish(Outcome::refused(Code::Weight, "no"), vec![], Limits::default(), None, now);
     pump.take(vec![part(&refusal)]).await;
     assert_eq!(*relay.1.lock().unwrap(), [ToAgent::Taken(hash)]);
 }

@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use canvass_protocol::filter::{Filter, Is};
+use canvass_protocol::members::Members;
 use canvass_protocol::target::{Mode, Status};
 use canvass_protocol::value::Value;
 use jiff::SignedDuration;
@@ -48,7 +49,9 @@ fn facts(agent: &str) -> Facts {
         version: "1".to_owned(),
         tags: BTreeMap::new(),
         addresses: Vec::new(),
+        features: Vec::new(),
         started_at: at(0),
+        more: Members::default(),
     }
 }
 

@@ -42,7 +42,7 @@ fn cuts(entry: &Entry) -> Option<String> {
 /// Why there is no answer, or the troubles beside it.
 fn reason(entry: &Entry) -> Option<String> {
     let mut reasons: Vec<String> = match &entry.state {
-        State::Failed(why) | State::Refused(why) => vec![why.clone()],
+        State::Failed(why) | State::Refused(why) => vec![why.to_string()],
         _ => Vec::new(),
     };
     reasons.extend(entry.troubles.iter().cloned());

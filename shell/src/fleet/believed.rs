@@ -96,6 +96,7 @@ fn is_mark(mark: &str) -> bool {
 mod tests {
     use std::collections::{BTreeMap, BTreeSet};
 
+    use canvass_protocol::members::Members;
     use canvass_protocol::target::{Mode, Status};
     use ed25519_dalek::SigningKey;
     use jiff::Timestamp;
@@ -116,7 +117,9 @@ mod tests {
             version: "0".into(),
             tags: BTreeMap::new(),
             addresses: vec![],
+            features: Vec::new(),
             started_at: now,
+            more: Members::default(),
         };
         let heartbeat = Heartbeat::sign(&key, "acme".into(), facts, String::new(), now);
         Listed { heartbeat, words: ServerWords { status: Status::Online, heartbeat_at: now, public_ip: None } }

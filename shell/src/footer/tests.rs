@@ -2,6 +2,8 @@
 
 use canvass_planner::fleet::Endpoint;
 use canvass_protocol::answer::ScanRecord;
+use canvass_protocol::members::Members;
+use canvass_protocol::reason::{Code, Reason};
 use canvass_protocol::target::{Facts, Mode, ServerWords, Status};
 use insta::assert_snapshot;
 use proptest::prelude::*;
@@ -20,7 +22,9 @@ fn entry(host: &str, state: State, rows: u64) -> Entry {
         version: "0".into(),
         tags: BTreeMap::new(),
         addresses: Vec::new(),
+        features: Vec::new(),
         started_at: Timestamp::UNIX_EPOCH,
+        more: Members::default(),
     };
     let words = ServerWords { status: Status::Online, heartbeat_at: Timestamp::UNIX_EPOCH, public_ip: None };
     Entry {
@@ -30,6 +34,14 @@ fn entry(host: &str, state: State, rows: u64) -> Entry {
         rows,
         troubles: Vec::new(),
     }
+}
+
+fn failed(reason: &str) -> State {
+    State::Failed(Reason::new(Code::Scan, reason))
+}
+
+fn refused(reason: &str) -> State {
+    State::Refused(Reason::new(Code::Weight, reason))
 }
 
 fn scanned(host: &str, rows: u64, cut: Option<Cut>, troubles: &[(&str, &str)]) -> Entry {
@@ -49,8 +61,8 @@ fn footer(entries: &[Entry], rows: usize) -> String {
 fn the_line_of_the_manual() {
     let mut entries: Vec<Entry> = (0..3).map(|i| entry(&format!("a{i}"), State::Answered, 1)).collect();
     entries.extend((0..12077).map(|i| entry(&format!("b{i}"), State::Answered, 0)));
-    entries.extend((0..2).map(|i| entry(&format!("f{i}"), State::Failed("disk".into()), 0)));
-    entries.push(entry("r", State::Refused("weight".into()), 0));
+    entries.extend((0..2).map(|i| entry(&format!("f{i}"), failed("disk"), 0)));
+    entries.push(entry("r", refused("weight"), 0));
     entries.push(entry("w", State::Waiting, 0));
     assert_eq!(
         footer(&entries, 3),
@@ -69,8 +81,8 @@ fn state() -> impl Strategy<Value = State> {
     prop_oneof![
         Just(State::Waiting),
         Just(State::Answered),
-        Just(State::Failed("f".into())),
-        Just(State::Refused("r".into())),
+        Just(failed("f")),
+        Just(refused("r")),
         Just(State::Interrupted),
         Just(State::Expired),
         Just(State::Cancelled),
@@ -97,9 +109,7 @@ fn states_mean_exit_codes() {
     check(&[answered(), entry("b", State::Cancelled, 0)], 0);
     check(&[answered(), scanned("b", 1, Some(Cut::Rows), &[])], 5);
     check(&[scanned("a", 1, None, &[("/root", "permission denied")])], 0);
-    for state in
-        [State::Failed("f".into()), State::Refused("r".into()), State::Interrupted, State::Expired, State::Waiting]
-    {
+    for state in [failed("f"), refused("r"), State::Interrupted, State::Expired, State::Waiting] {
         check(&[scanned("a", 1, Some(Cut::Time), &[]), entry("b", state, 0)], 4);
     }
 }
@@ -109,15 +119,14 @@ fn a_cut_names_limit_and_hosts() {
     assert_eq!(cut(&[scanned("a", 1, None, &[])]), None);
     let hosts: Vec<Entry> = ["a", "b", "c", "d", "e\x1b"].map(|host| scanned(host, 1, Some(Cut::Rows), &[])).into();
     assert_snapshot!(cut(&hosts).unwrap(), @"cut short by limit_rows on a, b, c and 2 more: rows may be missing");
-    let half = [entry("a", State::Failed("gone".into()), 5), scanned("b", 1, Some(Cut::Stopped), &[])];
+    let half = [entry("a", failed("gone"), 5), scanned("b", 1, Some(Cut::Stopped), &[])];
     assert_snapshot!(cut(&half).unwrap(), @"cut short by a stop on b, an answer without its end on a: rows may be missing");
 }
 
 #[test]
 fn warnings_are_grouped_over_hosts() {
-    let mut entries: Vec<Entry> =
-        ["a", "b", "c", "d"].map(|host| entry(host, State::Refused("needs weight 2".into()), 0)).into();
-    entries.push(entry("e", State::Failed("disk\nfull\u{202e}".into()), 0));
+    let mut entries: Vec<Entry> = ["a", "b", "c", "d"].map(|host| entry(host, refused("needs weight 2"), 0)).into();
+    entries.push(entry("e", failed("disk\nfull\u{202e}"), 0));
     entries[4].troubles.push("the signature does not verify".into());
     assert_snapshot!(warnings(&entries).join("\n"), @r"
     refused: needs weight 2 (a, b, c and 1 more)

@@ -8,6 +8,7 @@ use canvass_planner::desk::{Entry, Planned, Running, State, StatementKind};
 use canvass_planner::error::Error;
 use canvass_protocol::action::Action;
 use canvass_protocol::envelope::Envelope;
+use canvass_protocol::reason::Code;
 use jiff::Timestamp;
 
 use super::{Last, Next, Session};
@@ -209,7 +210,7 @@ impl About {
     }
 }
 
-/// Whether an endpoint refused for want of signatures, by the guard's words.
+/// Whether an endpoint refused for want of signatures.
 fn needs_weight(entry: &Entry) -> bool {
-    matches!(&entry.state, State::Refused(reason) if reason.contains("needs weight"))
+    matches!(&entry.state, State::Refused(why) if why.code == Code::Weight)
 }

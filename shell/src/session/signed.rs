@@ -8,6 +8,7 @@ use canvass_protocol::action::Action;
 use canvass_protocol::api::Cosignature;
 use canvass_protocol::envelope::Envelope;
 use canvass_protocol::openpgp::split_signatures;
+use canvass_protocol::statement::Statement;
 
 use super::Session;
 use crate::archive::Signed;
@@ -124,6 +125,9 @@ fn rendered(action: &Action, envelope: &Envelope, signers: &Signers) -> String {
     ]);
     lines.push(explain::scans(action));
     lines.push("in its author's words, which agents do not read:".to_owned());
-    lines.push(format!("  {}", action.statement));
+    for Statement { name, sql } in &action.statements {
+        let name = name.as_ref().map(|name| format!("{name}: ")).unwrap_or_default();
+        lines.push(format!("  {name}{sql}"));
+    }
     visible_lines(&lines.join("\n"))
 }

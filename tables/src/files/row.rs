@@ -66,7 +66,7 @@ fn text(bytes: &[u8]) -> Cow<'_, str> {
 
 /// What cannot be read, and why.
 pub(super) fn trouble(path: &str, error: &io::Error) -> Trouble {
-    Trouble { subject: Some(path.to_owned()), reason: reason(error) }
+    Trouble::new(Some(path), reason(error))
 }
 
 impl FileRow {

@@ -30,10 +30,8 @@ pub(crate) fn path_of(pid: u32, file: &str) -> PathBuf {
 /// Reads a process's `stat`; `None` where the process ended meanwhile.
 pub(crate) fn stat(host: &Host, pid: u32) -> Result<Option<Stat>, Trouble> {
     let Some(text) = text(host, pid, "stat")? else { return Ok(None) };
-    let malformed = || Trouble {
-        subject: Some(path_of(pid, "stat").display().to_string()),
-        reason: "not in the form of a `stat` file".into(),
-    };
+    let malformed =
+        || Trouble::new(Some(&path_of(pid, "stat").display().to_string()), "not in the form of a `stat` file");
     parse_stat(&text).map(Some).ok_or_else(malformed)
 }
 
@@ -51,7 +49,7 @@ pub(crate) fn text(host: &Host, pid: u32, file: &str) -> Result<Option<String>, 
 pub(crate) fn boot_ns(host: &Host) -> Result<i64, Trouble> {
     let path = Path::new("/proc/stat");
     let text = host.read_text(path).map_err(|error| trouble(path, &error))?;
-    boot_ns_in(&text).ok_or_else(|| Trouble { subject: Some("/proc/stat".into()), reason: "no `btime` in it".into() })
+    boot_ns_in(&text).ok_or_else(|| Trouble::new(Some("/proc/stat"), "no `btime` in it"))
 }
 
 /// The boot time in the text of `/proc/stat`, in nanoseconds since 1970.
@@ -83,7 +81,7 @@ pub(crate) fn gone(error: &io::Error) -> bool {
 
 /// What to say of a file that cannot be read.
 pub(crate) fn trouble(path: &Path, error: &io::Error) -> Trouble {
-    Trouble { subject: Some(path.display().to_string()), reason: reason(error) }
+    Trouble::new(Some(&path.display().to_string()), reason(error))
 }
 
 /// Parses `stat`, whose second field is a name in parentheses that may hold spaces and parentheses of its own.

@@ -109,8 +109,7 @@ fn collect(collector: &mut Collector<'_, System>) -> ControlFlow<()> {
 /// Reads one file into the row; `parse` keeps what it understood and gives `None` where anything was missing.
 fn read(host: &Host, path: &str, parse: &mut dyn FnMut(&str) -> Option<()>) -> Result<(), Trouble> {
     let text = host.read_text(Path::new(path)).map_err(|error| proc::trouble(Path::new(path), &error))?;
-    parse(&text)
-        .ok_or_else(|| Trouble { subject: Some(path.to_owned()), reason: "not all that was expected is in it".into() })
+    parse(&text).ok_or_else(|| Trouble::new(Some(path), "not all that was expected is in it"))
 }
 
 /// Whether a line of `/proc/stat` is of one processor (`cpu0 …`), rather than of all (`cpu …`).

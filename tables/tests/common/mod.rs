@@ -61,14 +61,9 @@ fn without_zone(column: &ArrayRef) -> ArrayRef {
 pub fn scan(table: &str, columns: &[&str], filter: Filter) -> Scan {
     Scan {
         table: table.to_owned(),
-        target: None,
         columns: columns.iter().map(ToString::to_string).collect(),
         filter: Some(filter),
-        limit: None,
-        aggregate: None,
-        order: None,
-        sets: Default::default(),
-        options: Default::default(),
+        ..Scan::default()
     }
 }
 

@@ -10,7 +10,7 @@ use arrow::util::display::{ArrayFormatter, FormatOptions};
 use canvass_protocol::answer::ScanRecord;
 use canvass_protocol::filter::Filter;
 use canvass_protocol::limits::Limits;
-use canvass_protocol::scan::{Options, Scan};
+use canvass_protocol::scan::Scan;
 use canvass_tables::engine::{self, Request};
 use canvass_tables::frame;
 use canvass_tables::host::{Host, HostSpec};
@@ -38,17 +38,7 @@ pub fn ask(spec: &HostSpec, table: &str, columns: &str, filter: Option<Filter>) 
     let columns: Vec<String> = columns.split_whitespace().map(str::to_owned).collect();
     let schema = Arc::new(canvass_tables::find(table).unwrap().schema(&columns));
     assert_eq!(schema.fields().len(), columns.len(), "unknown columns among {columns:?}");
-    let scan = Scan {
-        table: table.to_owned(),
-        target: None,
-        columns,
-        filter,
-        limit: None,
-        aggregate: None,
-        order: None,
-        sets: Default::default(),
-        options: Options::default(),
-    };
+    let scan = Scan { table: table.to_owned(), columns, filter, ..Scan::default() };
     let host = Host::open(spec).unwrap();
     let stop = AtomicBool::new(false);
     let request = Request {
