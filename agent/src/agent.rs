@@ -412,7 +412,7 @@ fn facts(host: &Host, identity: &Identity, name: Option<String>, mode: Mode, tag
 }
 
 /// What an agent of this version can do.
-fn features() -> Vec<String> {
+pub(crate) fn features() -> Vec<String> {
     let mut features: Vec<String> = TABLES.iter().map(|table| features::table(table.info().name)).collect();
     features.sort_unstable();
     features

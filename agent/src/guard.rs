@@ -1,9 +1,11 @@
-//! What decides on the endpoint whether an envelope runs: nine steps, in an order in which nothing is believed before it
+//! What decides on the endpoint whether an envelope runs: ten steps, in an order in which nothing is believed before it
 //! is verified and nothing is used up before all else is granted.
 
 use canvass_protocol::acl::Denied;
 use canvass_protocol::action::{Action, ActionError, Window};
 use canvass_protocol::envelope::{Envelope, EnvelopeError};
+use canvass_protocol::features;
+use canvass_protocol::filter::Is;
 use canvass_protocol::limits::{self, Limits};
 use canvass_protocol::openpgp::{Fingerprint, Keyring};
 use canvass_protocol::reason::Code;
@@ -16,7 +18,7 @@ use std::collections::BTreeSet;
 use std::num::NonZeroUsize;
 
 use crate::cage::SCANS_AT_ONCE;
-use crate::journal::{Begun, Content, Journal, JournalRefusal};
+use crate::journal::{Begun, Content, Journal, JournalRefusal, Run};
 use crate::policy::Policy;
 
 /// What the guard judges by.
@@ -71,6 +73,8 @@ pub enum Refusal {
     WindowTooLong { window_s: i64, max_s: i64 },
     #[error("this agent is not in the action's target")]
     NotTarget,
+    #[error("this agent does not know {}", lacking.join(", "))]
+    Unsupported { lacking: Vec<String> },
     #[error("module {module} is disabled by policy")]
     Disabled { module: String },
     #[error(transparent)]
@@ -91,6 +95,7 @@ impl Refusal {
             Refusal::Fleet { .. } => Code::Fleet,
             Refusal::NotYet { .. } | Refusal::Expired { .. } | Refusal::WindowTooLong { .. } => Code::Window,
             Refusal::NotTarget => Code::Target,
+            Refusal::Unsupported { .. } => Code::Unsupported,
             Refusal::PolicyUnreadable { .. } | Refusal::Disabled { .. } => Code::Policy,
             Refusal::Weight(Denied::Weight { .. }) => Code::Weight,
             Refusal::Weight(_) => Code::Policy,
@@ -116,10 +121,11 @@ impl Guard<'_> {
         let action = parse(envelope, self.fleet)?;
         check_window(action.window, self.now, self.policy.window_s_max)?;
         check_target(&action, self.facts)?;
+        check_features(&action, self.facts)?;
         let permits = self.weigh(&action, &signers)?;
         let content = Content { predicates: self.count_content(&action)?, signers };
         let day_max = self.policy.content_predicates_day_max;
-        let begun = self.journal.begin(envelope.hash(), action.window, &content, day_max, self.now)?;
+        let begun = self.journal.begin(Run::of(envelope.hash()), action.window, &content, day_max, self.now)?;
         let limits = action.limits.clamp(self.policy.ceiling);
         let scans_at_once = self.policy.concurrency.map_or(SCANS_AT_ONCE, |most| most.get().min(SCANS_AT_ONCE));
         Ok(Accepted { action, permits, limits, threads: self.policy.threads(), scans_at_once, begun })
@@ -181,6 +187,12 @@ fn check_target(action: &Action, facts: &Facts) -> Result<(), Refusal> {
     }
 }
 
+/// Refuses what this agent does not list among its features, whatever else would become of it.
+fn check_features(action: &Action, facts: &Facts) -> Result<(), Refusal> {
+    let lacking = features::lacking(action, &facts.features, |scan| is_asked(scan, facts));
+    if lacking.is_empty() { Ok(()) } else { Err(Refusal::Unsupported { lacking }) }
+}
+
 fn is_asked(scan: &Scan, facts: &Facts) -> bool {
     scan.target.as_ref().is_none_or(|target| target::evaluate(target, facts, None) != Truth::False)
 }
@@ -226,15 +238,31 @@ fn content_predicates(scan: &Scan) -> u64 {
     let mut count = 0;
     if let Some(filter) = &scan.filter {
         filter.for_each_test(&mut |test| {
-            count += u64::from(table.column(&test.column).is_some_and(|column| column.class == Class::Content));
+            if table.column(&test.column).is_some_and(|column| column.class == Class::Content) {
+                count = count.saturating_add(predicates(scan, &test.is));
+            }
         });
     }
     count
 }
 
-/// Every column that the scan's answer or filter names.
+/// How many predicates a test is: a set of patterns counts each of them, for each is a guess.
+fn predicates(scan: &Scan, is: &Is) -> u64 {
+    match is {
+        Is::MatchesAny(set) => scan.patterns.get(set).map_or(1, |set| set.patterns.len() as u64),
+        _ => 1,
+    }
+}
+
+/// Every column that the scan's answer, filter, groups, order or keys name.
 fn used(scan: &Scan) -> BTreeSet<&str> {
     let mut used: BTreeSet<&str> = scan.columns.iter().map(String::as_str).collect();
+    if let Some(aggregate) = &scan.aggregate {
+        used.extend(aggregate.group_by.iter().map(String::as_str));
+        used.extend(aggregate.functions.iter().filter_map(|call| call.column.as_deref()));
+    }
+    used.extend(scan.order.iter().map(|order| order.column.as_str()));
+    used.extend(scan.depends_on.iter().flat_map(|depends_on| &depends_on.on).map(|pair| pair.column.as_str()));
     if let Some(filter) = &scan.filter {
         filter.for_each_test(&mut |test| {
             used.insert(&test.column);

@@ -23,11 +23,11 @@ const DAY: SignedDuration = SignedDuration::from_hours(24);
 
 /// Remembers which actions were begun and ended.
 pub trait Journal: Send + Sync {
-    /// Notes that an action begins, and what it asks of contents, unless its signers have asked for more than `day_max`
+    /// Notes that a run of an action begins, and what it asks of contents, unless its signers have asked for more than `day_max`
     /// within a day then. Once this returns, the note outlives a crash.
     fn begin(
         &self,
-        hash: ActionHash,
+        run: Run,
         window: Window,
         content: &Content,
         day_max: u64,
@@ -36,6 +36,21 @@ pub trait Journal: Send + Sync {
 
     /// Notes that it ended. Where this fails the action counts as interrupted ever after.
     fn end(&self, begun: Begun, now: Timestamp) -> Result<(), JournalRefusal>;
+}
+
+/// What never runs twice: an action that is asked once, or one run of a standing action.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Run {
+    pub action: ActionHash,
+    /// 0 for an action that is asked once.
+    pub number: u64,
+}
+
+impl Run {
+    /// The only run of an action that is asked once.
+    pub fn of(action: ActionHash) -> Run {
+        Run { action, number: 0 }
+    }
 }
 
 /// What an action asks of contents; it counts for each that signed.
@@ -49,7 +64,7 @@ pub struct Content {
 /// An action that was begun and is to be ended.
 #[derive(Debug)]
 pub struct Begun {
-    hash: ActionHash,
+    run: Run,
     running: Option<RunningMark>,
 }
 
@@ -106,7 +121,7 @@ fn counts(begun_at: Timestamp, now: Timestamp) -> bool {
 /// What a journal says, wherever it is kept.
 #[derive(Debug, Clone, Default)]
 struct State {
-    entries: HashMap<ActionHash, Entry>,
+    entries: HashMap<Run, Entry>,
     /// What expires at or before this is not run.
     floor: Option<Timestamp>,
     /// Set where an earlier journal was lost: what opened before this may have run.
@@ -114,8 +129,8 @@ struct State {
 }
 
 impl State {
-    fn check(&self, hash: ActionHash, window: Window) -> Result<(), JournalRefusal> {
-        match self.entries.get(&hash) {
+    fn check(&self, run: Run, window: Window) -> Result<(), JournalRefusal> {
+        match self.entries.get(&run) {
             Some(Entry { ended: true, .. }) => return Err(JournalRefusal::AlreadyRun),
             Some(Entry { ended: false, .. }) => return Err(JournalRefusal::Interrupted),
             None => {}
@@ -171,7 +186,7 @@ impl MemoryJournal {
 impl Journal for MemoryJournal {
     fn begin(
         &self,
-        hash: ActionHash,
+        run: Run,
         window: Window,
         content: &Content,
         day_max: u64,
@@ -179,18 +194,18 @@ impl Journal for MemoryJournal {
     ) -> Result<Begun, JournalRefusal> {
         let mut state = self.state()?;
         // What was begun here and not ended is running: nothing of this journal outlives a crash.
-        state.check(hash, window).map_err(|refusal| match refusal {
+        state.check(run, window).map_err(|refusal| match refusal {
             JournalRefusal::Interrupted => JournalRefusal::Running,
             other => other,
         })?;
         state.check_content(content, day_max, now)?;
         let content = content.clone();
-        state.entries.insert(hash, Entry { until: window.until, begun_at: now, content, ended: false });
-        Ok(Begun { hash, running: None })
+        state.entries.insert(run, Entry { until: window.until, begun_at: now, content, ended: false });
+        Ok(Begun { run, running: None })
     }
 
     fn end(&self, begun: Begun, _: Timestamp) -> Result<(), JournalRefusal> {
-        if let Some(entry) = self.state()?.entries.get_mut(&begun.hash) {
+        if let Some(entry) = self.state()?.entries.get_mut(&begun.run) {
             entry.ended = true;
         }
         Ok(())

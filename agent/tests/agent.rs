@@ -376,5 +376,6 @@ fn the_real_program_answers_from_its_cage() {
     assert_eq!(last.outcome, Outcome::Answered, "{last:?}");
     let unknown = Scan { table: "nothing".into(), ..scan() };
     let (_, last) = ask(&agent, &home.envelope(agent.fleet(), vec![unknown]));
-    assert_eq!(last.outcome, Outcome::failed(Code::Scan, "unknown table `nothing`"));
+    let lacks = "this agent does not know the table `nothing`";
+    assert_eq!(last.outcome, Outcome::refused(Code::Unsupported, lacks));
 }

@@ -7,6 +7,7 @@ use canvass_protocol::action::{Action, ActionHash};
 use canvass_protocol::answer::{Final, Frame, Outcome, Part, Reader, Says};
 use canvass_protocol::api::Ending;
 use canvass_protocol::limits::Limits;
+use canvass_protocol::reason::{Code, Reason};
 use canvass_protocol::target::{self, Target};
 use canvass_protocol::value::Truth;
 use canvass_tables::frame;
@@ -190,7 +191,12 @@ impl Follower {
                     last.into_iter().for_each(|last| close(entry, *last));
                 });
             }
-            Err(reason) => {
+            Err(Unread::Sealed) => {
+                agent.broken = true;
+                let reason = Reason::new(Code::Sealed, "the answer is sealed, and this version cannot open it");
+                self.account.update(index, |entry| entry.state = State::Failed(reason));
+            }
+            Err(Unread::Unbelieved(reason)) => {
                 agent.broken = true;
                 let trouble = format!("the answer is not believed: {reason}");
                 self.account.update(index, |entry| entry.troubles.push(trouble));
@@ -214,6 +220,19 @@ pub fn is_meant_for(target: &Target, endpoint: &Endpoint) -> bool {
     target.as_ref().is_none_or(|filter| target::evaluate(filter, &endpoint.facts, Some(&endpoint.words)) == Truth::True)
 }
 
+/// Why a part gives no rows.
+enum Unread {
+    /// It is verified, and encrypted for whoever can open it.
+    Sealed,
+    Unbelieved(String),
+}
+
+impl From<String> for Unread {
+    fn from(reason: String) -> Unread {
+        Unread::Unbelieved(reason)
+    }
+}
+
 /// Verifies a part and feeds its rows; returns how many there were, where it carries a frame, and the final record, where it
 /// is one.
 fn take(
@@ -221,13 +240,16 @@ fn take(
     scans: &[Scan],
     limits: &Limits,
     part: &Part,
-) -> Result<(Option<u64>, Option<Box<Final>>), String> {
+) -> Result<(Option<u64>, Option<Box<Final>>), Unread> {
     let (frame, last) = match agent.reader.read(part).map_err(|error| error.to_string())? {
         Says::Frame(frame) => (Some(frame), None),
         Says::Final(mut last) => (last.last.take(), Some(last)),
     };
     if let Some(frame) = &frame {
         count(agent, limits, frame, &part.body)?;
+    }
+    if frame.as_ref().is_some_and(|frame| frame.seal.is_some()) {
+        return Err(Unread::Sealed);
     }
     if let Some(last) = &last {
         check_totals(&agent.taken, last)?;
@@ -294,5 +316,8 @@ fn close(entry: &mut crate::account::Entry, mut last: Final) {
         Outcome::Refused(reason) => State::Refused(reason),
         Outcome::Interrupted => State::Interrupted,
     };
+    if last.sealed.is_some() {
+        entry.troubles.push("what went wrong is sealed, and this version cannot open it".to_owned());
+    }
     entry.scans = last.scans;
 }

@@ -4,7 +4,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use canvass_protocol::action::{Action, ActionHash, Window};
+use canvass_protocol::action::{Action, Window};
 use canvass_protocol::envelope::Envelope;
 use canvass_protocol::scan::Scan;
 use canvass_tables::Table;
@@ -33,6 +33,7 @@ use crate::past::{self, PastProvider};
 use crate::provider::{EndpointTable, Scanning};
 use crate::results::{self, PastResult};
 use crate::settings::Settings;
+use crate::support::{self, sql_of};
 use crate::{catalog, depth, dialect, exec, explain, lower, predicate, question, rewrite, session};
 
 /// One session at a fleet.
@@ -175,7 +176,8 @@ impl Desk {
         let action = action.filter(|_| kind == StatementKind::Query);
         let asks = !scans.is_empty();
         let plan = Some(Plan { physical, state, scans });
-        let remarks = results.iter().flat_map(PastResult::remarks).collect();
+        let lacking = action.iter().flat_map(|action| support::refusals(action, &asked));
+        let remarks = results.iter().flat_map(PastResult::remarks).chain(lacking).collect();
         Ok(Planned { action, asks, asked, explanation, remarks, schema, kind, plan })
     }
 
@@ -208,6 +210,9 @@ impl Desk {
                 None
             }
             (Some(action), Some(envelope)) if envelope.payload.as_bytes() == action.to_bytes() => {
+                if way == Way::Ask {
+                    support::refuse(&action, &account);
+                }
                 Some(self.ask(&action, envelope, &planned.asked, &plan, &account, way).await?)
             }
             (Some(_), _) => return Err(Error::internal("the action was not signed, or another one was")),
@@ -484,18 +489,4 @@ impl Planned {
             plan: None,
         }
     }
-}
-
-/// The one statement of an action that was asked at a prompt.
-fn sql_of(action: &Action) -> Result<&str, Error> {
-    match action.statements.as_slice() {
-        [statement] => Ok(&statement.sql),
-        many => Err(Error::usage(format!("this action has {} statements; this version reads one", many.len()))
-            .hint("use the version that asked")),
-    }
-}
-
-/// The hash that names an action to people and agents alike.
-pub fn hash_of(action: &Action) -> ActionHash {
-    ActionHash::of(&action.to_bytes())
 }

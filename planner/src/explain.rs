@@ -18,6 +18,9 @@ pub struct Told<'a> {
     pub sets: &'a Sets,
 }
 
+/// Patterns of a set that are shown before the rest is a count.
+const PATTERNS_SHOWN: usize = 20;
+
 /// Explains a plan. `known` is the number of agents in the inventory.
 pub fn explain(
     action: Option<&Action>,
@@ -38,7 +41,7 @@ pub fn explain(
             };
             let _ = writeln!(text, "asks {asked} of {known} agents: {scans} in one signed action");
             for (index, scan) in action.scans.iter().enumerate() {
-                describe(&mut text, index + 1, scan, told.sets);
+                describe(&mut text, index + 1, action, scan, told.sets);
             }
         }
     }
@@ -73,24 +76,34 @@ pub fn explain(
 pub fn scans(action: &Action) -> String {
     let (mut text, sets) = (String::new(), Sets::default());
     for (index, scan) in action.scans.iter().enumerate() {
-        describe(&mut text, index + 1, scan, &sets);
+        describe(&mut text, index + 1, action, scan, &sets);
     }
     text.truncate(text.trim_end().len());
     text
 }
 
-fn describe(text: &mut String, number: usize, scan: &Scan, sets: &Sets) {
-    let _ = writeln!(text, "scan {number}: {}", scan.table);
+fn describe(text: &mut String, number: usize, action: &Action, scan: &Scan, sets: &Sets) {
+    let statement = usize::try_from(scan.statement).ok().and_then(|index| action.statements.get(index));
+    let name = statement.and_then(|statement| statement.name.as_ref()).map(|name| format!(" for {name}"));
+    let _ = writeln!(text, "scan {number}: {}{}", scan.table, name.unwrap_or_default());
     let target = scan.target.as_ref().map_or("every agent".to_owned(), |target| format!("agents where {target}"));
     let filter = scan.filter.as_ref().map_or("every row".to_owned(), |filter| format!("rows where {filter}"));
-    let columns = if scan.columns.is_empty() { "none, rows are counted".to_owned() } else { scan.columns.join(", ") };
+    let columns = match &scan.aggregate {
+        Some(aggregate) => aggregate.to_string(),
+        None if scan.columns.is_empty() => "none, rows are counted".to_owned(),
+        None => scan.columns.join(", "),
+    };
     let _ = writeln!(text, "  target   {target}");
+    if let Some(depends_on) = &scan.depends_on {
+        let _ = writeln!(text, "  runs     {depends_on}");
+    }
     let _ = writeln!(text, "  filter   {filter}");
     for (name, values) in &scan.sets {
         let values = if values.len() == 1 { "1 value".to_owned() } else { format!("{} values", values.len()) };
         let source = sets.sources.get(name).map_or("the statement", String::as_str);
         let _ = writeln!(text, "  set {name:<4} {values} from {source}, known before anybody is asked");
     }
+    describe_lists(text, scan);
     let _ = writeln!(text, "  columns  {columns}");
     for (on, reading) in [
         (scan.options.decompress, "content and hashes see inside gzip, xz, zstd and bzip2"),
@@ -101,6 +114,27 @@ fn describe(text: &mut String, number: usize, scan: &Scan, sets: &Sets) {
         }
     }
     if let Some(limit) = scan.limit {
-        let _ = writeln!(text, "  limit    {limit} rows of each endpoint");
+        let order: Vec<String> = scan.order.iter().map(ToString::to_string).collect();
+        let order =
+            if order.is_empty() { String::new() } else { format!(", the first in order of {}", order.join(", ")) };
+        let _ = writeln!(text, "  limit    {limit} rows of each endpoint{order}");
+    }
+}
+
+/// Lists that a scan carries beside sets: whoever signs it sees what is looked for.
+fn describe_lists(text: &mut String, scan: &Scan) {
+    for (name, set) in &scan.patterns {
+        let shown: Vec<&str> = set.patterns.iter().take(PATTERNS_SHOWN).map(String::as_str).collect();
+        let more = set.patterns.len().saturating_sub(PATTERNS_SHOWN);
+        let more = if more > 0 { format!(" … {more} more") } else { String::new() };
+        let case = if set.ignore_case { ", whatever their case" } else { "" };
+        let _ = writeln!(text, "  patterns {name}: {}{more}{case}", shown.join(" | "));
+    }
+    for (name, bloom) in &scan.blooms {
+        let (bytes, hashes) = (bloom.bits.len(), bloom.hashes);
+        let _ = writeln!(
+            text,
+            "  filter {name}: a Bloom filter of {bytes} bytes and {hashes} hashes; its values cannot be seen"
+        );
     }
 }

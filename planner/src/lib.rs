@@ -31,6 +31,7 @@ pub mod past;
 
 mod account;
 mod answers;
+mod support;
 
 pub mod error;
 pub mod settings;

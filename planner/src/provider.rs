@@ -19,7 +19,7 @@ use crate::catalog::{AGENT, HOST, endpoint_schema};
 use crate::error::Error;
 use crate::exec::FleetExec;
 use crate::lower::{Lowered, lower};
-use crate::narrow::Sets;
+use crate::narrow::{Sets, TooLong};
 use crate::predicate::content_error;
 
 /// What one statement says to all of its scans; travels as an extension of the session's configuration.
@@ -67,36 +67,35 @@ impl EndpointTable {
         let filter = all_of(rows);
         Scan {
             table: self.table.info().name.to_owned(),
-            statement: 0,
             target: all_of(agents),
             columns,
             sets: sets_of(filter.as_ref(), sets),
             filter,
             limit: limit.and_then(|limit| u64::try_from(limit).ok()),
-            aggregate: None,
-            order: None,
             options: options_of(self.table, scanning.options),
+            ..Scan::default()
         }
     }
 
     fn check_bound(&self, scan: &Scan, sets: &Sets) -> Result<(), Error> {
         let Some(required) = self.table.info().bound else { return Ok(()) };
-        if bound::roots_with(scan.filter.as_ref(), required.column, &scan.sets).is_some() {
-            return Ok(());
-        }
-        let (table, column) = (self.table.info().name, required.column);
-        if let Some(long) = sets.too_long.iter().find(|long| long.table == table && long.column == column) {
+        let Some(missing) = bound::missing(scan.filter.as_ref(), &required.keys, &scan.sets) else { return Ok(()) };
+        let (table, columns) = (self.table.info().name, required.keys.columns());
+        let too_long = |long: &&TooLong| long.table == table && columns.contains(&long.column.as_str());
+        if let Some(long) = sets.too_long.iter().find(too_long) {
+            let column = &long.column;
             return Err(Error::usage(format!(
                 "the {} values of {} are too many to send, so `{column}` of `{table}` has no bound",
                 long.values, long.source
             ))
             .hint(format!("bound `{column}` with UNDER as well, or take fewer values at a time")));
         }
-        Err(Error::usage(format!("`{table}` has to be told {}: a bound on `{column}` is missing", required.about))
-            .hint(format!(
-                "bound `{column}` with =, IN, UNDER, LIKE 'prefix%' or ~ '^prefix', as in: {}",
+        Err(Error::usage(format!("`{table}` has to be told {}: a bound on {missing} is missing", required.about)).hint(
+            format!(
+                "bound {missing} with =, IN, UNDER, LIKE 'prefix%' or ~ '^prefix', as in: {}",
                 self.table.info().example
-            )))
+            ),
+        ))
     }
 }
 

@@ -13,6 +13,9 @@ use canvass_planner::settings::Settings;
 use canvass_protocol::answer::{Part, Says, ScanRecord, Statement, Writer};
 use canvass_protocol::envelope::Envelope;
 use canvass_protocol::limits::Limits;
+use canvass_protocol::members::Members;
+use canvass_protocol::reason::{Code, Reason};
+use canvass_protocol::seal::Seal;
 use canvass_tables::Table;
 use canvass_tables::column::{Column, Kind};
 use canvass_tables::table::{Declared, TableInfo};
@@ -220,7 +223,7 @@ fn lie(parts: &[Part], times: usize, change: impl Fn(&mut Vec<ScanRecord>)) -> V
     let said: Vec<Statement> = parts.iter().map(|part| serde_json::from_str(&part.statement).unwrap()).collect();
     let keys = (1..=2_u8).map(|seed| SigningKey::from_bytes(&[seed; 32]));
     let key = keys.into_iter().find(|key| hex::encode(key.verifying_key().as_bytes()) == said[0].key).unwrap();
-    let mut writer = Writer::new(&key, said[0].fleet.clone(), said[0].action, said[0].run.clone());
+    let mut writer = Writer::new(&key, said[0].fleet.clone(), said[0].action, said[0].nonce.clone());
     let (mut lies, mut carried) = (Vec::new(), None);
     for (statement, part) in said.iter().zip(parts) {
         if let Says::Frame(frame) = &statement.says {
@@ -237,6 +240,55 @@ fn lie(parts: &[Part], times: usize, change: impl Fn(&mut Vec<ScanRecord>)) -> V
     change(&mut last.scans);
     lies.push(writer.finish(last.outcome, last.scans, last.limits, last.facts, last.at));
     lies
+}
+
+/// The part as its agent would have signed it, had it said something else.
+fn say(part: &Part, change: impl Fn(&mut Says)) -> Part {
+    let mut said: Statement = serde_json::from_str(&part.statement).unwrap();
+    change(&mut said.says);
+    let key = (1..=2_u8).map(|seed| SigningKey::from_bytes(&[seed; 32]));
+    let key = key.into_iter().find(|key| hex::encode(key.verifying_key().as_bytes()) == said.key).unwrap();
+    let statement = serde_json::to_string(&said).unwrap();
+    let signature = hex::encode(key.sign(statement.as_bytes()).to_bytes());
+    Part { statement, signature, body: part.body.clone() }
+}
+
+#[tokio::test]
+async fn a_sealed_answer_counts_as_one_that_failed() {
+    let sealed: Tamper = |parts| {
+        let seal = |says: &mut Says| {
+            if let Says::Frame(frame) = says {
+                frame.seal = Some(Seal { algorithm: "later".into(), keys: Vec::new(), more: Members::default() });
+            }
+        };
+        parts.iter().map(|part| say(part, seal)).collect()
+    };
+    let (rows, entries) = ask("SELECT n FROM numbers", sealed).await;
+    assert_eq!(rows.lines().count(), 4, "{rows}");
+    for entry in entries {
+        let reason = Reason::new(Code::Sealed, "the answer is sealed, and this version cannot open it");
+        assert_eq!((entry.state, entry.rows, entry.troubles.len()), (State::Failed(reason), 0, 0));
+    }
+}
+
+/// Before anything is signed: by the features that agents list.
+#[tokio::test]
+async fn who_lacks_what_a_statement_needs_counts_as_refused() {
+    let silent: Tamper = |_| Vec::new();
+    let fleet = Direct::new(TABLES, &["alpha", "beta", "gamma"], silent);
+    // The last one lists nothing, which says nothing.
+    let fleet = Arc::new(fleet.listing(&[&["table:others"], &["table:numbers", "table:others"], &[]]));
+    let mut desk = Desk::with_tables(fleet, Settings::default(), TABLES);
+    let planned = desk.plan("SELECT n FROM numbers").await.unwrap();
+    assert_eq!(planned.remarks, ["alpha cannot answer: the agent does not know the table `numbers`"]);
+    let payload = String::from_utf8(planned.action.as_ref().unwrap().to_bytes()).unwrap();
+    let running = desk.run(planned, Some(Envelope { payload, signatures: vec![] })).await.unwrap();
+    running.rows.try_collect::<Vec<RecordBatch>>().await.unwrap();
+    let states: Vec<State> = running.account.entries().into_iter().map(|entry| entry.state).collect();
+    let refused = Reason::new(Code::Unsupported, "the agent does not know the table `numbers`");
+    assert_eq!(states, [State::Refused(refused), State::Waiting, State::Waiting]);
+    let planned = desk.plan("SELECT n FROM numbers WHERE host <> 'alpha'").await.unwrap();
+    assert_eq!(planned.remarks, Vec::<String>::new(), "who is not asked refuses nothing");
 }
 
 #[tokio::test]
@@ -282,14 +334,10 @@ async fn counts_past_all_belief_do_not_spoil_the_sums() {
     let boast: Tamper = |parts| {
         let mut parts = lie(&parts, 1, |_| {});
         let last = parts.pop().unwrap();
-        let mut said: Statement = serde_json::from_str(&last.statement).unwrap();
-        let Says::Final(says) = &mut said.says else { panic!("no final record") };
-        (says.scans[0].troubles_count, says.scans[0].examined) = (u64::MAX, u64::MAX);
-        let key = (1..=2_u8).map(|seed| SigningKey::from_bytes(&[seed; 32]));
-        let key = key.into_iter().find(|key| hex::encode(key.verifying_key().as_bytes()) == said.key).unwrap();
-        let statement = serde_json::to_string(&said).unwrap();
-        let signature = hex::encode(key.sign(statement.as_bytes()).to_bytes());
-        parts.push(Part { statement, signature, body: vec![] });
+        parts.push(say(&last, |says| {
+            let Says::Final(says) = says else { panic!("no final record") };
+            (says.scans[0].troubles_count, says.scans[0].examined) = (u64::MAX, u64::MAX);
+        }));
         parts
     };
     let (_, entries) = ask("SELECT n FROM numbers", boast).await;

@@ -30,9 +30,22 @@ pub struct Action {
     pub window: Window,
     pub limits: Limits,
     pub scans: Vec<Scan>,
-    /// Interval of a standing action in seconds; reserved, refused until an agent knows it.
+    /// Interval of a standing action in seconds; run n is due n intervals after the window opens.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub every_s: Option<u64>,
+    /// Where a statement is asked in stages: which of them this is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stage: Option<Stage>,
+}
+
+/// An action that only narrows what a first one asked, by the rows that one brought.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Stage {
+    /// The action of the first stage.
+    pub first: ActionHash,
+    /// 2 for the second stage.
+    pub number: u32,
 }
 
 /// When an agent may start an action.
@@ -102,15 +115,20 @@ pub enum ActionError {
     Place { table: String, error: PlaceError },
     #[error("the window ends before it begins")]
     EmptyWindow,
-    #[error("`{member}` is not known to this version")]
-    Reserved { member: &'static str },
+    #[error("the scan of `{table}` is limited and ordered as no endpoint can do it: {reason}")]
+    Shape { table: String, reason: &'static str },
+    #[error("`{member}` of the scan of `{table}` cannot be so: {reason}")]
+    Member { table: String, member: String, reason: &'static str },
+    #[error("the action is asked every {every_s} s; it may be every {min} s", min = limits::EVERY_S_MIN)]
+    TooOften { every_s: u64 },
+    #[error("the action is stage {number}; only stages 2 to {max} name a first one", max = limits::STAGES_MAX)]
+    Stage { number: u32 },
 }
 
 impl ActionError {
     /// What an agent answers it with.
     pub fn code(&self) -> Code {
         match self {
-            ActionError::Reserved { .. } => Code::Unsupported,
             ActionError::Format(error) if error.is_unknown() => Code::Unsupported,
             _ => Code::Format,
         }
@@ -121,7 +139,18 @@ impl Action {
     /// An ad hoc question: one statement, asked once.
     pub fn new(fleet: String, id: Uuid, statement: String, window: Window, limits: Limits, scans: Vec<Scan>) -> Action {
         let (statements, inputs) = (vec![Statement::of(statement)], Inputs::default());
-        Action { canvass: Kind::Action, fleet, id, statements, inputs, window, limits, scans, every_s: None }
+        Action {
+            canvass: Kind::Action,
+            fleet,
+            id,
+            statements,
+            inputs,
+            window,
+            limits,
+            scans,
+            every_s: None,
+            stage: None,
+        }
     }
 
     /// The SQL of an ad hoc question; of several statements the first.
@@ -169,10 +198,17 @@ impl Action {
         }
         statement::check(&self.statements)?;
         self.inputs.check()?;
-        if self.every_s.is_some() {
-            return Err(ActionError::Reserved { member: "every_s" });
+        if let Some(every_s) = self.every_s.filter(|every_s| *every_s < limits::EVERY_S_MIN) {
+            return Err(ActionError::TooOften { every_s });
         }
-        self.scans.iter().try_for_each(|scan| self.check_statement_of(scan).and_then(|()| check_scan(scan)))?;
+        if let Some(Stage { number, .. }) = self.stage.filter(|stage| !(2..=limits::STAGES_MAX).contains(&stage.number))
+        {
+            return Err(ActionError::Stage { number });
+        }
+        for (index, scan) in self.scans.iter().enumerate() {
+            self.check_statement_of(scan)?;
+            check_scan(index, scan)?;
+        }
         let count = self.scans.iter().filter_map(|scan| scan.target.as_ref()).map(count_patterns).sum();
         if count > limits::TARGET_PATTERNS_MAX {
             return Err(ActionError::TooManyTargetPatterns { count });
@@ -203,12 +239,20 @@ fn count_patterns(target: &Filter) -> usize {
     count
 }
 
-fn check_scan(scan: &Scan) -> Result<(), ActionError> {
-    if scan.aggregate.is_some() {
-        return Err(ActionError::Reserved { member: "aggregate" });
+fn check_scan(index: usize, scan: &Scan) -> Result<(), ActionError> {
+    check_shape(scan).map_err(|reason| ActionError::Shape { table: scan.table.clone(), reason })?;
+    let bad = |member: String| move |reason| ActionError::Member { table: scan.table.clone(), member, reason };
+    if let Some(depends_on) = &scan.depends_on {
+        depends_on.check(index).map_err(bad("depends_on".into()))?;
     }
-    if scan.order.is_some() {
-        return Err(ActionError::Reserved { member: "order" });
+    if let Some(aggregate) = &scan.aggregate {
+        aggregate.check().map_err(bad("aggregate".into()))?;
+    }
+    for (name, patterns) in &scan.patterns {
+        patterns.check().map_err(bad(format!("patterns.{name}")))?;
+    }
+    for (name, bloom) in &scan.blooms {
+        bloom.check().map_err(bad(format!("blooms.{name}")))?;
     }
     for filter in scan.filter.iter().chain(&scan.target) {
         let (depth, tests) = filter.size();
@@ -229,11 +273,31 @@ fn check_scan(scan: &Scan) -> Result<(), ActionError> {
     scan.sets.values().try_for_each(|values| check_values(values, scan))
 }
 
+/// Checks that what limits, orders and groups goes together.
+fn check_shape(scan: &Scan) -> Result<(), &'static str> {
+    if scan.aggregate.is_some() && !scan.columns.is_empty() {
+        return Err("an aggregate says itself what the answer holds");
+    }
+    if scan.aggregate.is_some() && (scan.limit.is_some() || !scan.order.is_empty()) {
+        return Err("groups of one endpoint are parts, of which none may be left out");
+    }
+    if scan.limit.is_none() && !scan.order.is_empty() {
+        return Err("an order without a limit keeps every row");
+    }
+    if scan.order.len() > limits::AGGREGATE_COLUMNS_MAX { Err("the order has too many columns") } else { Ok(()) }
+}
+
 /// Checks what could be signed but not read back, or read but not answered.
 fn check_test(is: &Is, scan: &Scan) -> Result<(), ActionError> {
     let table = || scan.table.clone();
     match is {
         Is::InSet(set) if !scan.sets.contains_key(set) => Err(ActionError::NoSet { table: table(), set: set.clone() }),
+        Is::MatchesAny(set) if !scan.patterns.contains_key(set) => {
+            Err(ActionError::NoSet { table: table(), set: set.clone() })
+        }
+        Is::InBloom(set) if !scan.blooms.contains_key(set) => {
+            Err(ActionError::NoSet { table: table(), set: set.clone() })
+        }
         Is::In(values) => check_values(values, scan),
         Is::Under(place) => place.check().map_err(|error| ActionError::Place { table: table(), error }),
         _ => is.comparison().map_or(Ok(()), |(_, value)| check_values(std::slice::from_ref(value), scan)),

@@ -16,6 +16,7 @@ use crate::action::ActionHash;
 use crate::limits::{self, Cut, Limits};
 use crate::members::Members;
 use crate::reason::{Code, Reason};
+use crate::seal::{Seal, Sealed};
 use crate::strict::{self, Kind, StrictError};
 use crate::target::Facts;
 
@@ -57,10 +58,13 @@ pub struct Statement {
     canvass: Kind,
     pub fleet: String,
     pub action: ActionHash,
+    /// Which run of a standing action; 0 for an action that is asked once.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub run: u64,
     /// The agent's public key, hexadecimal; its hash is the agent's id.
     pub key: String,
     /// Drawn anew for each run, 32 hexadecimal digits.
-    pub run: String,
+    pub nonce: String,
     pub says: Says,
 }
 
@@ -69,6 +73,11 @@ impl Statement {
     pub fn parse(bytes: &[u8]) -> Result<Statement, StrictError> {
         strict::from_bytes(Kind::Answer, bytes)
     }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands over a reference")]
+fn is_zero(run: &u64) -> bool {
+    *run == 0
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -89,6 +98,9 @@ pub struct Frame {
     pub rows: u64,
     /// SHA-256 of the body as carried, hexadecimal.
     pub sha256: String,
+    /// Where the body is encrypted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seal: Option<Seal>,
 }
 
 /// The last word of a run. A later agent may say more in it.
@@ -110,6 +122,9 @@ pub struct Final {
     pub facts: Option<Facts>,
     /// The agent's clock.
     pub at: Timestamp,
+    /// What of this record only some may read: troubles, withheld above.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sealed: Option<Sealed>,
     #[serde(flatten)]
     pub more: Members,
 }
@@ -163,6 +178,12 @@ pub struct ScanRecord {
     pub troubles: Vec<Trouble>,
     /// All of them.
     pub troubles_count: u64,
+    /// How many values a dependent scan was narrowed to; absent where it was narrowed to none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub keys: Option<u64>,
+    /// Why a dependent scan did not run: the scan before it found nothing, or too much.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub never_run: Option<Reason>,
     #[serde(flatten)]
     pub more: Members,
 }
@@ -194,6 +215,10 @@ impl ScanRecord {
         self.troubles.iter_mut().for_each(Trouble::bound);
         self.troubles_count = self.troubles_count.max(self.troubles.len() as u64).min(limits::COUNT_MAX);
         self.examined = self.examined.min(limits::COUNT_MAX);
+        self.keys = self.keys.map(|keys| keys.min(limits::COUNT_MAX));
+        if let Some(reason) = &mut self.never_run {
+            reason.bound();
+        }
     }
 }
 

@@ -170,6 +170,9 @@ pub struct ActionSummary {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CommandSummary {
     pub action: Uuid,
+    /// Which run of a standing action; 0 for an action that is asked once.
+    #[serde(default)]
+    pub run: u64,
     pub agent: String,
     pub state: String,
     pub sent_at: Option<Timestamp>,
@@ -178,6 +181,9 @@ pub struct CommandSummary {
     pub bytes: u64,
     pub troubles: u64,
     pub reason: Option<String>,
+    /// What kind of reason it is, as [`crate::reason::Code`] spells it.
+    #[serde(default)]
+    pub code: Option<String>,
 }
 
 /// One of `GET /v1/audit`.
@@ -212,6 +218,9 @@ pub enum Record {
 pub struct StoredPart {
     /// Grows with every part; `?after=…` goes on behind it.
     pub position: i64,
+    /// Which run of a standing action; 0 for an action that is asked once.
+    #[serde(default)]
+    pub run: u64,
     pub agent: String,
     pub statement: String,
     pub signature: String,
@@ -242,7 +251,7 @@ pub struct Problem {
     pub hint: Option<String>,
 }
 
-mod base64_text {
+pub(crate) mod base64_text {
     use base64::Engine as _;
     use base64::engine::general_purpose::STANDARD;
     use serde::de::Error as _;

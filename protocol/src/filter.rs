@@ -40,6 +40,10 @@ pub enum Is {
     In(Vec<Value>),
     /// One of the values of the scan's set of this name: long lists are sent once.
     InSet(String),
+    /// A pattern of the scan's set of this name is found anywhere in the value; for content in any line.
+    MatchesAny(String),
+    /// The scan's Bloom filter of this name may hold the value: true of all that it was made of, and of a few others.
+    InBloom(String),
     /// SQL LIKE with `%`, `_` and the escape `\`; over the whole value, for content over any line.
     Like(Pattern),
     /// Rust `regex` syntax, found anywhere in the value; for content in any line.

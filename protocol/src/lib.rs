@@ -9,8 +9,11 @@ pub mod filter;
 pub mod matcher;
 mod words;
 
+pub mod aggregate;
+pub mod dependency;
 pub mod features;
 pub mod scan;
+pub mod sets;
 pub mod target;
 
 pub mod action;
@@ -24,6 +27,7 @@ pub mod login;
 pub mod members;
 pub mod proof;
 pub mod reason;
+pub mod seal;
 pub mod signed;
 
 pub mod api;

@@ -22,6 +22,18 @@ pub const STATEMENTS_MAX: usize = 1024;
 pub const STATEMENTS_BYTES_MAX: usize = 3 << 20;
 /// A statement's name.
 pub const STATEMENT_NAME_BYTES_MAX: usize = 256;
+/// Columns and functions of one aggregate.
+pub const AGGREGATE_COLUMNS_MAX: usize = 64;
+/// Columns that a dependent scan is compared in.
+pub const DEPENDENCY_PAIRS_MAX: usize = 8;
+/// Patterns of one set: they are compiled into one automaton, within an endpoint's memory.
+pub const PATTERNS_MAX: usize = 10_000;
+/// Hashes of a Bloom filter; more make it no better.
+pub const BLOOM_HASHES_MAX: u32 = 32;
+/// The shortest interval of a standing action, in seconds.
+pub const EVERY_S_MIN: u64 = 60;
+/// Stages of one statement: a second one is planned with the rows of the first.
+pub const STAGES_MAX: u32 = 8;
 /// Settings and local files that a plan depended on.
 pub const INPUTS_MAX: usize = 1024;
 /// Their names, values and hashes.

@@ -81,6 +81,9 @@ codes! {
     Withdrawn "withdrawn" "The action was withdrawn.",
     Cage "cage" "The scan's process cannot be started or confined.",
     Scan "scan" "The scan cannot be run.",
+    NoRows "no_rows" "The scan that it depends on found no row.",
+    Keys "keys" "The scan that it depends on found more values than are taken, or none that may be.",
+    Sealed "sealed" "The answer is sealed, and this desk cannot open it.",
 }
 
 impl From<&str> for Code {

@@ -4,7 +4,10 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::aggregate::{Aggregate, OrderBy};
+use crate::dependency::DependsOn;
 use crate::filter::Filter;
+use crate::sets::{Bloom, PatternSet};
 use crate::target::Target;
 use crate::value::Value;
 
@@ -19,6 +22,9 @@ pub struct Scan {
     /// The agents this scan is for, among those the action goes to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub target: Target,
+    /// The earlier scan that has to find rows first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub depends_on: Option<DependsOn>,
     /// Columns of the answer, in this order; may be none, then rows are counted.
     pub columns: Vec<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -26,15 +32,21 @@ pub struct Scan {
     /// Enough rows of one endpoint; not a cut when reached.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limit: Option<u64>,
-    /// Reserved: groups and sums computed on the endpoint. Refused until an agent knows it.
+    /// Groups computed on the endpoint; then `columns` is empty, and the aggregate says what the answer holds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub aggregate: Option<Reserved>,
-    /// Reserved: the order in which a limit keeps rows. Refused until an agent knows it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub order: Option<Reserved>,
+    pub aggregate: Option<Aggregate>,
+    /// The order in which the limit keeps rows.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub order: Vec<OrderBy>,
     /// Long IN lists, by name, sent once.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty", deserialize_with = "crate::strict::map")]
     pub sets: BTreeMap<String, Vec<Value>>,
+    /// Long lists of patterns, by name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty", deserialize_with = "crate::strict::map")]
+    pub patterns: BTreeMap<String, PatternSet>,
+    /// Bloom filters over longer lists, by name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty", deserialize_with = "crate::strict::map")]
+    pub blooms: BTreeMap<String, Bloom>,
     #[serde(default, skip_serializing_if = "Options::is_default")]
     pub options: Options,
 }
@@ -61,8 +73,3 @@ impl Options {
         *self == Options::default()
     }
 }
-
-/// A member that the format keeps a place for; whatever it holds, this version refuses it.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct Reserved(pub serde_json::Value);

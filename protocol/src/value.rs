@@ -7,7 +7,7 @@ use serde_json::value::RawValue;
 /// One typed constant, as it stands in a signed action.
 ///
 /// JSON: `{"text":"/etc"}`, `{"integer":22}`, `{"boolean":true}`, `{"float":0.5}`,
-/// `{"timestamp_ns":1763764800000000000}` (nanoseconds since 1970, UTC).
+/// `{"timestamp_ns":1763764800000000000}` (nanoseconds since 1970, UTC), `{"bytes":"dead"}`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Value {
@@ -18,6 +18,8 @@ pub enum Value {
     Boolean(bool),
     /// Nanoseconds since 1970-01-01T00:00:00Z.
     TimestampNs(i64),
+    /// Bytes that may be no text, hexadecimal.
+    Bytes(#[serde(with = "hex::serde")] Vec<u8>),
 }
 
 impl std::fmt::Display for Value {
@@ -32,6 +34,7 @@ impl std::fmt::Display for Value {
                 Ok(at) => write!(f, "'{at}'"),
                 Err(_) => write!(f, "{ns} ns"),
             },
+            Value::Bytes(bytes) => write!(f, "x'{}'", hex::encode(bytes)),
         }
     }
 }

@@ -56,6 +56,8 @@ fn write_test(f: &mut Formatter<'_>, test: &Test, negated: bool) -> fmt::Result 
             f.write_str(")")
         }
         Is::InSet(set) => write!(f, "{column} {not}IN set {set}"),
+        Is::MatchesAny(set) => write!(f, "{column} {not}MATCHES ANY OF patterns {set}"),
+        Is::InBloom(set) => write!(f, "{column} {not}IN Bloom filter {set}"),
         Is::Like(pattern) => {
             let like = if pattern.ignore_case { "ILIKE" } else { "LIKE" };
             write!(f, "{column} {not}{like} {}", quoted(&pattern.pattern))

@@ -120,6 +120,32 @@ fn we_open_a_protected_key_of_gpg_and_it_believes_us() {
     home.succeeds(&["--verify", &armor, &action]);
 }
 
+/// For answers that are sealed, one day; what signs is the key that certifies, as before.
+#[test]
+fn a_key_of_ours_can_be_encrypted_to() {
+    let home = Home::new();
+    for passphrase in [None, Some("correct horse")] {
+        let key = KeyFile::generate("heidi", passphrase, now()).unwrap();
+        let secret = home.write("secret.asc", key.secret_armor().unwrap());
+        home.succeeds(&["--passphrase", passphrase.unwrap_or_default(), "--import", &secret]);
+        let listed = home.succeeds(&["--list-keys", &key.fingerprint().0]);
+        assert!(listed.contains("[SC]") && listed.contains("sub ") && listed.contains("[E]"), "{listed}");
+
+        let text = home.write("text", "for heidi alone");
+        let sealed = home.path().join("text.gpg").to_str().unwrap().to_owned();
+        let user = key.fingerprint().0;
+        home.succeeds(&["--yes", "--trust-model", "always", "-r", &user, "-o", &sealed, "--encrypt", &text]);
+        let opened = home.succeeds(&["--passphrase", passphrase.unwrap_or_default(), "--decrypt", &sealed]);
+        assert!(opened.contains("for heidi alone"), "{opened}");
+
+        let opened = KeyFile::open(key.secret_armor().unwrap().as_bytes(), passphrase, now()).unwrap();
+        let armored = home.write("action.json.asc", opened.sign(ACTION, now()).unwrap());
+        let action = home.write("action.json", ACTION);
+        let status = home.succeeds(&["--verify", &armored, &action]);
+        assert!(status.contains(&format!("VALIDSIG {user}")), "{status}");
+    }
+}
+
 #[test]
 fn gpg_takes_a_revocation_of_ours() {
     let home = Home::new();

@@ -5,7 +5,8 @@
 mod common;
 
 use canvass_protocol::action::{Action, ActionHash};
-use canvass_protocol::answer::{Outcome, Part, Reader, Says, Statement};
+use canvass_protocol::answer::{Final, Outcome, Part, Reader, Says, Statement};
+use canvass_protocol::features::WIRE;
 use canvass_protocol::filter::{Filter, Is, Pattern};
 use canvass_protocol::heartbeat::Heartbeat;
 use canvass_protocol::limits::{self, Cut};
@@ -14,7 +15,7 @@ use canvass_protocol::signed::Signed;
 use canvass_protocol::target::{Facts, evaluate};
 use canvass_protocol::value::{Truth, Value};
 use canvass_protocol::{features, strict};
-use common::{agent_key, facts, id_of};
+use common::{NOW, agent_key, at, facts, id_of};
 use ed25519_dalek::Signer as _;
 use serde_json::json;
 
@@ -23,6 +24,18 @@ const ACTION: &str = include_str!("golden/action-1.json");
 const HEARTBEAT: &str = include_str!("golden/heartbeat-1.json");
 const FINAL: &str = include_str!("golden/answer-1-final.json");
 const REFUSED: &str = include_str!("golden/answer-1-refused.json");
+/// With the features of this version.
+const FEATURES: &str = include_str!("golden/heartbeat-1-features.json");
+/// Of an agent that knows more than this version: features, members of facts, records and troubles, a limit, a code.
+const LATER_HEARTBEAT: &str = include_str!("golden/heartbeat-later.json");
+const LATER_FINAL: &str = include_str!("golden/answer-later-final.json");
+const LATER_REFUSED: &str = include_str!("golden/answer-later-refused.json");
+/// A frame whose rows only some may read, and the final record behind it.
+const SEALED_FRAME: &str = include_str!("golden/answer-1-sealed-frame.json");
+const SEALED_FINAL: &str = include_str!("golden/answer-1-sealed-final.json");
+/// Run 7 of a standing action, with a dependent scan that was narrowed and one that did not run.
+const STANDING: &str = include_str!("golden/answer-1-standing.json");
+const FRAME: &str = include_str!("golden/answer-1-frame.json");
 
 /// The statement of a golden part or heartbeat.
 fn statement(golden: &str) -> String {
@@ -39,8 +52,7 @@ fn sign(statement: &str) -> String {
 /// Reads a final record that a later agent may have written, as a desk does.
 fn last(statement: String) -> Result<Says, String> {
     let part = Part { signature: sign(&statement), statement, body: Vec::new() };
-    let mut reader = Reader::new("acme".into(), ActionHash::of(ACTION.as_bytes()), id_of(&agent_key()));
-    reader.read(&part).map_err(|error| error.to_string())
+    reader().read(&part).map_err(|error| error.to_string())
 }
 
 fn heartbeat(statement: String) -> Result<Facts, String> {
@@ -60,7 +72,7 @@ fn facts_and_final_records_grow_and_nothing_else_does() {
         (&final_text, "\"subject\":", true),
         (&final_text, "\"name\":", true),
         (&refused_text, "\"code\":", true),
-        (&final_text, "\"run\":", false),
+        (&final_text, "\"nonce\":", false),
         (&final_text, "\"memory_bytes\":", false),
     ] {
         let grown = text.replace(before, &format!("{more}{before}"));
@@ -197,9 +209,94 @@ fn an_action_of_a_later_version_is_not_supported() {
 }
 
 #[test]
-fn the_manual_lists_every_code() {
+fn the_manual_lists_every_code_and_feature() {
     let manual = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/wire.md")).unwrap();
     let rows = CODES.iter().map(|(_, word, about)| format!("| `{word}` | {} |\n", about.trim_end_matches('.')));
     let rows: String = rows.collect();
     assert!(manual.contains(&rows), "docs/wire.md lacks:\n{rows}");
+    let rows = WIRE.iter().map(|(_, word, about)| format!("| `wire:{word}` | {} |\n", about.trim_end_matches('.')));
+    let rows: String = rows.collect();
+    assert!(manual.contains(&rows), "docs/wire.md lacks:\n{rows}");
+}
+
+fn part(golden: &str, body: &[u8]) -> Part {
+    let (statement, signature) = golden.trim_end().split_once('\n').unwrap();
+    Part { statement: statement.into(), signature: signature.into(), body: body.to_vec() }
+}
+
+fn reader() -> Reader {
+    Reader::new("acme".into(), ActionHash::of(ACTION.as_bytes()), id_of(&agent_key()))
+}
+
+fn final_of(reader: &mut Reader, golden: &str) -> Final {
+    match reader.read(&part(golden, b"")).unwrap() {
+        Says::Final(last) => *last,
+        Says::Frame(frame) => panic!("{frame:?}"),
+    }
+}
+
+fn opened(golden: &str) -> Facts {
+    Heartbeat::open(&serde_json::from_str(golden).unwrap(), "acme").unwrap().facts
+}
+
+#[test]
+fn an_old_desk_reads_a_newer_agents_recorded_answer() {
+    let facts = opened(LATER_HEARTBEAT);
+    assert_eq!(facts.features, ["table:files", "table:moons", "wire:moonlight"]);
+    assert_eq!(facts.more.get("init"), Some(&json!("systemd")));
+    assert_eq!(facts.more.get("cloud"), Some(&json!({"id": "i-0123", "zones": ["a", "b"]})));
+
+    let mut reader = reader();
+    assert!(matches!(reader.read(&part(FRAME, b"rows")).unwrap(), Says::Frame(frame) if frame.rows == 3));
+    let last = final_of(&mut reader, LATER_FINAL);
+    assert!(reader.finished() && last.facts == Some(facts));
+    assert_eq!(last.more.get("phases"), Some(&json!({"walk_ms": 12})));
+    let record = &last.scans[1];
+    assert_eq!((record.rows, record.cut, record.troubles_count), (3, Some(Cut::Unknown), 2));
+    assert_eq!(record.more.get("read_bytes"), Some(&json!(4096)));
+    assert_eq!(record.troubles[0].more.get("errno"), Some(&json!(13)));
+
+    let last = final_of(&mut self::reader(), LATER_REFUSED);
+    let Outcome::Refused(reason) = last.outcome else { panic!("{:?}", last.outcome) };
+    assert_eq!((reason.code, reason.reason.as_str()), (Code::Other("tide".into()), "the tide is out"));
+    assert_eq!(reason.more.get("until"), Some(&json!("2026-11-22T00:00:00Z")));
+}
+
+#[test]
+fn a_new_desk_reads_an_older_agents_recorded_answer() {
+    assert_eq!(opened(HEARTBEAT), facts());
+    assert_eq!(facts().features, Vec::<String>::new());
+    let mut reader = reader();
+    reader.read(&part(FRAME, b"rows")).unwrap();
+    assert_eq!(final_of(&mut reader, FINAL).facts, Some(facts()));
+    let newer = Facts { features: vec![features::table("files"), features::table("users")], ..facts() };
+    assert_eq!(opened(FEATURES), newer);
+    let again = Heartbeat::sign(&agent_key(), "acme".into(), newer, "00".repeat(32), at(NOW));
+    assert_eq!(serde_json::to_string(&again).unwrap(), FEATURES);
+}
+
+#[test]
+fn a_sealed_answer_is_verified_and_said_to_be_one() {
+    let mut reader = reader();
+    let Says::Frame(frame) = reader.read(&part(SEALED_FRAME, b"sealed rows")).unwrap() else { panic!("no frame") };
+    let seal = frame.seal.unwrap();
+    assert_eq!((seal.algorithm.as_str(), seal.keys[0].recipient.as_str()), ("aes256-ocb", "AB".repeat(20).as_str()));
+    assert_eq!(seal.keys[0].key, b"wrapped");
+    let last = final_of(&mut reader, SEALED_FINAL);
+    assert_eq!(last.sealed.map(|sealed| sealed.bytes), Some(b"troubles".to_vec()));
+    assert!(reader.finished());
+}
+
+#[test]
+fn each_run_of_a_standing_action_has_an_answer_of_its_own() {
+    for run in [0, 6, 8] {
+        let error = reader().of_run(run).read(&part(STANDING, b"")).unwrap_err().to_string();
+        assert_eq!(error, "the part is of another run", "{run}");
+    }
+    let mut reader = reader().of_run(7);
+    let last = final_of(&mut reader, STANDING);
+    assert_eq!(last.scans[0].keys, Some(12));
+    let never_run = last.scans[1].never_run.as_ref().unwrap();
+    assert_eq!((&never_run.code, never_run.reason.as_str()), (&Code::NoRows, "scan 1 found no row"));
+    assert!(STANDING.contains("\"run\":7") && !REFUSED.contains("\"run\""), "left out where it is asked once");
 }

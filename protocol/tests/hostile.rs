@@ -17,6 +17,7 @@ use common::{agent_key, at, id_of, pattern};
 use proptest::prelude::*;
 
 const ACTION: &[u8] = include_bytes!("golden/action-1.json");
+const RESERVED: &[u8] = include_bytes!("golden/action-1-reserved.json");
 const ENVELOPE: &[u8] = include_bytes!("golden/envelope-1.json");
 const HEARTBEAT: &[u8] = include_bytes!("golden/heartbeat-1.json");
 const FINAL: &[u8] = include_bytes!("golden/answer-1-final.json");
@@ -99,9 +100,11 @@ fn a_certificate_that_cannot_be_written_again_is_skipped() {
 proptest! {
     #[test]
     fn actions(spoils in spoils()) {
-        if let Ok(action) = Action::parse(&spoil(ACTION, &spoils)) {
-            let written = action.to_bytes();
-            prop_assert_eq!(Action::parse(&written).unwrap(), action);
+        for golden in [ACTION, RESERVED] {
+            if let Ok(action) = Action::parse(&spoil(golden, &spoils)) {
+                let written = action.to_bytes();
+                prop_assert_eq!(Action::parse(&written).unwrap(), action);
+            }
         }
     }
 

@@ -168,10 +168,6 @@ fn strict() {
         ("\"sha256\":", "\"owner\":1,\"sha256\":", unknown),
         ("\"name\":\"iocs\"", "\"name\":\"iocs\",\"name\":\"iocs\"", duplicate),
         ("\"decompress\":\"true\"", "\"decompress\":\"true\",\"decompress\":\"1\"", "duplicate member `decompress`"),
-        // Reserved members.
-        ("\"limit\":10", "\"limit\":10,\"aggregate\":{\"a\":1,\"a\":2}", "`aggregate` is not known to this version"),
-        ("\"limit\":10", "\"limit\":10,\"order\":[]", "`order` is not known to this version"),
-        ("\"scans\":[", "\"every_s\":60,\"scans\":[", "`every_s` is not known to this version"),
         // Places that are not written as they should be.
         ("\"folder\":\"/etc\"", "\"folder\":\"/etc/\"", "neither an absolute folder nor a network"),
         ("\"folder\":\"/etc\"", "\"folder\":\"/etc/../root\"", "neither an absolute folder nor a network"),

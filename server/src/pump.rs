@@ -20,7 +20,7 @@ use jiff::Timestamp;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep, sleep_until};
 
-use self::conclusion::conclusion;
+use self::conclusion::{Said, conclusion};
 use crate::clash::Clashes;
 use crate::inventory::Inventory;
 use crate::lead::{LONG, Lead, Means};
@@ -193,9 +193,9 @@ impl Pump {
                 Incoming::Part { agent, action, judged, part } => {
                     bytes += part.body.len();
                     match conclusion(&self.fleet, &agent, action, judged, &part.statement) {
-                        Ok(conclusion) => {
+                        Ok(Said { run, conclusion }) => {
                             let (statement, signature, body) = (part.statement, part.signature, part.body);
-                            parts.push(NewPart { action, agent, statement, signature, body, conclusion });
+                            parts.push(NewPart { action, run, agent, statement, signature, body, conclusion });
                         }
                         Err(reason) => {
                             self.means.metrics.refused(Refused::Part);

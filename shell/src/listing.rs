@@ -9,6 +9,7 @@ use canvass_planner::error::{Error, closest};
 use canvass_planner::past::PAST;
 use canvass_tables::TABLES;
 use canvass_tables::column::{Class, ColumnInfo};
+use canvass_tables::table::Bound;
 
 /// Rows of named columns; all of the same length.
 pub fn batch(columns: Vec<(&str, ArrayRef)>) -> Result<RecordBatch, Error> {
@@ -37,10 +38,12 @@ pub fn tables() -> Result<RecordBatch, Error> {
     let others =
         ["the inventory, answered without asking any endpoint"].into_iter().chain(PAST.iter().map(|table| table.about));
     let none = || vec![None; 1 + PAST.len()];
+    let bound = |bound: Bound| bound.keys.to_string().replace('`', "");
+    let bounds: Vec<Option<String>> = infos.iter().map(|info| info.bound.map(bound)).collect();
     batch(vec![
         ("table", texts(names())),
         ("module", maybe_texts(infos.iter().map(|info| Some(info.module)).chain(none()))),
-        ("bound", maybe_texts(infos.iter().map(|info| info.bound.map(|bound| bound.column)).chain(none()))),
+        ("bound", maybe_texts(bounds.iter().map(Option::as_deref).chain(none()))),
         ("about", texts(infos.iter().map(|info| info.about).chain(others))),
     ])
 }
@@ -67,13 +70,13 @@ pub fn columns(table: &str) -> Result<RecordBatch, Error> {
         });
     };
     let columns = table.columns();
-    let bound = table.info().bound.map(|bound| bound.column);
+    let bound = table.info().bound.map(|bound| bound.keys.columns()).unwrap_or_default();
     batch(vec![
         ("column", texts(columns.iter().map(|column| column.name))),
         ("type", texts(columns.iter().map(|column| column.kind.as_str()))),
         ("class", texts(columns.iter().map(|column| column.class.as_str()))),
         ("in_star", Arc::new(columns.iter().map(|column| Some(in_star(column))).collect::<BooleanArray>())),
-        ("about", texts(columns.iter().map(|column| about(column, bound)))),
+        ("about", texts(columns.iter().map(|column| about(column, &bound)))),
     ])
 }
 
@@ -82,9 +85,9 @@ fn in_star(column: &ColumnInfo) -> bool {
     !column.probe && column.class != Class::Content
 }
 
-fn about(column: &ColumnInfo, bound: Option<&str>) -> String {
+fn about(column: &ColumnInfo, bound: &[&str]) -> String {
     let values = if column.values.is_empty() { String::new() } else { format!(" ({})", column.values.join(", ")) };
-    let required = if bound == Some(column.name) { "; must be bounded" } else { "" };
+    let required = if bound.contains(&column.name) { "; must be bounded" } else { "" };
     format!("{}{values}{required}", column.about)
 }
 

@@ -8,6 +8,8 @@ use ipnet::IpNet;
 use regex_syntax::hir::Look;
 use regex_syntax::hir::literal::Extractor;
 
+use crate::table::Keys;
+
 /// A place that a scan has to look at.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Root {
@@ -35,6 +37,25 @@ pub fn roots(filter: Option<&Filter>, column: &str) -> Option<Vec<Root>> {
 /// Like [`roots`], for a scan that has named sets.
 pub fn roots_with(filter: Option<&Filter>, column: &str, sets: &Sets) -> Option<Vec<Root>> {
     places(filter?, column, sets).map(outermost)
+}
+
+/// What a filter leaves unbounded of what a table needs, in words such as `` `pid` or `path` ``; `None` where nothing.
+pub fn missing(filter: Option<&Filter>, keys: &Keys, sets: &Sets) -> Option<String> {
+    let one = |part: &Keys| {
+        let words = missing(filter, part, sets)?;
+        Some(if part.column().is_some() { words } else { format!("({words})") })
+    };
+    match keys {
+        Keys::Column(column) => roots_with(filter, column, sets).is_none().then(|| format!("`{column}`")),
+        Keys::All(parts) => {
+            let lacking: Vec<String> = parts.iter().filter_map(one).collect();
+            (!lacking.is_empty()).then(|| lacking.join(" and "))
+        }
+        Keys::Any(parts) => {
+            let lacking: Vec<String> = parts.iter().map(one).collect::<Option<_>>()?;
+            (!lacking.is_empty()).then(|| lacking.join(" or "))
+        }
+    }
 }
 
 /// Like [`roots_with`], but roots that lie in other roots are kept: one that passes through a link shows more.

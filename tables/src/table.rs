@@ -16,7 +16,7 @@ pub struct TableInfo {
     pub module: &'static str,
     /// One sentence, without a final stop.
     pub about: &'static str,
-    /// The column that must be bounded, and what bounding it means, e.g. `path` and "where to look".
+    /// What must be bounded, and what bounding it means, e.g. `path` and "where to look".
     pub bound: Option<Bound>,
     /// Reads the running system, so a folder of fixtures has no answer.
     pub live: bool,
@@ -26,14 +26,66 @@ pub struct TableInfo {
     pub example: &'static str,
 }
 
-/// A column without a bound on which a table refuses to be asked.
+/// Columns without a bound on which a table refuses to be asked.
 #[derive(Debug, Clone, Copy)]
 pub struct Bound {
-    pub column: &'static str,
+    pub keys: Keys,
     /// What the bound says, for the message: "where to look".
     pub about: &'static str,
     /// A predicate that corrects a statement without one.
     pub example: &'static str,
+}
+
+/// Which columns have to be bounded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Keys {
+    Column(&'static str),
+    /// Every one of these; of none, nothing has to be.
+    All(&'static [Keys]),
+    /// At least one of these.
+    Any(&'static [Keys]),
+}
+
+impl Keys {
+    /// The columns, in declared order.
+    pub fn columns(&self) -> Vec<&'static str> {
+        match self {
+            Keys::Column(column) => vec![column],
+            Keys::All(parts) | Keys::Any(parts) => parts.iter().flat_map(Keys::columns).collect(),
+        }
+    }
+
+    /// The one column, where it is only one.
+    pub fn column(&self) -> Option<&'static str> {
+        match self {
+            Keys::Column(column) => Some(column),
+            Keys::All(_) | Keys::Any(_) => None,
+        }
+    }
+
+    fn join(f: &mut std::fmt::Formatter<'_>, parts: &[Keys], word: &str) -> std::fmt::Result {
+        for (index, part) in parts.iter().enumerate() {
+            if index > 0 {
+                write!(f, " {word} ")?;
+            }
+            match part {
+                Keys::Column(_) => write!(f, "{part}")?,
+                Keys::All(_) | Keys::Any(_) => write!(f, "({part})")?,
+            }
+        }
+        Ok(())
+    }
+}
+
+impl std::fmt::Display for Keys {
+    /// Shows what has to be bounded: `` `pid` or `path` ``.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Keys::Column(column) => write!(f, "`{column}`"),
+            Keys::All(parts) => Keys::join(f, parts, "and"),
+            Keys::Any(parts) => Keys::join(f, parts, "or"),
+        }
+    }
 }
 
 /// A table as everybody but its own file sees it.

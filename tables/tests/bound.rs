@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 
 use canvass_protocol::filter::{Filter, Is, Pattern, Place};
 use canvass_protocol::value::Value;
-use canvass_tables::bound::{Root, roots, roots_with};
+use canvass_tables::bound::{Root, Sets, missing, roots, roots_with};
+use canvass_tables::table::Keys;
 
 fn path(is: Is) -> Filter {
     Filter::test("path", is)
@@ -150,4 +151,36 @@ fn sets_and_networks_bound_too() {
     let address = Filter::test("ip", Is::Equal(text("10.0.0.7")));
     let both = Filter::All(vec![network("10.0.0.0/8"), address]);
     assert_eq!(roots(Some(&both), "ip"), Some(vec![Root::At("10.0.0.7".into())]));
+}
+
+#[test]
+fn a_bound_has_a_shape() {
+    let is = |column: &str, constant: &str| Filter::test(column, Is::Equal(text(constant)));
+    let all = |parts: &[Filter]| Filter::All(parts.to_vec());
+    let any = |parts: &[Filter]| Filter::Any(parts.to_vec());
+    const PATH: Keys = Keys::Column("path");
+    const PROCESS: Keys = Keys::Any(&[Keys::Column("pid"), PATH]);
+    const REACHED: Keys =
+        Keys::All(&[Keys::Column("destination"), Keys::Any(&[Keys::Column("port"), Keys::Column("icmp")])]);
+    for (keys, filter, expected) in [
+        (PATH, all(&[]), Some("`path`")),
+        (PATH, is("path", "/etc"), None),
+        (PROCESS, all(&[]), Some("`pid` or `path`")),
+        (PROCESS, is("size", "1"), Some("`pid` or `path`")),
+        (PROCESS, is("pid", "1"), None),
+        (PROCESS, all(&[is("path", "/etc"), is("size", "1")]), None),
+        // Either side of an OR has to bound one and the same key.
+        (PROCESS, any(&[is("path", "/etc"), is("pid", "1")]), Some("`pid` or `path`")),
+        (REACHED, all(&[]), Some("`destination` and (`port` or `icmp`)")),
+        (REACHED, is("port", "22"), Some("`destination`")),
+        (REACHED, is("destination", "db"), Some("(`port` or `icmp`)")),
+        (REACHED, all(&[is("icmp", "echo"), is("destination", "db")]), None),
+        (Keys::All(&[]), all(&[]), None),
+    ] {
+        assert_eq!(missing(Some(&filter), &keys, &Sets::new()).as_deref(), expected, "{keys} in {filter}");
+    }
+    assert_eq!(missing(None, &PATH, &Sets::new()).as_deref(), Some("`path`"));
+    assert_eq!(REACHED.to_string(), "`destination` and (`port` or `icmp`)");
+    assert_eq!((REACHED.columns(), REACHED.column()), (vec!["destination", "port", "icmp"], None));
+    assert_eq!((PATH.columns(), PATH.column()), (vec!["path"], Some("path")));
 }

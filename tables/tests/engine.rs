@@ -8,9 +8,12 @@ use std::cmp::Ordering;
 use std::ops::ControlFlow;
 use std::sync::atomic::AtomicBool;
 
+use canvass_protocol::aggregate::{Aggregate, OrderBy};
+use canvass_protocol::dependency::DependsOn;
 use canvass_protocol::filter::{Filter, Is, Place, Test};
 use canvass_protocol::limits::{Cut, Limits};
-use canvass_protocol::scan::{Options, Reserved, Scan};
+use canvass_protocol::scan::{Options, Scan};
+use canvass_protocol::sets::{Bloom, PatternSet};
 use canvass_protocol::value::{Truth, Value};
 use canvass_tables::column::{Cell, Column, Kind};
 use canvass_tables::engine::{Collector, Request, ScanError};
@@ -300,8 +303,15 @@ fn what_cannot_be_asked_is_refused_before_scanning() {
     let with = |filter: Filter| all(vec![root.clone(), filter]);
     let content = |is: Is| with(Filter::test("content", is));
     let network = Is::Under(Place::parse("10.0.0.0/8").unwrap());
-    let mut aggregate = scan("files", &[], root.clone());
-    aggregate.aggregate = Some(Reserved(serde_json::Value::Null));
+    let aggregate = Some(Aggregate { group_by: vec!["path".into()], functions: vec![] });
+    let aggregate = Scan { aggregate, ..scan("files", &[], root.clone()) };
+    let order = vec![OrderBy { column: "size".into(), descending: true, nulls_first: false }];
+    let order = Scan { order, limit: Some(1), ..scan("files", &[], root.clone()) };
+    let depends_on = Some(DependsOn { scan: 0, on: vec![], required: false });
+    let dependent = Scan { depends_on, ..scan("files", &[], root.clone()) };
+    let set = PatternSet { patterns: vec!["x".into()], ignore_case: false };
+    let patterns = Scan { patterns: [("p".into(), set)].into(), ..scan("files", &[], root.clone()) };
+    let blooms = Scan { blooms: [("b".into(), Bloom::of(["x"], 8, 2, 0))].into(), ..scan("files", &[], root.clone()) };
     let optional = |options: Options| Scan { options, ..scan("users", &[], Filter::All(Vec::new())) };
     let mut deep = root.clone();
     for _ in 0..70 {
@@ -323,6 +333,11 @@ fn what_cannot_be_asked_is_refused_before_scanning() {
         (scan("files", &["path"], content(Is::Matches(pattern("(")))), "bad regular expression"),
         (scan("files", &["path"], all(vec![root.clone(), deep])), "too deep"),
         (aggregate, "cannot answer `aggregate`"),
+        (order, "cannot answer `order`"),
+        (dependent, "cannot answer `depends_on`"),
+        (patterns, "cannot answer `patterns`"),
+        (blooms, "cannot answer `blooms`"),
+        (scan("files", &["path"], with(is("name", Is::Equal(Value::Bytes(vec![0xde]))))), "type text"),
         (optional(Options { follow: true, ..Options::default() }), "cannot answer `follow`"),
         (optional(Options { decompress: true, ..Options::default() }), "cannot answer `decompress`"),
     ] {

@@ -51,7 +51,7 @@ impl Bench {
             version: "1".into(),
             tags: BTreeMap::new(),
             addresses: Vec::new(),
-            features: Vec::new(),
+            features: crate::agent::features(),
             started_at: now,
             more: Members::default(),
         };
@@ -154,7 +154,7 @@ fn what_was_signed_is_parsed_strictly() {
         (text.replace("action/1", "action/2"), "not a canvass `action/1`"),
         (text.replace("\"id\":", "\"more\":1,\"id\":"), "unknown field `more`"),
         (text.replace("\"scans\":", "\"fleet\":\"acme\",\"scans\":"), "duplicate field `fleet`"),
-        (text.replace("\"scans\":", "\"every_s\":60,\"scans\":"), "`every_s` is not known"),
+        (text.replace("\"scans\":", "\"every_s\":60,\"scans\":"), "this agent does not know `every_s`"),
         (
             bench.action(Vec::new()).to_bytes().iter().map(|byte| char::from(*byte)).filter(char::is_ascii).collect(),
             "no scan",
@@ -245,7 +245,7 @@ fn distinct_signers_weigh_against_every_module() {
         (&content, vec![content_scan()], &["alice"], lacks(&format!("{files}.content"), "alice")),
         (&content, vec![content_scan()], &["bob", "alice"], "accepted".into()),
         ("", vec![scan("users")], &["alice"], format!("{users} has no entry in the policy, and there is no default")),
-        (ANYBODY, vec![scan("no_such_table")], &["alice"], "accepted".into()),
+        (ANYBODY, vec![scan("no_such_table")], &["alice"], "this agent does not know the table `no_such_table`".into()),
     ];
     for (acl, scans, signers, expected) in cases {
         let bench = Bench::new(acl);
@@ -367,6 +367,7 @@ fn refusals_have_codes_for_programs() {
         (Envelope { signatures: Vec::new(), ..signed(&users) }, Code::Signature),
         (bench.sign_bytes(b"nonsense", &[&bench.alice]), Code::Format),
         (bench.sign_bytes(later.as_bytes(), &[&bench.alice]), Code::Unsupported),
+        (signed(&bench.action(vec![scan("no_such_table")])), Code::Unsupported),
         (signed(&other), Code::Fleet),
         (signed(&late), Code::Window),
         (signed(&bench.action(vec![targeted("users", fact("os", "macos"))])), Code::Target),

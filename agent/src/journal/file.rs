@@ -5,12 +5,12 @@ use std::io;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::PathBuf;
 
-use canvass_protocol::action::{ActionHash, Window};
+use canvass_protocol::action::Window;
 use canvass_protocol::limits;
 use jiff::{SignedDuration, Timestamp};
 
 use super::record::{self, Read, Record};
-use super::{Begun, Content, Journal, JournalRefusal, RunningMark, State};
+use super::{Begun, Content, Journal, JournalRefusal, Run, RunningMark, State};
 use crate::folder::{Folder, FolderError, Lock, no_waiting, open_mark};
 
 /// The name of the journal in the agent's folder.
@@ -133,8 +133,8 @@ impl FileJournal {
     }
 
     /// Takes the file that says that an action runs; `None` where another process has it.
-    fn mark_running(&self, hash: ActionHash) -> Result<Option<RunningMark>, JournalRefusal> {
-        let path = self.running_path(hash);
+    fn mark_running(&self, run: Run) -> Result<Option<RunningMark>, JournalRefusal> {
+        let path = self.running_path(run);
         let open = || -> io::Result<Option<File>> {
             let file = open_mark(&path)?;
             match file.try_lock() {
@@ -148,21 +148,23 @@ impl FileJournal {
     }
 
     /// Tells an action whose process died from one whose process lives, by whether its mark can be taken.
-    fn interrupted_or_running(&self, hash: ActionHash) -> Result<JournalRefusal, JournalRefusal> {
-        let Some(mark) = self.mark_running(hash)? else { return Ok(JournalRefusal::Running) };
+    fn interrupted_or_running(&self, run: Run) -> Result<JournalRefusal, JournalRefusal> {
+        let Some(mark) = self.mark_running(run)? else { return Ok(JournalRefusal::Running) };
         let _ = fs::remove_file(&mark.path);
         Ok(JournalRefusal::Interrupted)
     }
 
-    fn running_path(&self, hash: ActionHash) -> PathBuf {
-        self.folder.path().join(format!("{MARK_PREFIX}{hash}"))
+    fn running_path(&self, run: Run) -> PathBuf {
+        let Run { action, number } = run;
+        let suffix = if number == 0 { String::new() } else { format!("-{number}") };
+        self.folder.path().join(format!("{MARK_PREFIX}{action}{suffix}"))
     }
 }
 
 impl Journal for FileJournal {
     fn begin(
         &self,
-        hash: ActionHash,
+        run: Run,
         window: Window,
         content: &Content,
         day_max: u64,
@@ -170,19 +172,19 @@ impl Journal for FileJournal {
     ) -> Result<Begun, JournalRefusal> {
         let lock = self.folder.lock()?;
         let (mut read, _) = self.load(&lock, now)?;
-        match read.state.check(hash, window) {
-            Err(JournalRefusal::Interrupted) => return Err(self.interrupted_or_running(hash)?),
+        match read.state.check(run, window) {
+            Err(JournalRefusal::Interrupted) => return Err(self.interrupted_or_running(run)?),
             checked => checked?,
         }
         if read.state.over_count(expired_before(now)) >= PURGE_MIN {
             self.purge_state(&mut read.state, now)?;
             (read, _) = self.load(&lock, now)?;
-            read.state.check(hash, window)?;
+            read.state.check(run, window)?;
         }
         read.state.check_content(content, day_max, now)?;
-        let mark = self.mark_running(hash)?.ok_or(JournalRefusal::Running)?;
-        match self.append(&read, &record::begun(hash, window.until, now, content), true) {
-            Ok(()) => Ok(Begun { hash, running: Some(mark) }),
+        let mark = self.mark_running(run)?.ok_or(JournalRefusal::Running)?;
+        match self.append(&read, &record::begun(run, window.until, now, content), true) {
+            Ok(()) => Ok(Begun { run, running: Some(mark) }),
             Err(error) => {
                 let _ = fs::remove_file(&mark.path);
                 Err(error)
@@ -193,7 +195,7 @@ impl Journal for FileJournal {
     fn end(&self, begun: Begun, now: Timestamp) -> Result<(), JournalRefusal> {
         let lock = self.folder.lock()?;
         let (read, _) = self.load(&lock, now)?;
-        let ended = self.append(&read, &Record::Ended { hash: begun.hash, at: now }, false);
+        let ended = self.append(&read, &record::ended(begun.run, now), false);
         if let Some(mark) = begun.running {
             // A mark that stays is only a name; its lock goes with this process.
             let _ = fs::remove_file(&mark.path);

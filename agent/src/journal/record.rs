@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::{Content, Entry, State};
+use super::{Content, Entry, Run, State};
 
 /// Hash of a line and of all lines before it.
 pub type Chain = [u8; 32];
@@ -31,6 +31,9 @@ pub enum Record {
     },
     Begun {
         hash: ActionHash,
+        /// Of a standing action; 0 for an action that is asked once.
+        #[serde(default, skip_serializing_if = "is_once")]
+        run: u64,
         until: Timestamp,
         at: Timestamp,
         /// Where the action asks something of contents.
@@ -39,8 +42,15 @@ pub enum Record {
     },
     Ended {
         hash: ActionHash,
+        #[serde(default, skip_serializing_if = "is_once")]
+        run: u64,
         at: Timestamp,
     },
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands over a reference")]
+fn is_once(run: &u64) -> bool {
+    *run == 0
 }
 
 /// A journal as read: what it says, where it ends, and how many bytes of it are whole.
@@ -87,17 +97,22 @@ pub fn line(record: &Record, tip: &Tip) -> (String, Tip) {
 }
 
 /// The record of a beginning.
-pub fn begun(hash: ActionHash, until: Timestamp, at: Timestamp, content: &Content) -> Record {
-    Record::Begun { hash, until, at, content: (content.predicates > 0).then(|| content.clone()) }
+pub fn begun(run: Run, until: Timestamp, at: Timestamp, content: &Content) -> Record {
+    let content = (content.predicates > 0).then(|| content.clone());
+    Record::Begun { hash: run.action, run: run.number, until, at, content }
+}
+
+/// The record of an end.
+pub fn ended(run: Run, at: Timestamp) -> Record {
+    Record::Ended { hash: run.action, run: run.number, at }
 }
 
 /// A whole journal that says `state`.
 pub fn write(agent: &str, state: &State, at: Timestamp) -> String {
     let header = Record::Header { agent: agent.to_owned(), floor: state.floor, lost_before: state.lost_before };
-    let entries = state.entries.iter().flat_map(|(hash, entry)| {
-        let begun = begun(*hash, entry.until, entry.begun_at, &entry.content);
-        let ended = entry.ended.then_some(Record::Ended { hash: *hash, at });
-        std::iter::once(begun).chain(ended)
+    let entries = state.entries.iter().flat_map(|(run, entry)| {
+        let begun = begun(*run, entry.until, entry.begun_at, &entry.content);
+        std::iter::once(begun).chain(entry.ended.then(|| ended(*run, at)))
     });
     let (mut lines, mut tip) = (String::new(), Tip::START);
     for record in std::iter::once(header).chain(entries) {
@@ -147,13 +162,14 @@ fn apply(state: &mut State, record: Record, first: bool, agent: &str) -> Result<
             state.floor = floor;
             state.lost_before = lost_before;
         }
-        Record::Begun { hash, until, at, content } if !first => {
+        Record::Begun { hash, run, until, at, content } if !first => {
+            let run = Run { action: hash, number: run };
             let content = content.unwrap_or_default();
-            state.entries.insert(hash, Entry { until, begun_at: at, content, ended: false });
+            state.entries.insert(run, Entry { until, begun_at: at, content, ended: false });
         }
-        Record::Ended { hash, .. } if !first => {
+        Record::Ended { hash, run, .. } if !first => {
             // The entry may have been purged while it ran.
-            if let Some(entry) = state.entries.get_mut(&hash) {
+            if let Some(entry) = state.entries.get_mut(&Run { action: hash, number: run }) {
                 entry.ended = true;
             }
         }

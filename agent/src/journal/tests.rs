@@ -20,8 +20,8 @@ fn window(from: i64, until: i64) -> Window {
     Window { from: at(from), until: at(until) }
 }
 
-fn hash(n: u16) -> ActionHash {
-    ActionHash::of(&n.to_be_bytes())
+fn once(n: u16) -> Run {
+    Run::of(ActionHash::of(&n.to_be_bytes()))
 }
 
 /// A folder that nobody else may enter.
@@ -36,7 +36,7 @@ fn open(path: &Path, new: bool, now: i64) -> (FileJournal, Option<String>) {
 }
 
 fn run(journal: &dyn Journal, n: u16, window: Window, now: i64) -> Result<(), JournalRefusal> {
-    let begun = journal.begin(hash(n), window, &Content::default(), 0, at(now))?;
+    let begun = journal.begin(once(n), window, &Content::default(), 0, at(now))?;
     journal.end(begun, at(now))
 }
 
@@ -60,15 +60,15 @@ fn what_has_run_never_runs_again() {
 fn what_was_begun_and_not_ended_is_running_and_then_interrupted() {
     let home = private();
     let (first, second) = (open(home.path(), true, 0).0, open(home.path(), false, 0).0);
-    let begun = first.begin(hash(1), window(0, 300), &Content::default(), 0, at(0)).unwrap();
+    let begun = first.begin(once(1), window(0, 300), &Content::default(), 0, at(0)).unwrap();
     assert_eq!(
-        second.begin(hash(1), window(0, 300), &Content::default(), 0, at(0)).unwrap_err(),
+        second.begin(once(1), window(0, 300), &Content::default(), 0, at(0)).unwrap_err(),
         JournalRefusal::Running
     );
     drop(begun);
     for journal in [first, second, open(home.path(), false, 1).0] {
         assert_eq!(
-            journal.begin(hash(1), window(0, 300), &Content::default(), 0, at(1)).unwrap_err(),
+            journal.begin(once(1), window(0, 300), &Content::default(), 0, at(1)).unwrap_err(),
             JournalRefusal::Interrupted
         );
     }
@@ -109,7 +109,7 @@ fn a_spoilt_journal_refuses_what_opened_before() {
             let (mut journal, _) = open(home.path(), true, 0);
             run(&journal, 1, window(0, 300), 0).unwrap();
             // Its line is the last that the tip holds fast.
-            drop(journal.begin(hash(7), window(0, 300), &Content::default(), 0, at(0)).unwrap());
+            drop(journal.begin(once(7), window(0, 300), &Content::default(), 0, at(0)).unwrap());
             let path = home.path().join(FILE);
             match spoil(fs::read(&path).unwrap()) {
                 Some(bytes) => fs::write(&path, bytes).unwrap(),
@@ -172,7 +172,7 @@ fn many_expired_entries_are_purged_on_the_way() {
     for n in 0..300 {
         state
             .entries
-            .insert(hash(n), Entry { until: at(10), begun_at: at(0), content: Content::default(), ended: true });
+            .insert(once(n), Entry { until: at(10), begun_at: at(0), content: Content::default(), ended: true });
     }
     fs::write(home.path().join(FILE), record::write(AGENT, &state, at(0))).unwrap();
     run(&journal, 999, window(1000, 1100), 1000).unwrap();
@@ -183,7 +183,7 @@ fn many_expired_entries_are_purged_on_the_way() {
 /// A begun action that `signers` (bytes) signed, over so many content predicates, of at most 10 a day.
 fn ask(journal: &dyn Journal, n: u16, signers: &[u8], predicates: u64, now: i64) -> Result<(), JournalRefusal> {
     let signers = signers.iter().map(|signer| Fingerprint(format!("{signer:02X}"))).collect();
-    let begun = journal.begin(hash(n), window(now, now + 60), &Content { predicates, signers }, 10, at(now))?;
+    let begun = journal.begin(once(n), window(now, now + 60), &Content { predicates, signers }, 10, at(now))?;
     journal.end(begun, at(now))
 }
 
@@ -260,8 +260,8 @@ fn marks_of_the_dead_are_swept_and_those_of_the_living_stay() {
         let names = fs::read_dir(home.path()).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
         names.filter(|name| name.starts_with("running-")).count()
     };
-    drop(journal.begin(hash(1), window(0, 300), &Content::default(), 0, at(0)).unwrap());
-    let living = journal.begin(hash(2), window(0, 300), &Content::default(), 0, at(0)).unwrap();
+    drop(journal.begin(once(1), window(0, 300), &Content::default(), 0, at(0)).unwrap());
+    let living = journal.begin(once(2), window(0, 300), &Content::default(), 0, at(0)).unwrap();
     assert_eq!(marks(), 2, "a process that died leaves its mark");
     let (reopened, _) = open(home.path(), false, 1);
     assert_eq!(marks(), 1);

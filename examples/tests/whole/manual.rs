@@ -13,7 +13,7 @@ fn manual() -> String {
         let info = table.info();
         let _ = write!(text, "\n## {}\n\n{}. Module `{}`.", info.name, info.about, info.module);
         if let Some(bound) = info.bound {
-            let _ = write!(text, " Has to be told {}: `{}` must be bounded.", bound.about, bound.column);
+            let _ = write!(text, " Has to be told {}: {} must be bounded.", bound.about, bound.keys);
         }
         let _ = write!(
             text,

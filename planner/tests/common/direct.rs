@@ -42,6 +42,14 @@ impl Direct {
         Direct { tables, endpoints, keys, tamper }
     }
 
+    /// The agents list these features, one after the other.
+    pub fn listing(mut self, features: &[&[&str]]) -> Direct {
+        for (endpoint, features) in self.endpoints.iter_mut().zip(features) {
+            Arc::make_mut(&mut endpoint.facts).features = features.iter().map(|word| (*word).to_owned()).collect();
+        }
+        self
+    }
+
     fn answer(&self, action: &Action, envelope: &Envelope, agent: &str) -> Vec<Part> {
         let host = Host::open(&HostSpec::Machine).unwrap();
         let mut writer = Writer::new(&self.keys[agent], action.fleet.clone(), envelope.hash(), "00".repeat(16));

@@ -13,7 +13,6 @@ use canvass_planner::error::{Error, Span};
 use canvass_planner::fleet::{Delivery, Endpoint, Fleet};
 use canvass_planner::settings::Settings;
 use canvass_protocol::envelope::Envelope;
-use canvass_protocol::features;
 use canvass_protocol::members::Members;
 use canvass_protocol::target::{Facts, Mode, ServerWords, Status};
 use jiff::Timestamp;
@@ -60,7 +59,7 @@ pub fn endpoint(name: &str, os: &str, team: &str, status: Status) -> Endpoint {
         version: "0.1.0".into(),
         tags: BTreeMap::from([("team".into(), team.into())]),
         addresses: vec![[10, 0, 0, 1].into()],
-        features: vec![features::table("files"), features::table("processes")],
+        features: Vec::new(),
         started_at: at,
         more: Members::default(),
     };

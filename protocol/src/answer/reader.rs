@@ -33,16 +33,22 @@ pub struct Reader {
     fleet: String,
     action: ActionHash,
     agent: String,
-    run: Option<String>,
+    run: u64,
+    nonce: Option<String>,
     sequence: u64,
     hashes: Sha256,
     finished: bool,
 }
 
 impl Reader {
-    /// Expects the answer of the agent with this id to this action.
+    /// Expects the answer of the agent with this id to this action, which is asked once.
     pub fn new(fleet: String, action: ActionHash, agent: String) -> Reader {
-        Reader { fleet, action, agent, run: None, sequence: 0, hashes: Sha256::new(), finished: false }
+        Reader { fleet, action, agent, run: 0, nonce: None, sequence: 0, hashes: Sha256::new(), finished: false }
+    }
+
+    /// Expects it for this run of a standing action.
+    pub fn of_run(self, run: u64) -> Reader {
+        Reader { run, ..self }
     }
 
     /// Whether the final record was read.
@@ -111,12 +117,15 @@ impl Reader {
         if agent_id(&statement.key).as_deref() != Some(self.agent.as_str()) {
             return Err(AnswerError::Other("agent"));
         }
-        match &self.run {
+        if statement.run != self.run {
+            return Err(AnswerError::Other("run"));
+        }
+        match &self.nonce {
             Some(_) if matches!(&statement.says, Says::Final(last) if is_interruption(last)) => Ok(()),
-            Some(run) if *run != statement.run => Err(AnswerError::Other("run")),
+            Some(nonce) if *nonce != statement.nonce => Err(AnswerError::Other("run")),
             Some(_) => Ok(()),
             None => {
-                self.run = Some(statement.run.clone());
+                self.nonce = Some(statement.nonce.clone());
                 Ok(())
             }
         }

@@ -23,7 +23,8 @@ pub struct Writer<'a> {
     key: &'a SigningKey,
     fleet: String,
     action: ActionHash,
-    run: String,
+    run: u64,
+    nonce: String,
     sequence: u64,
     hashes: Sha256,
     /// What the final record carries.
@@ -31,9 +32,14 @@ pub struct Writer<'a> {
 }
 
 impl<'a> Writer<'a> {
-    /// Begins a run; `run` is a fresh random nonce of 32 hexadecimal digits.
-    pub fn new(key: &'a SigningKey, fleet: String, action: ActionHash, run: String) -> Writer<'a> {
-        Writer { key, fleet, action, run, sequence: 0, hashes: Sha256::new(), last: None }
+    /// Begins the run of an action that is asked once; `nonce` is fresh, random, and 32 hexadecimal digits.
+    pub fn new(key: &'a SigningKey, fleet: String, action: ActionHash, nonce: String) -> Writer<'a> {
+        Writer { key, fleet, action, run: 0, nonce, sequence: 0, hashes: Sha256::new(), last: None }
+    }
+
+    /// The same for this run of a standing action.
+    pub fn of_run(self, run: u64) -> Writer<'a> {
+        Writer { run, ..self }
     }
 
     /// Signs one frame of a scan's rows.
@@ -50,7 +56,7 @@ impl<'a> Writer<'a> {
     fn next(&mut self, scan: u32, rows: u64, body: &[u8]) -> Frame {
         let hash = Sha256::digest(body);
         self.hashes.update(hash);
-        let frame = Frame { scan, sequence: self.sequence, rows, sha256: hex::encode(hash) };
+        let frame = Frame { scan, sequence: self.sequence, rows, sha256: hex::encode(hash), seal: None };
         self.sequence += 1;
         frame
     }
@@ -69,7 +75,8 @@ impl<'a> Writer<'a> {
         let frames_sha256 = hex::encode(self.hashes.clone().finalize());
         let (carried, body) = self.last.take().unzip();
         let (frames, more) = (self.sequence, Members::default());
-        let mut last = Final { outcome, frames, frames_sha256, last: carried, scans, limits, facts, at, more };
+        let mut last =
+            Final { outcome, frames, frames_sha256, last: carried, scans, limits, facts, at, sealed: None, more };
         last.bound();
         share(&mut last.scans);
         while strict::to_bytes(&last).len() > limits::STATEMENT_BYTES_MAX - AROUND_BYTES_MAX
@@ -85,8 +92,9 @@ impl<'a> Writer<'a> {
             canvass: Kind::Answer,
             fleet: self.fleet.clone(),
             action: self.action,
+            run: self.run,
             key: hex::encode(self.key.verifying_key().as_bytes()),
-            run: self.run.clone(),
+            nonce: self.nonce.clone(),
             says,
         };
         let bytes = strict::to_bytes(&statement);

@@ -36,6 +36,8 @@ impl std::fmt::Debug for KeyFile {
 impl KeyFile {
     /// Makes a version 4 Ed25519 certificate that certifies and signs, readable for GnuPG 2.2; it does not expire.
     ///
+    /// A subkey encrypts (X25519): a later version seals answers for it, and a key that is out by then has one already.
+    ///
     /// With a passphrase the secret part is encrypted (AES-256, iterated and salted SHA-256), as GnuPG does.
     pub fn generate(name: &str, passphrase: Option<&str>, now: Timestamp) -> Result<KeyFile, KeyError> {
         if name.trim().is_empty() || name.len() > 200 || name.chars().any(char::is_control) {
@@ -47,6 +49,7 @@ impl KeyFile {
             .map_err(failed)?
             .set_cipher_suite(CipherSuite::Cv25519)
             .set_primary_key_flags(KeyFlags::empty().set_certification().set_signing())
+            .add_subkey(KeyFlags::empty().set_transport_encryption().set_storage_encryption(), None, None)
             .set_creation_time(system_time(now))
             .set_password(passphrase.map(Password::from))
             .add_userid(name)

@@ -5,12 +5,15 @@
 
 use std::collections::BTreeMap;
 
-use canvass_protocol::action::{Action, Window};
+use canvass_protocol::action::{Action, ActionHash, Stage, Window};
+use canvass_protocol::aggregate::{Aggregate, Call, Function, OrderBy};
 use canvass_protocol::answer::agent_id;
+use canvass_protocol::dependency::{DependsOn, Pair};
 use canvass_protocol::filter::{Filter, Is, Pattern, Place};
 use canvass_protocol::limits::Limits;
 use canvass_protocol::members::Members;
 use canvass_protocol::scan::{Options, Scan};
+use canvass_protocol::sets::{Bloom, PatternSet};
 use canvass_protocol::statement::{InputFile, Inputs, Statement};
 use canvass_protocol::target::{Facts, Mode};
 use canvass_protocol::value::Value;
@@ -85,6 +88,50 @@ pub fn every_test() -> Vec<Is> {
         Is::Private,
         Is::Loopback,
     ]
+}
+
+/// An action of all that the format has a place for and this version's agents refuse.
+pub fn reserved_action() -> Action {
+    let set = PatternSet { patterns: vec!["AKIA[0-9A-Z]{16}".into(), "(?-u)\\xde\\xad".into()], ignore_case: true };
+    let bloom = Bloom::of(["203.0.113.9", "198.51.100.7"], 8, 3, 42);
+    let tests = vec![
+        Filter::test("remote_ip", Is::InBloom("bad".into())),
+        Filter::test("program", Is::MatchesAny("keys".into())),
+        Filter::test("program", Is::Equal(Value::Bytes(vec![0xde, 0xad]))),
+    ];
+    let first = Scan {
+        columns: vec!["program".into()],
+        patterns: BTreeMap::from([("keys".into(), set)]),
+        blooms: BTreeMap::from([("bad".into(), bloom)]),
+        ..scan("netstat", Some(Filter::Any(tests)))
+    };
+    let pair = Pair { column: "path".into(), of: "program".into() };
+    let second = Scan {
+        columns: vec!["path".into(), "size".into()],
+        depends_on: Some(DependsOn { scan: 0, on: vec![pair], required: true }),
+        limit: Some(10),
+        order: vec![
+            OrderBy { column: "size".into(), descending: true, nulls_first: false },
+            OrderBy { column: "path".into(), descending: false, nulls_first: true },
+        ],
+        ..scan("files", None)
+    };
+    let call = |function, column: Option<&str>| Call { function, column: column.map(str::to_owned) };
+    let functions = vec![
+        call(Function::Count, None),
+        call(Function::Count, Some("pid")),
+        call(Function::CountDistinct, Some("uid")),
+        call(Function::Sum, Some("memory_bytes")),
+        call(Function::Min, Some("started_at")),
+        call(Function::Max, Some("started_at")),
+        call(Function::Avg, Some("memory_bytes")),
+    ];
+    let aggregate = Some(Aggregate { group_by: vec!["name".into()], functions });
+    let third = Scan { aggregate, ..scan("processes", None) };
+    let mut action = action(vec![first, second, third]);
+    action.every_s = Some(3600);
+    action.stage = Some(Stage { first: ActionHash::of(b"the first stage"), number: 2 });
+    action
 }
 
 /// The action of the golden file: every word of the format, once at least.

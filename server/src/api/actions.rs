@@ -179,6 +179,7 @@ async fn summaries(shared: &State, actions: Vec<Action>) -> Result<Vec<ActionSum
 fn command_summary(action: Uuid, command: Command) -> CommandSummary {
     CommandSummary {
         action,
+        run: command.run,
         agent: command.agent,
         state: command.state.as_str().to_owned(),
         sent_at: command.sent_at,
@@ -187,5 +188,6 @@ fn command_summary(action: Uuid, command: Command) -> CommandSummary {
         bytes: command.totals.bytes,
         troubles: command.totals.troubles,
         reason: command.reason,
+        code: command.code,
     }
 }

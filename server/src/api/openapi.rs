@@ -318,9 +318,9 @@ fn schemas() -> Value {
             ("rows", count.clone()),
         ], false),
         "CommandSummary": object(&[
-            ("action", uuid), ("agent", text.clone()), ("state", words(&states)), ("sent_at?", time_or_null.clone()),
-            ("finished_at?", time_or_null), ("rows", count.clone()), ("bytes", count.clone()), ("troubles", count),
-            ("reason?", text_or_null.clone()),
+            ("action", uuid), ("run", count.clone()), ("agent", text.clone()), ("state", words(&states)), ("sent_at?", time_or_null.clone()),
+            ("finished_at?", time_or_null), ("rows", count.clone()), ("bytes", count.clone()), ("troubles", count.clone()),
+            ("reason?", text_or_null.clone()), ("code?", text_or_null.clone()),
         ], false),
         "AuditLine": object(&[
             ("position", json!({ "type": "integer" })), ("at", time), ("who", text.clone()), ("what", text.clone()), ("action?", text_or_null.clone()), ("detail", text.clone()),
@@ -332,7 +332,7 @@ fn schemas() -> Value {
             words(&["complete"]),
         ] },
         "StoredPart": object(&[
-            ("position", json!({ "type": "integer" })), ("agent", text.clone()), ("statement", text.clone()),
+            ("position", json!({ "type": "integer" })), ("run", count.clone()), ("agent", text.clone()), ("statement", text.clone()),
             ("signature", text.clone()), ("body", json!({ "type": "string", "contentEncoding": "base64" })),
         ], false),
         "Problem": object(&[("error", text.clone()), ("hint?", text_or_null)], false),

@@ -98,10 +98,16 @@ async fn servers_share_a_database() {
     assert_eq!(first.peers.action(hash).await.unwrap(), Some((action(), false)));
     let progress = Progress { asked: 3, waiting: 3, ..Progress::default() };
     assert_eq!(first.peers.progress(hash).await.unwrap(), Some(progress));
-    let conclusion =
-        Conclusion { state: State::Refused, totals: Totals::default(), reason: Some("weight".to_owned()), judged: 1 };
+    let conclusion = Conclusion {
+        state: State::Refused,
+        totals: Totals::default(),
+        reason: Some("why".to_owned()),
+        code: Some("weight".to_owned()),
+        judged: 1,
+    };
     let part = NewPart {
         action: hash,
+        run: 0,
         agent: "a".to_owned(),
         statement: "{}".to_owned(),
         signature: "01".to_owned(),

@@ -50,11 +50,18 @@ fn part(hash: ActionHash, number: u8, sequence: u8, conclusion: Option<State>) -
     let totals = Totals { rows: 3, bytes: 1000, troubles: 1 };
     NewPart {
         action: hash,
+        run: 0,
         agent: format!("{number:064x}"),
         statement: format!("{{\"sequence\":{sequence}}}"),
         signature: format!("{number:02x}{sequence:02x}"),
         body: vec![sequence; 3],
-        conclusion: conclusion.map(|state| Conclusion { state, totals, reason: Some("why".to_owned()), judged: 1 }),
+        conclusion: conclusion.map(|state| Conclusion {
+            state,
+            totals,
+            reason: Some("why".to_owned()),
+            code: Some("weight".to_owned()),
+            judged: 1,
+        }),
     }
 }
 

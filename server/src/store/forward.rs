@@ -123,12 +123,14 @@ pub async fn everything_is_there(store: &dyn Store) {
     assert_eq!(store.action(open.id).await.unwrap(), Some(open.clone()));
 
     let command = |agent: &str, state, times: [Option<Timestamp>; 2], totals, reason: Option<&str>| Command {
+        run: 0,
         agent: agent.to_owned(),
         state,
         sent_at: times[0],
         finished_at: times[1],
         totals,
         reason: reason.map(str::to_owned),
+        code: None,
         judged: 0,
     };
     let (done, none) = ([Some(at(3)), Some(at(4))], Totals::default());
@@ -142,6 +144,7 @@ pub async fn everything_is_there(store: &dyn Store) {
     let parts = store.parts(open.hash, 0, 9).await.unwrap();
     let part = StoredPart {
         position: parts[0].position,
+        run: 0,
         agent: "a1".to_owned(),
         statement: "{\"sequence\":0}".to_owned(),
         signature: "00".to_owned(),

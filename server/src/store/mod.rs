@@ -64,15 +64,19 @@ pub struct Action {
     pub withdrawal: Option<Envelope>,
 }
 
-/// One agent's part in an action.
+/// One agent's part in a run of an action.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Command {
+    /// Which run of a standing action; 0 for an action that is asked once.
+    pub run: u64,
     pub agent: String,
     pub state: State,
     pub sent_at: Option<Timestamp>,
     pub finished_at: Option<Timestamp>,
     pub totals: Totals,
     pub reason: Option<String>,
+    /// The code of that reason.
+    pub code: Option<String>,
     /// Signatures that the agent judged it with, for its last word.
     pub judged: usize,
 }
@@ -98,6 +102,7 @@ pub struct Tally {
 #[derive(Debug, Clone, PartialEq)]
 pub struct NewPart {
     pub action: ActionHash,
+    pub run: u64,
     pub agent: String,
     pub statement: String,
     pub signature: String,
@@ -112,6 +117,7 @@ pub struct Conclusion {
     pub state: State,
     pub totals: Totals,
     pub reason: Option<String>,
+    pub code: Option<String>,
     /// Signatures that the action had when the agent judged it.
     pub judged: usize,
 }
@@ -148,7 +154,8 @@ pub trait Store: Send + Sync {
     /// then. No agent is named twice.
     async fn post(&self, action: &Action, agents: &[String]) -> Result<bool>;
 
-    /// Adds commands for agents that have none.
+    /// Adds commands for agents that have none. Commands are given out, ended and opened again for the first run alone: no
+    /// server brings a standing action yet.
     async fn ask(&self, hash: ActionHash, agents: &[String]) -> Result<()>;
 
     /// One action, by its id.
@@ -166,7 +173,7 @@ pub trait Store: Send + Sync {
     /// Actions that may still be brought to somebody or answered, for a scheduler that starts.
     async fn open_actions(&self) -> Result<Vec<Action>>;
 
-    /// All commands of an action, in order of agent.
+    /// All commands of an action, in order of run and agent.
     async fn commands(&self, hash: ActionHash) -> Result<Vec<Command>>;
 
     /// Notes that commands were given to the relay.

@@ -29,11 +29,12 @@ use crate::peers::{News, Peers};
 use crate::scheduler::State;
 
 /// Changes of the schema, in order. What is released is never edited.
-const MIGRATIONS: [(i64, &str, &str); 4] = [
+const MIGRATIONS: [(i64, &str, &str); 5] = [
     (1, "first", include_str!("../../migrations/postgres/0001_first.sql")),
     (2, "signers", include_str!("../../migrations/postgres/0002_signers.sql")),
     (3, "servers", include_str!("../../migrations/postgres/0003_servers.sql")),
     (4, "commands", include_str!("../../migrations/postgres/0004_commands.sql")),
+    (5, "runs", include_str!("../../migrations/postgres/0005_runs.sql")),
 ];
 
 /// Connections of this server, beside the one that holds the lock.
@@ -200,7 +201,8 @@ impl Store for Postgres {
         let query = sqlx::query(
             "SELECT actions.id, commands.* FROM commands JOIN actions ON actions.hash = commands.action
              WHERE $1::text IS NULL OR position($1 IN actions.signers) > 0
-             ORDER BY actions.created_at DESC, actions.hash COLLATE \"C\", commands.agent COLLATE \"C\" LIMIT $2",
+             ORDER BY actions.created_at DESC, actions.hash COLLATE \"C\", commands.run DESC,
+                commands.agent COLLATE \"C\" LIMIT $2",
         );
         let query = query.bind(signer).bind(i64::from(count));
         query.fetch_all(&self.pool).await?.iter().map(rows::command_of_action).collect()
@@ -212,14 +214,14 @@ impl Store for Postgres {
     }
 
     async fn commands(&self, hash: ActionHash) -> Result<Vec<Command>> {
-        let query = sqlx::query("SELECT * FROM commands WHERE action = $1 ORDER BY agent COLLATE \"C\"");
+        let query = sqlx::query("SELECT * FROM commands WHERE action = $1 ORDER BY run, agent COLLATE \"C\"");
         query.bind(hash.to_string()).fetch_all(&self.pool).await?.iter().map(rows::command).collect()
     }
 
     async fn sent(&self, hash: ActionHash, agents: &[String], at: Timestamp) -> Result<()> {
         sqlx::query(
             "UPDATE commands SET state = 'sent', sent_at = $1
-             WHERE action = $2 AND state = 'waiting' AND agent = ANY($3)",
+             WHERE action = $2 AND run = 0 AND state = 'waiting' AND agent = ANY($3)",
         )
         .bind(to_ns(at))
         .bind(hash.to_string())
@@ -232,7 +234,7 @@ impl Store for Postgres {
     async fn settle(&self, hash: ActionHash, agents: &[String], state: State, at: Timestamp) -> Result<()> {
         sqlx::query(
             "UPDATE commands SET state = $1, finished_at = $2
-             WHERE action = $3 AND state IN ('waiting', 'sent') AND agent = ANY($4)",
+             WHERE action = $3 AND run = 0 AND state IN ('waiting', 'sent') AND agent = ANY($4)",
         )
         .bind(state.as_str())
         .bind(to_ns(at))
@@ -256,8 +258,8 @@ impl Store for Postgres {
 
     async fn reopen(&self, hash: ActionHash, agents: &[String]) -> Result<()> {
         sqlx::query(
-            "UPDATE commands SET state = 'waiting', finished_at = NULL, reason = NULL
-             WHERE action = $1 AND state = 'refused' AND agent = ANY($2)",
+            "UPDATE commands SET state = 'waiting', finished_at = NULL, reason = NULL, code = NULL
+             WHERE action = $1 AND run = 0 AND state = 'refused' AND agent = ANY($2)",
         )
         .bind(hash.to_string())
         .bind(agents)
@@ -291,11 +293,11 @@ impl Store for Postgres {
         // whoever follows it asks for what lies behind the last one seen.
         sqlx::query(ONE_AT_A_TIME).bind(&hashes).execute(&mut *transaction).await?;
         let stored: Vec<(String, String, String)> = sqlx::query_as(
-            "INSERT INTO parts (action, agent, signature, statement, body)
-             SELECT new.action, new.agent, new.signature, new.statement, new.body
-             FROM UNNEST($1::text[], $2::text[], $3::text[], $4::text[], $5::bytea[]) WITH ORDINALITY
-                AS new (action, agent, signature, statement, body, place)
-             JOIN commands ON commands.action = new.action AND commands.agent = new.agent
+            "INSERT INTO parts (action, agent, signature, statement, body, run)
+             SELECT new.action, new.agent, new.signature, new.statement, new.body, new.run
+             FROM UNNEST($1::text[], $2::text[], $3::text[], $4::text[], $5::bytea[], $6::bigint[]) WITH ORDINALITY
+                AS new (action, agent, signature, statement, body, run, place)
+             JOIN commands ON commands.action = new.action AND commands.run = new.run AND commands.agent = new.agent
              ORDER BY new.place
              ON CONFLICT DO NOTHING RETURNING action, agent, signature",
         )
@@ -304,6 +306,7 @@ impl Store for Postgres {
         .bind(texts(|part| &part.signature))
         .bind(texts(|part| &part.statement))
         .bind(parts.iter().map(|part| part.body.as_slice()).collect::<Vec<&[u8]>>())
+        .bind(parts.iter().map(|part| to_i64(part.run)).collect::<Vec<i64>>())
         .fetch_all(&mut *transaction)
         .await?;
         let stored: HashSet<(String, String, String)> = stored.into_iter().collect();
@@ -316,15 +319,20 @@ impl Store for Postgres {
             let numbers = |get: fn(&Conclusion) -> u64| -> Vec<i64> {
                 last.iter().map(|(_, _, word)| to_i64(get(word))).collect()
             };
+            let texts_or_null = |get: fn(&Conclusion) -> Option<&str>| -> Vec<Option<String>> {
+                last.iter().map(|(_, _, word)| Some(storable(get(word)?))).collect()
+            };
             sqlx::query(
                 "UPDATE commands SET state = word.state, finished_at = $1, rows = word.rows, bytes = word.bytes,
-                    troubles = word.troubles, reason = word.reason, judged = word.judged
-                 FROM (SELECT DISTINCT ON (action, agent) * FROM
+                    troubles = word.troubles, reason = word.reason, judged = word.judged,
+                    code = word.code
+                 FROM (SELECT DISTINCT ON (action, run, agent) * FROM
                     UNNEST($2::text[], $3::text[], $4::text[], $5::bigint[], $6::bigint[], $7::bigint[], $8::text[],
-                        $9::bigint[])
-                    WITH ORDINALITY AS said (action, agent, state, rows, bytes, troubles, reason, judged, place)
-                    ORDER BY action, agent, state = 'refused', place) AS word
-                 WHERE commands.action = word.action AND commands.agent = word.agent
+                        $9::bigint[], $10::text[], $11::bigint[])
+                    WITH ORDINALITY
+                    AS said (action, agent, state, rows, bytes, troubles, reason, judged, code, run, place)
+                    ORDER BY action, run, agent, state = 'refused', place) AS word
+                 WHERE commands.action = word.action AND commands.run = word.run AND commands.agent = word.agent
                     AND commands.state IN ('waiting', 'sent', 'expired', 'cancelled', 'refused')",
             )
             .bind(to_ns(at))
@@ -334,12 +342,10 @@ impl Store for Postgres {
             .bind(numbers(|word| word.totals.rows))
             .bind(numbers(|word| word.totals.bytes))
             .bind(numbers(|word| word.totals.troubles))
-            .bind(
-                last.iter()
-                    .map(|(_, _, word)| Some(storable(word.reason.as_deref()?)))
-                    .collect::<Vec<Option<String>>>(),
-            )
+            .bind(texts_or_null(|word| word.reason.as_deref()))
             .bind(numbers(|word| word.judged as u64))
+            .bind(texts_or_null(|word| word.code.as_deref()))
+            .bind(last.iter().map(|(_, part, _)| to_i64(part.run)).collect::<Vec<i64>>())
             .execute(&mut *transaction)
             .await?;
         }
@@ -348,7 +354,7 @@ impl Store for Postgres {
 
     async fn parts(&self, hash: ActionHash, after: i64, count: u32) -> Result<Vec<StoredPart>> {
         let query = sqlx::query(
-            "SELECT position, agent, statement, signature, body FROM
+            "SELECT position, run, agent, statement, signature, body FROM
                 (SELECT *, sum(bytes) OVER (ORDER BY position) - bytes AS before FROM
                     (SELECT *, (octet_length(statement) + octet_length(body))::bigint AS bytes FROM parts
                      WHERE action = $1 AND position > $2 ORDER BY position LIMIT $3) AS next) AS counted

@@ -94,12 +94,14 @@ pub fn action(row: &impl Columns) -> Result<Action> {
 
 pub fn command(row: &impl Columns) -> Result<Command> {
     Ok(Command {
+        run: count(row, "run")?,
         agent: row.text("agent")?,
         state: state(row)?,
         sent_at: row.number_or_null("sent_at")?.map(to_time).transpose()?,
         finished_at: row.number_or_null("finished_at")?.map(to_time).transpose()?,
         totals: Totals { rows: count(row, "rows")?, bytes: count(row, "bytes")?, troubles: count(row, "troubles")? },
         reason: row.text_or_null("reason")?,
+        code: row.text_or_null("code")?,
         judged: usize::try_from(row.number("judged")?).unwrap_or_default(),
     })
 }
@@ -121,6 +123,7 @@ pub fn tally(row: &impl Columns) -> Result<Tally> {
 pub fn part(row: &impl Columns) -> Result<StoredPart> {
     Ok(StoredPart {
         position: row.number("position")?,
+        run: count(row, "run")?,
         agent: row.text("agent")?,
         statement: row.text("statement")?,
         signature: row.text("signature")?,

@@ -19,10 +19,11 @@ use super::{Action, Agent, Audit, Command, Conclusion, NewPart, PARTS_BYTES_MAX,
 use crate::scheduler::State;
 
 /// Changes of the schema, in order. What is released is never edited.
-const MIGRATIONS: [(i64, &str, &str); 3] = [
+const MIGRATIONS: [(i64, &str, &str); 4] = [
     (1, "first", include_str!("../../migrations/sqlite/0001_first.sql")),
     (2, "signers", include_str!("../../migrations/sqlite/0002_signers.sql")),
     (3, "judged", include_str!("../../migrations/sqlite/0003_judged.sql")),
+    (4, "runs", include_str!("../../migrations/sqlite/0004_runs.sql")),
 ];
 
 /// Connections that read at once.
@@ -165,7 +166,7 @@ impl Store for Sqlite {
         let query = sqlx::query(
             "SELECT actions.id, commands.* FROM commands JOIN actions ON actions.hash = commands.action
              WHERE ?1 IS NULL OR instr(actions.signers, ?1) > 0
-             ORDER BY actions.created_at DESC, actions.hash, commands.agent LIMIT ?2",
+             ORDER BY actions.created_at DESC, actions.hash, commands.run DESC, commands.agent LIMIT ?2",
         );
         let rows = query.bind(signer).bind(count).fetch_all(&self.reader).await?;
         rows.iter().map(rows::command_of_action).collect()
@@ -177,14 +178,14 @@ impl Store for Sqlite {
     }
 
     async fn commands(&self, hash: ActionHash) -> Result<Vec<Command>> {
-        let query = sqlx::query("SELECT * FROM commands WHERE action = ? ORDER BY agent").bind(hash.to_string());
+        let query = sqlx::query("SELECT * FROM commands WHERE action = ? ORDER BY run, agent").bind(hash.to_string());
         query.fetch_all(&self.reader).await?.iter().map(rows::command).collect()
     }
 
     async fn sent(&self, hash: ActionHash, agents: &[String], at: Timestamp) -> Result<()> {
         sqlx::query(
             "UPDATE commands SET state = 'sent', sent_at = ?
-             WHERE action = ? AND state = 'waiting' AND agent IN (SELECT value FROM json_each(?))",
+             WHERE action = ? AND run = 0 AND state = 'waiting' AND agent IN (SELECT value FROM json_each(?))",
         )
         .bind(to_ns(at))
         .bind(hash.to_string())
@@ -197,7 +198,7 @@ impl Store for Sqlite {
     async fn settle(&self, hash: ActionHash, agents: &[String], state: State, at: Timestamp) -> Result<()> {
         sqlx::query(
             "UPDATE commands SET state = ?, finished_at = ?
-             WHERE action = ? AND state IN ('waiting', 'sent') AND agent IN (SELECT value FROM json_each(?))",
+             WHERE action = ? AND run = 0 AND state IN ('waiting', 'sent') AND agent IN (SELECT value FROM json_each(?))",
         )
         .bind(state.as_str())
         .bind(to_ns(at))
@@ -221,8 +222,8 @@ impl Store for Sqlite {
 
     async fn reopen(&self, hash: ActionHash, agents: &[String]) -> Result<()> {
         sqlx::query(
-            "UPDATE commands SET state = 'waiting', finished_at = NULL, reason = NULL
-             WHERE action = ? AND state = 'refused' AND agent IN (SELECT value FROM json_each(?))",
+            "UPDATE commands SET state = 'waiting', finished_at = NULL, reason = NULL, code = NULL
+             WHERE action = ? AND run = 0 AND state = 'refused' AND agent IN (SELECT value FROM json_each(?))",
         )
         .bind(hash.to_string())
         .bind(list(agents))
@@ -253,26 +254,27 @@ impl Store for Sqlite {
         for part in parts {
             let hash = part.action.to_string();
             let stored = sqlx::query(
-                "INSERT INTO parts (action, agent, signature, statement, body)
-                 SELECT action, agent, ?, ?, ? FROM commands WHERE action = ? AND agent = ?
+                "INSERT INTO parts (action, run, agent, signature, statement, body)
+                 SELECT action, run, agent, ?, ?, ? FROM commands WHERE action = ? AND run = ? AND agent = ?
                  ON CONFLICT DO NOTHING",
             )
             .bind(&part.signature)
             .bind(&part.statement)
             .bind(&part.body)
             .bind(&hash)
+            .bind(to_i64(part.run))
             .bind(&part.agent)
             .execute(&mut *transaction)
             .await?;
-            let Some(Conclusion { state, totals, reason, judged }) =
+            let Some(Conclusion { state, totals, reason, code, judged }) =
                 part.conclusion.as_ref().filter(|_| stored.rows_affected() > 0)
             else {
                 continue;
             };
             sqlx::query(
                 "UPDATE commands SET state = ?, finished_at = ?, rows = ?, bytes = ?, troubles = ?, reason = ?,
-                    judged = ?
-                 WHERE action = ? AND agent = ? AND state IN ('waiting', 'sent', 'expired', 'cancelled', 'refused')",
+                    code = ?, judged = ?
+                 WHERE action = ? AND run = ? AND agent = ? AND state IN ('waiting', 'sent', 'expired', 'cancelled', 'refused')",
             )
             .bind(state.as_str())
             .bind(to_ns(at))
@@ -280,8 +282,10 @@ impl Store for Sqlite {
             .bind(to_i64(totals.bytes))
             .bind(to_i64(totals.troubles))
             .bind(reason)
+            .bind(code)
             .bind(to_i64(*judged as u64))
             .bind(&hash)
+            .bind(to_i64(part.run))
             .bind(&part.agent)
             .execute(&mut *transaction)
             .await?;
@@ -291,7 +295,7 @@ impl Store for Sqlite {
 
     async fn parts(&self, hash: ActionHash, after: i64, count: u32) -> Result<Vec<StoredPart>> {
         let query = sqlx::query(
-            "SELECT position, agent, statement, signature, body FROM
+            "SELECT position, run, agent, statement, signature, body FROM
                 (SELECT *, sum(bytes) OVER (ORDER BY position) - bytes AS before FROM
                     (SELECT *, length(statement) + length(body) AS bytes FROM parts
                      WHERE action = ? AND position > ? ORDER BY position LIMIT ?))

@@ -123,6 +123,8 @@ fn rendered(action: &Action, envelope: &Envelope, signers: &Signers) -> String {
             limits.memory_bytes >> 20
         ),
     ]);
+    lines.extend(action.every_s.map(|every_s| format!("every    {every_s} s, for as long as the window is open")));
+    lines.extend(action.stage.map(|stage| format!("stage    {} of action {}", stage.number, stage.first)));
     lines.push(explain::scans(action));
     lines.push("in its author's words, which agents do not read:".to_owned());
     for Statement { name, sql } in &action.statements {

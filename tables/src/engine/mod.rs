@@ -63,8 +63,8 @@ pub enum ScanError {
     ContentReturned(String),
     #[error("column `{column}` cannot be tested so: {reason}")]
     BadTest { column: String, reason: String },
-    #[error("table `{table}` needs a bound on `{column}`")]
-    Unbounded { table: String, column: String },
+    #[error("table `{table}` needs a bound on {missing}")]
+    Unbounded { table: String, missing: String },
     #[error("table `{table}` cannot answer `{member}` yet")]
     Unsupported { table: String, member: &'static str },
     #[error("cannot hand over the answer: {0}")]
@@ -113,7 +113,10 @@ fn plan<R>(table: &'static Declared<R>, request: &Request<'_>) -> Result<Plan, S
     let reads_content = table.columns.iter().any(|column| column.info.class == Class::Content);
     let members = [
         (scan.aggregate.is_some(), "aggregate"),
-        (scan.order.is_some(), "order"),
+        (!scan.order.is_empty(), "order"),
+        (scan.depends_on.is_some(), "depends_on"),
+        (!scan.patterns.is_empty(), "patterns"),
+        (!scan.blooms.is_empty(), "blooms"),
         (scan.options.decompress && !reads_content, "decompress"),
         (scan.options.follow && !table.info.follows, "follow"),
     ];
@@ -129,12 +132,13 @@ fn plan<R>(table: &'static Declared<R>, request: &Request<'_>) -> Result<Plan, S
         return Err(ScanError::ContentReturned(table.columns[content].info.name.to_owned()));
     }
     if let Some(bound) = table.info.bound
-        && bound::roots_with(scan.filter.as_ref(), bound.column, &scan.sets).is_none()
+        && let Some(missing) = bound::missing(scan.filter.as_ref(), &bound.keys, &scan.sets)
     {
-        return Err(ScanError::Unbounded { table: scan.table.clone(), column: bound.column.to_owned() });
+        return Err(ScanError::Unbounded { table: scan.table.clone(), missing });
     }
-    let filter = match (&scan.filter, table.info.bound) {
-        (Some(filter), Some(bound)) => Some(bound::within_roots(filter, bound.column, &scan.sets)),
+    // Where there is one key the table looks nowhere but in its roots; of several it may look by any.
+    let filter = match (&scan.filter, table.info.bound.and_then(|bound| bound.keys.column())) {
+        (Some(filter), Some(column)) => Some(bound::within_roots(filter, column, &scan.sets)),
         (filter, _) => filter.clone(),
     };
     let filter = filter.map(|filter| Program::compile(&filter, table, scan)).transpose()?;

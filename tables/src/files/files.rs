@@ -10,14 +10,14 @@ use super::walk;
 use crate::column::{Cell, Column, Kind};
 use crate::engine::{Algorithm, Collector};
 use crate::host::{FileKind, Host, Metadata};
-use crate::table::{Bound, Declared, TableInfo};
+use crate::table::{Bound, Declared, Keys, TableInfo};
 
 pub static FILES: Declared<FileRow> = Declared {
     info: TableInfo {
         name: "files",
         module: "files",
         about: "Files, folders, links and devices below the folders that the question names",
-        bound: Some(Bound { column: "path", about: "where to look", example: "path UNDER '/etc'" }),
+        bound: Some(Bound { keys: Keys::Column("path"), about: "where to look", example: "path UNDER '/etc'" }),
         live: false,
         follows: true,
         example: "SELECT path, size, mtime FROM files WHERE path UNDER '/etc' AND content ~ 'PermitRootLogin'",
