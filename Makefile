@@ -1,6 +1,6 @@
 # What a newcomer types. Everything else is plain cargo.
 
-.PHONY: test test-api lint fleet fleet-distributed agent-static tools bench-files bench-fleet bench-tools
+.PHONY: test test-api goldens lint fleet fleet-distributed agent-static tools bench-files bench-fleet bench-tools
 
 # All tests of the house. Installs the few programs of the distribution that tests compare with, if they are missing.
 test: tools
@@ -16,6 +16,11 @@ EXAMPLES ?= 200
 test-api: tools
 	@cargo build --workspace --quiet
 	CANVASS_EXAMPLES=$(EXAMPLES) cargo test --workspace --test whole interface::
+
+# Actions with their answers for ever, one set a release (planner/tests/goldens/README.md).
+goldens:
+	@cargo build --workspace --quiet
+	cargo test --workspace --test whole -- --ignored goldens::make_goldens
 
 # A server, a dozen agents over the fixture hosts, and the prompt connected to it; ARGS="-c 'SELECT …'" asks and leaves.
 fleet:

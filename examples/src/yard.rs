@@ -239,6 +239,14 @@ impl Yard {
         wait_until(come).with_context(|| format!("{count} of {what} did not come: {}", self.log("server")))
     }
 
+    /// As [`Yard::wait_for`], where it takes longer than a program may need to start.
+    pub fn wait_for_within(&self, count: usize, patience: Duration) -> Result<()> {
+        let statement = "SELECT count(*) AS n FROM agents WHERE status = 'online'";
+        let expected = format!("n\n{count}\n");
+        let come = || Ok(self.ask(&["-q", "--format", "csv", "-c", statement])?.stdout == expected.as_bytes());
+        wait_within(patience, Duration::from_secs(2), come)
+    }
+
     /// Waits until the server has let an action in.
     pub fn wait_for_action(&self) -> Result<()> {
         self.wait_for_actions(1)
@@ -257,14 +265,18 @@ fn posted(log: &str) -> BTreeSet<&str> {
 }
 
 /// Looks again and again, since other programs do not tell when they are ready.
-fn wait_until(mut ready: impl FnMut() -> Result<bool>) -> Result<()> {
+fn wait_until(ready: impl FnMut() -> Result<bool>) -> Result<()> {
+    wait_within(PATIENCE, Duration::from_millis(50), ready)
+}
+
+fn wait_within(patience: Duration, pause: Duration, mut ready: impl FnMut() -> Result<bool>) -> Result<()> {
     let started = Instant::now();
     while !ready()? {
-        if started.elapsed() > PATIENCE {
-            bail!("it did not come to pass in {} s", PATIENCE.as_secs());
+        if started.elapsed() > patience {
+            bail!("it did not come to pass in {} s", patience.as_secs());
         }
         #[expect(clippy::disallowed_methods, reason = "another program's state is no channel to block on")]
-        std::thread::sleep(Duration::from_millis(50));
+        std::thread::sleep(pause);
     }
     Ok(())
 }

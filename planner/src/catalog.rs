@@ -7,7 +7,7 @@ use canvass_tables::Table;
 use canvass_tables::column::{Class, Kind};
 use datafusion::arrow::array::{
     ArrayRef, Float64Array, ListBuilder, MapBuilder, RecordBatch, StringArray, StringBuilder, StructArray,
-    TimestampNanosecondArray,
+    TimestampNanosecondArray, new_null_array,
 };
 use datafusion::arrow::buffer::NullBuffer;
 use datafusion::arrow::datatypes::{DataType, Field, Fields, Schema, SchemaRef};
@@ -158,6 +158,25 @@ pub fn agent_structs(endpoints: &[Endpoint]) -> Result<StructArray> {
     });
     let columns: Vec<ArrayRef> = columns.collect();
     Ok(StructArray::try_new(AGENT_ARROW_FIELDS.clone(), columns, None)?)
+}
+
+/// As [`agent_structs`], of one endpoint that is known by its own signed word alone: what the server said of it is unknown.
+pub fn signed_struct(endpoint: &Endpoint) -> Result<StructArray> {
+    keep_fields(agent_structs(std::slice::from_ref(endpoint))?, |field| !field.server_word)
+}
+
+/// As [`agent_structs`], of one endpoint of which nothing is known but its id.
+pub fn unknown_struct(id: &str) -> Result<StructArray> {
+    keep_fields(agent_structs(&[Endpoint::unknown(id)])?, |field| field.name == "id")
+}
+
+fn keep_fields(agents: StructArray, keeps: impl Fn(&AgentField) -> bool) -> Result<StructArray> {
+    let (fields, columns, nulls) = agents.into_parts();
+    let columns = AGENT_FIELDS
+        .iter()
+        .zip(columns)
+        .map(|(field, column)| if keeps(field) { column } else { new_null_array(column.data_type(), column.len()) });
+    Ok(StructArray::try_new(fields, columns.collect(), nulls)?)
 }
 
 fn tags(endpoints: &[Endpoint]) -> ArrayRef {

@@ -1,21 +1,26 @@
 //! The investigator's desk: statements in, plans and rows out.
 
+mod past;
+
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use canvass_protocol::action::{Action, Window};
 use canvass_protocol::envelope::Envelope;
-use canvass_protocol::scan::Scan;
+use canvass_protocol::scan::{Options, Scan};
+use canvass_protocol::statement::Inputs;
 use canvass_tables::Table;
 use datafusion::arrow::array::{RecordBatch, StringArray};
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::arrow::temporal_conversions::timestamp_ns_to_datetime;
 use datafusion::catalog::TableProvider;
+use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::datasource::MemTable;
 use datafusion::error::DataFusionError;
 use datafusion::execution::context::SQLOptions;
 use datafusion::execution::session_state::SessionState;
+use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_plan::{ExecutionPlan, execute_stream};
 use datafusion::sql::parser::Statement;
 use datafusion::sql::sqlparser::ast;
@@ -23,18 +28,21 @@ use futures::{Stream, StreamExt as _};
 use jiff::{SignedDuration, Timestamp};
 use uuid::Uuid;
 
+pub use self::past::Gives;
 pub use crate::account::{Account, Entry, State};
-use crate::answers::{self, Follower, is_meant_for};
+use crate::answers::Follower;
 use crate::error::Error;
 use crate::fleet::{Endpoint, Fleet};
-use crate::local::{self, LocalFile};
+use crate::hosts::{self, is_meant_for};
+use crate::kept::{Forgetful, Keeper};
+use crate::local::{self, Contents, LocalFile};
 use crate::narrow::{self, Sets};
-use crate::past::{self, PastProvider};
+use crate::past::PastProvider;
 use crate::provider::{EndpointTable, Scanning};
-use crate::results::{self, PastResult};
+use crate::results::PastResult;
 use crate::settings::Settings;
 use crate::support::{self, sql_of};
-use crate::{catalog, depth, dialect, exec, explain, lower, predicate, question, rewrite, session};
+use crate::{catalog, depth, dialect, exec, explain, predicate, question, rewrite, session};
 
 /// One session at a fleet.
 pub struct Desk {
@@ -42,6 +50,7 @@ pub struct Desk {
     settings: Settings,
     tables: &'static [&'static dyn Table],
     state: SessionState,
+    keeper: Arc<dyn Keeper>,
 }
 
 /// A statement that was planned: what would be asked of whom. The plan that is shown is the plan that runs.
@@ -66,8 +75,26 @@ pub struct Planned {
 struct Plan {
     physical: Arc<dyn ExecutionPlan>,
     state: SessionState,
-    /// One a scan of the action, in its order.
+    /// The leaves that read answers, in the plan's order.
     scans: Vec<Arc<dyn ExecutionPlan>>,
+    /// What each leaf asks for.
+    wanted: Vec<Scan>,
+    /// All agents that are known, where the statement reads `agents`.
+    all: Option<Vec<Endpoint>>,
+    /// Where the action was posted before.
+    past: Option<past::PastPlan>,
+}
+
+/// As of when a statement is planned, and with what.
+struct Basis {
+    at: Timestamp,
+    /// How many results are being put together around this statement.
+    deep: usize,
+    options: Options,
+    contents: Contents,
+    inventory: Vec<Endpoint>,
+    /// The action was posted before, and is not made again.
+    past: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -98,7 +125,13 @@ impl Desk {
 
     /// Opens a session over chosen tables.
     pub fn with_tables(fleet: Arc<dyn Fleet>, settings: Settings, tables: &'static [&'static dyn Table]) -> Desk {
-        Desk { fleet, settings, tables, state: session::open() }
+        Desk { fleet, settings, tables, state: session::open(), keeper: Arc::new(Forgetful) }
+    }
+
+    /// Has what a result depends on kept beside its action, and found again.
+    #[must_use]
+    pub fn kept_by(self, keeper: Arc<dyn Keeper>) -> Desk {
+        Desk { keeper, ..self }
     }
 
     pub fn settings(&self) -> &Settings {
@@ -112,37 +145,18 @@ impl Desk {
 
     /// Parses and plans one statement (no final `;` needed). Nothing is sent.
     pub async fn plan(&mut self, statement: &str) -> Result<Planned, Error> {
-        depth::with_room(self.plan_at(statement, Timestamp::now(), 0)).await
+        let basis = self.now(Timestamp::now()).await?;
+        depth::with_room(self.plan_at(statement, basis)).await
     }
 
-    /// Plans the statement of an action that was posted before, as of the moment it was planned at, to put its answers together
-    /// again. `asked` are the endpoints that it was brought to.
-    pub async fn plan_again(&mut self, action: &Action, asked: Vec<Endpoint>) -> Result<Planned, Error> {
-        self.plan_past(action, asked, 0).await
+    async fn now(&self, at: Timestamp) -> Result<Basis, Error> {
+        let inventory = self.fleet.endpoints().await?;
+        let (options, contents) = (self.settings.options, Contents::Now);
+        Ok(Basis { at, deep: 0, options, contents, inventory, past: false })
     }
 
-    async fn plan_past(&mut self, action: &Action, asked: Vec<Endpoint>, deep: usize) -> Result<Planned, Error> {
-        let planned = depth::with_room(self.plan_at(sql_of(action)?, action.window.from, deep)).await?;
-        let Some(plan) = &planned.plan else {
-            return Err(Error::usage("the statement of this action is none that answers with rows"));
-        };
-        let leaves = plan.scans.iter().filter_map(exec::as_fleet).map(|leaf| (&leaf.scan.table, &leaf.scan.columns));
-        if !leaves.eq(action.scans.iter().map(|scan| (&scan.table, &scan.columns))) {
-            return Err(Error::usage("the statement of this action is planned otherwise by this version")
-                .hint("ask again, or use the version that asked"));
-        }
-        Ok(Planned { action: Some(action.clone()), asked, ..planned })
-    }
-
-    /// Whether the statement of an action gives the scans that its signers ask for, as this desk plans it.
-    pub async fn gives(&mut self, action: &Action) -> bool {
-        let Ok(sql) = sql_of(action) else { return false };
-        let planned = depth::with_room(self.plan_at(sql, action.window.from, 0)).await;
-        planned.is_ok_and(|planned| planned.action.is_some_and(|planned| planned.scans == action.scans))
-    }
-
-    /// `deep` counts the results that are being put together around this statement.
-    async fn plan_at(&mut self, statement: &str, at: Timestamp, deep: usize) -> Result<Planned, Error> {
+    async fn plan_at(&mut self, statement: &str, basis: Basis) -> Result<Planned, Error> {
+        let Basis { at, deep, options, contents, inventory: endpoints, past } = basis;
         let mut parsed = dialect::parse(statement)?;
         if self.set(&parsed)? {
             return Ok(Planned::without_rows(StatementKind::Set));
@@ -151,21 +165,25 @@ impl Desk {
         question::check(&parsed)?;
         let results = self.results(&mut parsed, deep).await?;
         let files =
-            local::open(&mut parsed, statement, |name| name == catalog::AGENTS || self.find(name).is_some()).await?;
+            local::open(&mut parsed, statement, &contents, |name| name == catalog::AGENTS || self.find(name).is_some())
+                .await?;
         let online_only = !rewrite::rewrite(&mut parsed, &|name| self.find(name))?;
         depth::check(&mut parsed)?;
         if let Statement::Explain(explain) = parsed {
             parsed = *explain.statement;
         }
-        let endpoints = self.fleet.endpoints().await?;
-        let scanning = Scanning { statement: statement.to_owned(), options: self.settings.options, online_only };
-        let (state, physical) = self
-            .physical(parsed, &endpoints, scanning, &Known { files: &files, results: &results }, at)
+        let scanning = Scanning { statement: statement.to_owned(), options, online_only };
+        let physical = self
+            .physical(parsed, &endpoints, scanning, &Brought { files: &files, results: &results }, at)
             .await
             .map_err(|error| Error::from_datafusion(&error, statement))?;
+        let Physical { state, plan: physical, reads_agents } = physical;
         let scans = exec::scans(&physical);
         let known = endpoints.len();
-        let (action, asked) = self.action(statement, &scans, endpoints, at)?;
+        let wanted = wanted(&scans, &endpoints);
+        let all = reads_agents.then(|| endpoints.clone());
+        let (action, asked) =
+            if past { (None, Vec::new()) } else { self.action(statement, wanted.clone(), &files, endpoints, at)? };
         let sets = state.config().get_extension::<Sets>().unwrap_or_default();
         let told = explain::Told { files: &files, results: &results, sets: &sets };
         let explanation = explain::explain(action.as_ref(), asked.len(), known, &told, &physical, verbose);
@@ -175,7 +193,7 @@ impl Desk {
         };
         let action = action.filter(|_| kind == StatementKind::Query);
         let asks = !scans.is_empty();
-        let plan = Some(Plan { physical, state, scans });
+        let plan = Some(Plan { physical, state, scans, wanted, all, past: None });
         let lacking = action.iter().flat_map(|action| support::refusals(action, &asked));
         let remarks = results.iter().flat_map(PastResult::remarks).chain(lacking).collect();
         Ok(Planned { action, asks, asked, explanation, remarks, schema, kind, plan })
@@ -212,6 +230,7 @@ impl Desk {
             (Some(action), Some(envelope)) if envelope.payload.as_bytes() == action.to_bytes() => {
                 if way == Way::Ask {
                     support::refuse(&action, &account);
+                    self.keep(&action, &envelope, &planned.asked, &plan).await?;
                 }
                 Some(self.ask(&action, envelope, &planned.asked, &plan, &account, way).await?)
             }
@@ -230,38 +249,6 @@ impl Desk {
     /// Splits a text into statements at `;`, minding quotes and comments; the flag says whether the last one ended.
     pub fn split(text: &str) -> (Vec<String>, bool) {
         dialect::split(text)
-    }
-
-    /// Puts the results together that a statement reads by `results('ID')`.
-    async fn results(&mut self, statement: &mut Statement, deep: usize) -> Result<Vec<PastResult>, Error> {
-        let mut found = Vec::new();
-        for id in results::take(statement)? {
-            if deep >= results::DEPTH_MAX {
-                return Err(Error::usage(format!("results of results are read {} deep", results::DEPTH_MAX)));
-            }
-            found.push(self.result(&id, deep + 1).await?);
-        }
-        Ok(found)
-    }
-
-    /// It plans another statement, which may read results too.
-    fn result<'a>(
-        &'a mut self,
-        id: &'a str,
-        deep: usize,
-    ) -> Pin<Box<dyn Future<Output = Result<PastResult, Error>> + Send + 'a>> {
-        Box::pin(async move {
-            let envelope = self.fleet.signed(id).await?;
-            let action = Action::parse(envelope.payload.as_bytes()).map_err(|error| Error::usage(error.to_string()))?;
-            if action.fleet != self.fleet.name() {
-                return Err(Error::usage(format!("action `{id}` was asked of fleet `{}`", action.fleet)));
-            }
-            let asked = self.fleet.asked(&action).await?;
-            let planned = self.plan_past(&action, asked, deep).await?;
-            let (schema, within) = (planned.schema.clone(), planned.remarks.clone());
-            let running = self.stored(planned, envelope).await?;
-            PastResult::collect(id, schema, running, within).await
-        })
     }
 
     fn find(&self, name: &str) -> Option<&'static dyn Table> {
@@ -294,9 +281,9 @@ impl Desk {
         statement: Statement,
         endpoints: &[Endpoint],
         scanning: Scanning,
-        known: &Known<'_>,
+        known: &Brought<'_>,
         at: Timestamp,
-    ) -> Result<(SessionState, Arc<dyn ExecutionPlan>), DataFusionError> {
+    ) -> Result<Physical, DataFusionError> {
         let text = scanning.statement.clone();
         let mut state = self.state.clone();
         state.config_mut().set_extension(Arc::new(scanning));
@@ -310,7 +297,7 @@ impl Desk {
                 schema.register_table(name.to_owned(), Arc::new(EndpointTable::new(*table)))?;
             }
         }
-        for table in &past::PAST {
+        for table in &crate::past::PAST {
             if !schema.table_exist(table.name) {
                 let provider = PastProvider::new(self.fleet.clone(), table);
                 schema.register_table(table.name.to_owned(), Arc::new(provider))?;
@@ -336,25 +323,23 @@ impl Desk {
             .with_allow_statements(false)
             .verify_plan(&logical)?;
         let logical = predicate::check(logical, &text)?;
+        let reads_agents = reads(&logical, catalog::AGENTS)?;
         let optimised = state.optimize(&logical)?;
         let (narrowed, sets) = narrow::narrow(optimised, &state, endpoints, text.len()).await?;
         state.config_mut().set_extension(Arc::new(sets));
-        let physical = state.query_planner().create_physical_plan(&narrowed, &state).await?;
-        Ok((state, physical))
+        let plan = state.query_planner().create_physical_plan(&narrowed, &state).await?;
+        Ok(Physical { state, plan, reads_agents })
     }
 
     /// The action of a plan's scans and the endpoints it goes to; none where there is nobody to ask.
     fn action(
         &self,
         statement: &str,
-        scans: &[Arc<dyn ExecutionPlan>],
+        wanted: Vec<Scan>,
+        files: &[Arc<LocalFile>],
         endpoints: Vec<Endpoint>,
         from: Timestamp,
     ) -> Result<(Option<Action>, Vec<Endpoint>), Error> {
-        let mut wanted: Vec<Scan> = scans.iter().filter_map(exec::as_fleet).map(|leaf| leaf.scan.clone()).collect();
-        for scan in &mut wanted {
-            lower::freeze(&mut scan.target, &endpoints);
-        }
         if wanted.is_empty() {
             return Ok((None, Vec::new()));
         }
@@ -369,7 +354,7 @@ impl Desk {
         let until = from
             .checked_add(SignedDuration::from_secs(expire))
             .map_err(|_| Error::usage("canvass.expire is too far away"))?;
-        let action = Action::new(
+        let mut action = Action::new(
             self.fleet.name().to_owned(),
             Uuid::now_v7(),
             statement.trim().to_owned(),
@@ -377,6 +362,8 @@ impl Desk {
             self.settings.limits,
             wanted,
         );
+        let files = files.iter().map(|file| file.input.clone()).collect();
+        action.inputs = Inputs { settings: self.settings.of_plan()?, files };
         action.check().map_err(|error| Error::usage(error.to_string()))?;
         Ok((Some(action), asked))
     }
@@ -390,14 +377,8 @@ impl Desk {
         account: &Arc<Account>,
         way: Way,
     ) -> Result<Following, Error> {
-        let scans = plan.scans.iter().filter_map(exec::as_fleet).zip(&action.scans);
-        let scans = scans.map(|(leaf, scan)| answers::Scan {
-            answer: leaf.answer_schema(),
-            planned: leaf.schema(),
-            feed: leaf.open(),
-            target: scan.target.clone(),
-            meant_for: asked.iter().map(|endpoint| is_meant_for(&scan.target, endpoint)).collect(),
-        });
+        let scans = plan.feeds(action);
+        let expected = plan.expected(asked, &action.scans);
         let hash = envelope.hash();
         let ids = asked.iter().map(|endpoint| endpoint.facts.id.clone()).collect();
         let asking = async {
@@ -408,7 +389,8 @@ impl Desk {
             }
         };
         // What answers will meet here is made ready while the server is told.
-        let following = async { Follower::new(action, hash, asked, account.clone(), scans.collect()) };
+        let fleet = self.fleet.clone();
+        let following = async { Follower::new(action, hash, expected, account.clone(), scans, fleet) };
         let (deliveries, follower) = tokio::join!(asking, following);
         let (deliveries, follower) = (deliveries?, follower.map_err(Error::after_asking)?);
         let until = self.settings.wait_s.map(|wait| tokio::time::Instant::now() + Duration::from_secs(wait));
@@ -416,8 +398,36 @@ impl Desk {
     }
 }
 
+/// What the leaves of a plan ask for.
+fn wanted(leaves: &[Arc<dyn ExecutionPlan>], endpoints: &[Endpoint]) -> Vec<Scan> {
+    let mut wanted: Vec<Scan> = leaves.iter().filter_map(exec::as_fleet).map(|leaf| leaf.scan.clone()).collect();
+    for scan in &mut wanted {
+        hosts::freeze(&mut scan.target, endpoints);
+        hosts::by_own_names(&mut scan.target, endpoints);
+    }
+    wanted
+}
+
+/// Whether a plan reads a table of this name.
+fn reads(plan: &LogicalPlan, name: &str) -> Result<bool, DataFusionError> {
+    let mut found = false;
+    plan.apply_with_subqueries(|node| {
+        found |= matches!(node, LogicalPlan::TableScan(scan) if scan.table_name.table() == name);
+        Ok(if found { TreeNodeRecursion::Stop } else { TreeNodeRecursion::Continue })
+    })?;
+    Ok(found)
+}
+
+/// A physical plan, and the state it was made in.
+struct Physical {
+    state: SessionState,
+    plan: Arc<dyn ExecutionPlan>,
+    /// Whether the statement reads the inventory.
+    reads_agents: bool,
+}
+
 /// What a statement reads that the desk has.
-struct Known<'a> {
+struct Brought<'a> {
     files: &'a [Arc<LocalFile>],
     results: &'a [PastResult],
 }
@@ -425,7 +435,7 @@ struct Known<'a> {
 /// A table and what the statement calls it.
 type NamedTable<'a> = (&'a str, Arc<dyn TableProvider>);
 
-impl Known<'_> {
+impl Brought<'_> {
     fn tables(&self) -> Result<Vec<NamedTable<'_>>, DataFusionError> {
         let files = self.files.iter().map(|file| Ok((file.name.as_str(), file.clone() as Arc<dyn TableProvider>)));
         let results = self.results.iter().map(|result| Ok((result.name.as_str(), result.table()?)));

@@ -51,9 +51,9 @@ impl FleetExec {
         sender
     }
 
-    /// The schema of the endpoint's own part of the rows.
-    pub fn answer_schema(&self) -> Arc<Schema> {
-        Arc::new(self.table.schema(&self.scan.columns))
+    /// The schema of the endpoint's own part of the rows, where it was asked for these columns.
+    pub fn answer_schema(&self, columns: &[String]) -> Arc<Schema> {
+        Arc::new(self.table.schema(columns))
     }
 }
 

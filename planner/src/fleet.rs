@@ -1,5 +1,6 @@
 //! The seam to whatever can be asked: this machine, a folder of fixtures, a server.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -7,7 +8,9 @@ use canvass_protocol::action::Action;
 use canvass_protocol::answer::Part;
 use canvass_protocol::api::{ActionSummary, AuditLine, Cosignature, Ending};
 use canvass_protocol::envelope::Envelope;
-use canvass_protocol::target::{Facts, ServerWords};
+use canvass_protocol::members::Members;
+use canvass_protocol::target::{Facts, Mode, ServerWords, Status};
+use jiff::Timestamp;
 use tokio::sync::mpsc;
 use uuid::Uuid;
 
@@ -22,6 +25,30 @@ pub struct Endpoint {
     /// Shared, since the desk holds them in several places for each of many agents.
     pub facts: Arc<Facts>,
     pub words: ServerWords,
+}
+
+impl Endpoint {
+    /// An agent of which the desk knows no more than its id.
+    pub fn unknown(id: &str) -> Endpoint {
+        let name = format!("#{}", id.get(..8).unwrap_or(id));
+        let facts = Facts {
+            id: id.to_owned(),
+            name: name.clone(),
+            mode: Mode::Daemon,
+            os: String::new(),
+            arch: String::new(),
+            os_version: None,
+            kernel: None,
+            version: String::new(),
+            tags: BTreeMap::new(),
+            addresses: Vec::new(),
+            features: Vec::new(),
+            started_at: Timestamp::UNIX_EPOCH,
+            more: Members::default(),
+        };
+        let words = ServerWords { status: Status::Offline, heartbeat_at: Timestamp::UNIX_EPOCH, public_ip: None };
+        Endpoint { host: name, facts: facts.into(), words }
+    }
 }
 
 /// What a fleet hands over while an action runs. The desk verifies it.
@@ -52,9 +79,14 @@ pub trait Fleet: Send + Sync {
     /// Carries an envelope to these agents (ids) and hands over what comes back; the channel closes after the last.
     async fn ask(&self, envelope: Envelope, agents: Vec<String>) -> Result<mpsc::Receiver<Delivery>, Error>;
 
-    /// The agents that an action was brought to, which was posted before.
-    async fn asked(&self, _: &Action) -> Result<Vec<Endpoint>, Error> {
+    /// The agents (ids) that an action was brought to, which was posted before; those that have left the fleet too.
+    async fn asked(&self, _: &Action) -> Result<Vec<String>, Error> {
         Err(no_past())
+    }
+
+    /// The name that an agent with these signed facts is shown by, where nobody has kept under which it was.
+    fn host_of(&self, facts: &Facts) -> String {
+        facts.name.clone()
     }
 
     /// Hands over what these agents have said of an action that was posted before, and what they will say.

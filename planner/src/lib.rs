@@ -20,11 +20,15 @@ mod functions;
 mod predicate;
 mod results;
 
+mod hosts;
 mod lower;
 mod narrow;
 
 mod exec;
 pub mod explain;
+
+mod again;
+pub mod kept;
 
 pub mod fleet;
 pub mod past;

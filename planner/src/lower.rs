@@ -4,7 +4,6 @@
 //! (`planner/tests/differential.rs`) keeps DataFusion's answer and the endpoint's equal for every form below.
 
 use canvass_protocol::filter::{Filter, Is, Pattern};
-use canvass_protocol::target::Target;
 use canvass_protocol::value::Value;
 use canvass_tables::Table;
 use canvass_tables::column::Kind;
@@ -12,9 +11,7 @@ use datafusion::common::ScalarValue;
 use datafusion::logical_expr::expr::{InList, Like, ScalarFunction};
 use datafusion::logical_expr::{BinaryExpr, Expr, Operator};
 
-use crate::answers::is_meant_for;
 use crate::catalog::{AGENT, HOST};
-use crate::fleet::Endpoint;
 use crate::functions;
 
 /// A predicate that need not be applied at the desk.
@@ -227,17 +224,4 @@ fn escaped(pattern: &str, escape: char) -> Option<String> {
 
 fn negate_if(negated: bool, filter: Filter) -> Filter {
     if negated { Filter::Not(Box::new(filter)) } else { filter }
-}
-
-/// A target on the server's word about addresses becomes a list of agents: no agent can check what it does not know.
-pub fn freeze(target: &mut Target, endpoints: &[Endpoint]) {
-    let mut on_words = false;
-    if let Some(filter) = target {
-        filter.for_each_test(&mut |test| on_words |= test.column == "public_ip");
-    }
-    if on_words {
-        let meant = endpoints.iter().filter(|endpoint| is_meant_for(target, endpoint));
-        let ids = meant.map(|endpoint| Value::Text(endpoint.facts.id.clone())).collect();
-        *target = Some(Filter::test("id", Is::In(ids)));
-    }
 }

@@ -5,6 +5,7 @@
 
 mod merged;
 mod share;
+mod status;
 
 use std::ops::ControlFlow;
 
@@ -30,9 +31,10 @@ pub type Find<'a> = &'a dyn Fn(&str) -> Option<&'static dyn Table>;
 pub fn rewrite(statement: &mut Statement, find: Find<'_>) -> Result<bool, Error> {
     match statement {
         Statement::Statement(inner) => {
-            let mut rewriter = Rewriter { find, scopes: Vec::new(), decides_status: false };
-            match inner.visit(&mut rewriter) {
-                ControlFlow::Continue(()) => Ok(rewriter.decides_status),
+            let decides_status = status::decides(inner);
+            let mut rewriter = Rewriter { find, scopes: Vec::new() };
+            match VisitMut::visit(inner.as_mut(), &mut rewriter) {
+                ControlFlow::Continue(()) => Ok(decides_status),
                 ControlFlow::Break(error) => Err(error),
             }
         }
@@ -45,7 +47,6 @@ struct Rewriter<'a> {
     find: Find<'a>,
     /// The queries around the place in hand, outermost first.
     scopes: Vec<Scope>,
-    decides_status: bool,
 }
 
 /// The names that a query's WITH gives; they hide tables of the same name.
@@ -113,7 +114,6 @@ impl VisitorMut for Rewriter<'_> {
             return ControlFlow::Break(error);
         }
         let mut relations = self.all_relations(select);
-        self.decides_status |= decides_status(select);
         merged::replace(select, &mut relations);
         select.projection =
             std::mem::take(&mut select.projection).into_iter().flat_map(|item| expand(item, &relations)).collect();
@@ -258,19 +258,6 @@ pub(super) fn on_mut(join: &mut Join) -> Option<&mut Expr> {
         | JoinOperator::FullOuter(JoinConstraint::On(on)) => Some(on),
         _ => None,
     }
-}
-
-fn decides_status(select: &mut Select) -> bool {
-    conditions(select).any(|condition| {
-        let mut found = false;
-        each_expr(condition, &mut |expr| {
-            if let Expr::CompoundIdentifier(parts) = expr {
-                let tail: Vec<String> = parts.iter().rev().take(2).map(|part| part.value.to_lowercase()).collect();
-                found |= tail == ["status", AGENT];
-            }
-        });
-        found
-    })
 }
 
 /// Expands the wildcards that stand for endpoint tables or for `agent`.

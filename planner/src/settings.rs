@@ -1,5 +1,8 @@
 //! What `SET canvass.…` can change.
 
+use std::collections::BTreeMap;
+
+use canvass_protocol::action::Action;
 use canvass_protocol::limits::Limits;
 use canvass_protocol::scan::Options;
 
@@ -45,7 +48,30 @@ pub const NAMES: &[&str] = &[
     "follow",
 ];
 
+/// The settings that decide how a statement is planned, beside the limits, which an action carries anyway.
+const OF_PLANS: &[&str] = &["decompress", "follow"];
+
 impl Settings {
+    /// What an action records of them, so that it can be planned again as it was.
+    pub fn of_plan(&self) -> Result<BTreeMap<String, String>, Error> {
+        OF_PLANS.iter().map(|name| Ok(((*name).to_owned(), self.get(name)?))).collect()
+    }
+
+    /// The settings that an action was planned with.
+    pub fn then(action: &Action) -> Result<Settings, Error> {
+        let mut settings = Settings { limits: action.limits, ..Settings::default() };
+        for (name, value) in &action.inputs.settings {
+            settings.set(name, value).map_err(|error| {
+                Error::usage(format!(
+                    "the action was planned with a setting that is not in this version: {}",
+                    error.message
+                ))
+                .hint("use the version that asked")
+            })?;
+        }
+        Ok(settings)
+    }
+
     /// Changes one setting; `name` stands without its `canvass.`, `value` as typed without quotes.
     pub fn set(&mut self, name: &str, value: &str) -> Result<(), Error> {
         let wrong = |reason: String| Error::usage(format!("canvass.{name} cannot be `{value}`")).hint(reason);

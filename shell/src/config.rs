@@ -65,6 +65,11 @@ impl Places {
         self.data.join("actions")
     }
 
+    /// What the results of those depend on: inventories and local files as they were.
+    pub fn kept(&self) -> PathBuf {
+        self.data.join("kept")
+    }
+
     /// Which fleets and agents were seen before.
     pub fn pins(&self) -> PathBuf {
         self.data.join("pins.json")

@@ -13,6 +13,7 @@ pub mod key;
 pub mod fleet;
 
 pub mod archive;
+mod kept;
 pub mod listing;
 pub mod script;
 pub mod session;

@@ -10,11 +10,12 @@ mod parquet;
 mod typing;
 
 use std::fs::File;
-use std::io::Read as _;
+use std::io::{Read as _, Seek as _};
 use std::path::Path;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use canvass_protocol::statement::InputFile;
 use datafusion::arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions};
 use datafusion::arrow::datatypes::{Field, Schema, SchemaRef};
 use datafusion::catalog::memory::MemorySourceConfig;
@@ -24,9 +25,11 @@ use datafusion::error::DataFusionError;
 use datafusion::logical_expr::{Expr, TableType};
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::sql::parser::Statement;
+use sha2::{Digest as _, Sha256};
 
 use crate::depth;
 use crate::error::{Error, Span, closest, locate};
+use crate::kept::Keeper;
 
 /// Bytes of a text file: it is read whole, and its cells take a few times their letters.
 const TEXT_BYTES_MAX: u64 = 1 << 30;
@@ -62,6 +65,8 @@ pub struct LocalFile {
     /// As it stands in the statement.
     pub name: String,
     pub rows: usize,
+    /// What was read, as an action records it.
+    pub input: InputFile,
     /// Where the statement names it.
     span: Option<Span>,
     schema: SchemaRef,
@@ -79,20 +84,54 @@ enum Source {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Malformed(String);
 
+/// Which contents the files of a statement have.
+#[derive(Clone)]
+pub enum Contents {
+    /// Those that stand at their paths.
+    Now,
+    /// Those that an action was planned with: a copy that was kept, or what stands at their paths where that is the same.
+    Then { files: Vec<InputFile>, keeper: Arc<dyn Keeper> },
+}
+
+impl Contents {
+    fn open(&self, name: &str) -> Result<LocalFile, Error> {
+        let Contents::Then { files, keeper } = self else { return LocalFile::open(name) };
+        // What an action does not record it was not planned with: another version takes for a file what was none.
+        let Some(then) = files.iter().find(|file| file.name == name) else { return LocalFile::open(name) };
+        let same = |file: &LocalFile| file.input.sha256 == then.sha256;
+        let copy = keeper.file(&then.sha256).zip(Kind::of(name));
+        if let Some(copy) = copy.and_then(|(copy, kind)| LocalFile::of(name, kind, copy).ok()).filter(same) {
+            return Ok(copy);
+        }
+        let wrong = |what: &str| {
+            let was = format!("it was {} bytes of SHA-256 {}", then.bytes, then.sha256);
+            Error::usage(format!("`{name}` {what} since this was asked: {was}"))
+                .hint("no copy of it was kept on this machine; bring back the file of then, or ask again")
+        };
+        match LocalFile::open(name) {
+            Ok(file) if same(&file) => Ok(file),
+            Ok(_) => Err(wrong("has changed")),
+            Err(_) if std::fs::metadata(name).is_err() => Err(wrong("has gone")),
+            Err(_) => Err(wrong("has changed")),
+        }
+    }
+}
+
 /// Opens the local files that a statement names; `is_table` knows the names that are no files.
 ///
 /// From then on a file without an alias goes by its name without folder and ending, where no other relation does.
 pub async fn open(
     statement: &mut Statement,
     text: &str,
+    contents: &Contents,
     is_table: impl Fn(&str) -> bool,
 ) -> Result<Vec<Arc<LocalFile>>, Error> {
     let mut files = Vec::new();
     for name in names::of(statement, &is_table) {
         let span = locate(text, &name).filter(|_| !name.is_empty());
         let opening = {
-            let name = name.clone();
-            tokio::task::spawn_blocking(move || depth::with_stack(|| LocalFile::open(&name)))
+            let (name, contents) = (name.clone(), contents.clone());
+            tokio::task::spawn_blocking(move || depth::with_stack(|| contents.open(&name)))
         };
         // A library that gives up on a file must not take the prompt with it.
         let opened = opening.await.unwrap_or_else(|_| Err(unreadable(&name, "it is not written as its name says")));
@@ -175,7 +214,12 @@ impl LocalFile {
         if !metadata.is_file() {
             return Err(unreadable(name, "it is not a regular file"));
         }
-        let file = File::open(name).map_err(|error| missing(name, &error))?;
+        LocalFile::of(name, kind, File::open(name).map_err(|error| missing(name, &error))?)
+    }
+
+    /// Reads a file that is open.
+    fn of(name: &str, kind: Kind, mut file: File) -> Result<LocalFile, Error> {
+        let metadata = file.metadata().map_err(|error| missing(name, &error))?;
         if metadata.len() == 0 {
             return Err(unreadable(name, "it is empty").hint(match kind {
                 Kind::Csv => "the first line of a csv file names its columns",
@@ -184,20 +228,27 @@ impl LocalFile {
             }));
         }
         let wrong = |Malformed(reason)| unreadable(name, &reason);
-        let name = name.to_owned();
+        let input = |bytes: u64, hash: Sha256| {
+            let sha256 = hex::encode(hash.finalize());
+            InputFile { name: name.to_owned(), bytes, sha256 }
+        };
         if kind == Kind::Parquet {
+            let (bytes, hash) = digest(&mut file).map_err(|error| missing(name, &error))?;
             let parquet = parquet::Parquet::open(file).map_err(wrong)?;
             let (rows, schema) = (parquet.rows(), parquet.schema());
-            return Ok(LocalFile { name, rows, span: None, schema, source: Source::Parquet(Arc::new(parquet)) });
+            let (name, input, source) = (name.to_owned(), input(bytes, hash), Source::Parquet(Arc::new(parquet)));
+            return Ok(LocalFile { name, rows, input, span: None, schema, source });
         }
         let text = read_text(file).map_err(wrong)?;
+        let input = input(text.len() as u64, Sha256::new_with_prefix(&text));
+        let name = name.to_owned();
         let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
         let columns = if kind == Kind::Csv { csv::read(text) } else { json::read(text) }.map_err(wrong)?;
         let whole = batch_of(columns).map_err(wrong)?;
         let pieces = (0..whole.num_rows()).step_by(BATCH_ROWS);
         let pieces = pieces.map(|at| whole.slice(at, BATCH_ROWS.min(whole.num_rows() - at))).collect();
         let (rows, schema) = (whole.num_rows(), whole.schema());
-        Ok(LocalFile { name, rows, span: None, schema, source: Source::Read(pieces) })
+        Ok(LocalFile { name, rows, input, span: None, schema, source: Source::Read(pieces) })
     }
 
     /// The file in words: its name, how many rows it has, and their columns.
@@ -206,6 +257,21 @@ impl LocalFile {
         let rows = if self.rows == 1 { "1 row".to_owned() } else { format!("{} rows", self.rows) };
         format!("'{}': {rows} of {}", self.name, names.join(", "))
     }
+}
+
+/// The length and the hash of a file, which is read from its beginning again afterwards.
+fn digest(file: &mut File) -> std::io::Result<(u64, Sha256)> {
+    let (mut hash, mut bytes, mut buffer) = (Sha256::new(), 0, vec![0; 64 << 10]);
+    loop {
+        let read = file.read(&mut buffer)?;
+        if read == 0 {
+            break;
+        }
+        hash.update(&buffer[..read]);
+        bytes += read as u64;
+    }
+    file.rewind()?;
+    Ok((bytes, hash))
 }
 
 fn read_text(file: File) -> Result<String, Malformed> {

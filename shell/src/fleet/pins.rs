@@ -70,12 +70,19 @@ impl Pins {
         let mut names = Vec::with_capacity(agents.len());
         for (name, id) in agents {
             let owner = pinned.entry(name.clone()).or_insert_with(|| id.clone());
-            names.push(if owner == id { name.clone() } else { format!("{name}#{}", id.get(..8).unwrap_or(id)) });
+            names.push(shown(name, id, owner));
         }
         if pinned.len() > before {
             self.write(&known)?;
         }
         Ok(names)
+    }
+
+    /// As [`Pins::names`], of one agent under a name that it had before, which it does not get a claim to by that.
+    pub fn name(&self, fleet: &str, name: &str, id: &str) -> String {
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let owner = known.agents.get(fleet).and_then(|pinned| pinned.get(name));
+        shown(name, id, owner.map_or(id, String::as_str))
     }
 
     fn write(&self, known: &Known) -> Result<(), Error> {
@@ -85,6 +92,10 @@ impl Pins {
             .and_then(|()| write_whole(&self.path, &bytes, 0o600))
             .map_err(|error| unusable(&self.path, &error))
     }
+}
+
+fn shown(name: &str, id: &str, owner: &str) -> String {
+    if owner == id { name.to_owned() } else { format!("{name}#{}", id.get(..8).unwrap_or(id)) }
 }
 
 #[cfg(test)]
@@ -103,6 +114,11 @@ mod tests {
         let pins = Pins::open(path.clone()).unwrap();
         assert_eq!(pins.names("acme", &agents(&["a", "b"])).unwrap(), ["web-1#aaaaaaaa", "web-1"]);
         assert_eq!(pins.names("other", &agents(&["a"])).unwrap(), ["web-1"]);
+        let name = |name: &str, id: &str| pins.name("acme", name, &id.repeat(64));
+        assert_eq!(
+            [name("web-1", "b"), name("web-1", "a"), name("db-1", "a"), name("db-1", "b")],
+            ["web-1", "web-1#aaaaaaaa", "db-1", "db-1"]
+        );
         pins.check_server("https://s", "acme").unwrap();
         let again = Pins::open(path).unwrap();
         again.check_server("https://s", "acme").unwrap();

@@ -13,6 +13,7 @@ use canvass_protocol::api::{ActionSummary, AuditLine, CommandSummary, Cosignatur
 use canvass_protocol::envelope::Envelope;
 use canvass_protocol::heartbeat::Heartbeat;
 use canvass_protocol::login::Withdrawal;
+use canvass_protocol::target::Facts;
 use jiff::Timestamp;
 use tokio::sync::mpsc;
 use uuid::Uuid;
@@ -139,12 +140,13 @@ impl Fleet for Remote {
         Ok(self.listen(&action, agents, true, Some(posted.asked)))
     }
 
-    async fn asked(&self, action: &Action) -> Result<Vec<Endpoint>, Error> {
+    async fn asked(&self, action: &Action) -> Result<Vec<String>, Error> {
         let commands: Vec<CommandSummary> = self.seen.wire.get(&format!("/v1/actions/{}/commands", action.id)).await?;
-        let asked: HashSet<String> = commands.into_iter().map(|command| command.agent).collect();
-        let mut endpoints = self.seen.endpoints().await?;
-        endpoints.retain(|endpoint| asked.contains(&endpoint.facts.id));
-        Ok(endpoints)
+        Ok(commands.into_iter().map(|command| command.agent).collect())
+    }
+
+    fn host_of(&self, facts: &Facts) -> String {
+        self.seen.pins.name(&self.seen.fleet, &facts.name, &facts.id)
     }
 
     async fn pending(&self) -> Result<Vec<(String, String)>, Error> {

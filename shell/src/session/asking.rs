@@ -80,8 +80,7 @@ impl Session {
         if action.fleet != self.fleet.name() {
             return Err(Error::usage(format!("the action was asked of fleet `{}`", action.fleet)));
         }
-        let asked = self.fleet.asked(&action).await?;
-        let planned = self.desk.plan_again(&action, asked).await?;
+        let planned = self.desk.plan_again(&action).await?;
         self.check_format()?;
         self.warn(&planned.remarks);
         self.last = Last {

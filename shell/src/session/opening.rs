@@ -15,6 +15,7 @@ use crate::archive::Archive;
 use crate::args::Args;
 use crate::config::Places;
 use crate::error::unusable;
+use crate::kept::Kept;
 use crate::key::{LOCAL, Passphrases, Store};
 use crate::output::Output;
 use crate::render::Format;
@@ -60,7 +61,7 @@ impl Session {
             yes: args.yes,
         };
         Ok(Session {
-            desk: Desk::new(fleet.clone(), settings),
+            desk: Desk::new(fleet.clone(), settings).kept_by(Arc::new(Kept::new(&places))),
             fleet,
             settings: view,
             terminal,

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use canvass_planner::desk::Gives;
 use canvass_planner::error::Error;
 use canvass_planner::explain;
 use canvass_protocol::action::Action;
@@ -16,7 +17,7 @@ use crate::confirm::{self, Consent};
 use crate::error::{Exit, unusable};
 use crate::fleet::{self, action_of};
 use crate::key::{Signers, Store};
-use crate::render::escape::visible_lines;
+use crate::render::escape::{visible, visible_lines};
 use crate::terminal::Tone;
 
 /// More than any exported action or its signatures.
@@ -60,9 +61,9 @@ impl Session {
         let action = fleet::verify(&envelope, self.fleet.name(), &keys)?;
         let signers = Signers::of(envelope.payload.as_bytes(), &envelope.signatures, &keys);
         eprintln!("{}", rendered(&action, &envelope, &signers));
-        if !self.desk.gives(&action).await {
+        if let Some(doubt) = doubt(self.desk.gives(&action).await) {
             let warning = self.terminal.paint(Tone::Warning, "warning:");
-            eprintln!("{warning} planned here the statement gives other scans; the scans are what agents execute");
+            eprintln!("{warning} {}; the scans are what agents execute", visible(&doubt));
         }
         if !self.settings.yes {
             match confirm::yes("sign it?", &self.terminal, &mut self.interrupts).await? {
@@ -85,6 +86,18 @@ impl Session {
 
     pub(super) async fn found(&self, wanted: &str) -> Result<Envelope, Error> {
         if self.fleet.outlives_us() { self.fleet.signed(wanted).await } else { self.archive.find(wanted)?.envelope() }
+    }
+}
+
+/// What a second signer should know of the author's words.
+fn doubt(gives: Result<Gives, Error>) -> Option<String> {
+    match gives {
+        Ok(Gives::These) => None,
+        Ok(Gives::ThoseByAnotherInventory) => Some(
+            "its author's desk chose agents or values by what it knew, and this one would choose others".to_owned(),
+        ),
+        Ok(Gives::Others) => Some("planned here the statement gives other scans".to_owned()),
+        Err(error) => Some(format!("whether the statement gives these scans cannot be told here: {}", error.message)),
     }
 }
 
