@@ -1,11 +1,17 @@
 //! A fleet to play with: a server, a dozen agents over the fixture hosts, and the prompt connected to it (`make fleet`); with
 //! `--distributed` first, on a private PostgreSQL and RabbitMQ (`make fleet-distributed`).
+//!
+//! Ctrl-C is for the prompt, which stops a question with it: the fleet is in other process groups, and this program goes on until
+//! the prompt has ended, or until it is told to end itself.
 
-use std::process::{ExitCode, Stdio};
+use std::process::{ExitCode, ExitStatus, Stdio};
 
-use anyhow::Result;
+use anyhow::{Context as _, Result, bail};
 use canvass_examples::yard::{INVESTIGATOR, Yard};
 use canvass_services::{Postgres, Rabbitmq};
+use rustix::process::{Pid, kill_process};
+use tokio::runtime::{Builder, Runtime};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 const HOSTS: [(&str, &str); 3] = [("web", "web-1"), ("db", "db-1"), ("laptop", "laptop-7")];
 /// Agents over each fixture host.
@@ -13,7 +19,7 @@ const EACH: usize = 4;
 
 fn main() -> ExitCode {
     match play() {
-        Ok(code) => code,
+        Ok(status) => status.code().and_then(|code| u8::try_from(code).ok()).map_or(ExitCode::FAILURE, ExitCode::from),
         Err(error) => {
             eprintln!("error: {error:#}");
             ExitCode::FAILURE
@@ -21,7 +27,10 @@ fn main() -> ExitCode {
     }
 }
 
-fn play() -> Result<ExitCode> {
+fn play() -> Result<ExitStatus> {
+    let runtime = Builder::new_current_thread().enable_all().build()?;
+    // From here on nothing ends this program at once, so that it always cleans up.
+    let mut signals = Signals::listen(&runtime)?;
     let mut arguments: Vec<String> = std::env::args().skip(1).collect();
     let mut services = None;
     if arguments.first().is_some_and(|first| first == "--distributed") {
@@ -39,9 +48,12 @@ fn play() -> Result<ExitCode> {
         })
         .collect();
     let server: Vec<&str> = server.iter().map(String::as_str).collect();
-    let mut yard = Yard::open(&server)?;
+    let mut yard = Yard::open_apart(&server)?;
     for (kind, host) in HOSTS {
         for number in 1..=EACH {
+            if signals.ended(&runtime) {
+                bail!("it was told to end before the fleet was there");
+            }
             yard.start_agent(&format!("{kind}-{number}"), host, &["--tag", &format!("team={kind}")])?;
         }
     }
@@ -52,6 +64,54 @@ fn play() -> Result<ExitCode> {
     if let Some(terminal) = std::env::var_os("TERM") {
         desk.env("TERM", terminal);
     }
-    let status = desk.status()?;
-    Ok(status.code().and_then(|code| u8::try_from(code).ok()).map_or(ExitCode::FAILURE, ExitCode::from))
+    let mut prompt = desk.spawn().context("the prompt does not start")?;
+    let id = Pid::from_child(&prompt);
+    // It ends with this program, for which nobody waits.
+    std::thread::spawn(move || {
+        runtime.block_on(signals.told_to_end());
+        // The prompt may have ended by itself.
+        let _ = kill_process(id, rustix::process::Signal::TERM);
+    });
+    Ok(prompt.wait()?)
+}
+
+/// What others tell this program.
+struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+    hang_up: Signal,
+}
+
+impl Signals {
+    fn listen(runtime: &Runtime) -> Result<Signals> {
+        let _inside = runtime.enter();
+        Ok(Signals {
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+            hang_up: signal(SignalKind::hangup())?,
+        })
+    }
+
+    /// Waits until it is told to end; Ctrl-C is the prompt's.
+    async fn told_to_end(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.hang_up.recv() => {}
+        }
+    }
+
+    /// Whether it was told to end by now; while there is no prompt, Ctrl-C tells it too.
+    fn ended(&mut self, runtime: &Runtime) -> bool {
+        runtime.block_on(async {
+            // Signals are looked at when nothing else is to be done.
+            let quiet = tokio::time::sleep(std::time::Duration::from_millis(1));
+            tokio::select! {
+                biased;
+                _ = self.interrupt.recv() => true,
+                _ = self.terminate.recv() => true,
+                _ = self.hang_up.recv() => true,
+                () = quiet => false,
+            }
+        })
+    }
 }

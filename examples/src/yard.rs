@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::io::{BufRead as _, BufReader, Read as _};
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -32,6 +33,8 @@ pub struct Yard {
     server_arguments: Vec<String>,
     /// Beside their own, of the server and of agents.
     variables: Vec<(String, PathBuf)>,
+    /// Whether Ctrl-C on a terminal is not for the server and the agents.
+    apart: bool,
 }
 
 /// A process that is ended when it is dropped.
@@ -48,6 +51,16 @@ impl Drop for Running {
 impl Yard {
     /// An investigator with a key, and a server that knows it.
     pub fn open(server_arguments: &[&str]) -> Result<Yard> {
+        Yard::open_with(server_arguments, false)
+    }
+
+    /// The same with the server and all agents in process groups of their own, where a terminal's Ctrl-C does not reach them. Whoever
+    /// opens it this way lets no signal end the program before this value has ended.
+    pub fn open_apart(server_arguments: &[&str]) -> Result<Yard> {
+        Yard::open_with(server_arguments, true)
+    }
+
+    fn open_with(server_arguments: &[&str], apart: bool) -> Result<Yard> {
         let mut yard = Yard {
             folder: tempfile::tempdir()?,
             server: None,
@@ -57,6 +70,7 @@ impl Yard {
             agents: Vec::new(),
             server_arguments: server_arguments.iter().map(|argument| (*argument).to_owned()).collect(),
             variables: Vec::new(),
+            apart,
         };
         std::fs::create_dir(yard.keyring())?;
         let made = yard.desk().args(["key", "new", INVESTIGATOR, "--no-passphrase"]).output()?;
@@ -117,6 +131,9 @@ impl Yard {
         command.arg("--keyring").arg(self.keyring()).args(&self.server_arguments);
         command.envs(self.variables.iter().map(|(name, value)| (name, value)));
         let log = std::fs::File::options().create(true).append(true).open(self.path().join("server.log"))?;
+        if self.apart {
+            command.process_group(0);
+        }
         let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log).spawn()?;
         let output = child.stdout.take().context("it has an output")?;
         let running = Running(child);
@@ -183,6 +200,9 @@ impl Yard {
         }
         command.arg("--root").arg(host).args(more);
         command.envs(self.variables.iter().map(|(name, value)| (name, value)));
+        if self.apart {
+            command.process_group(0);
+        }
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
         Ok(command)
     }
@@ -190,6 +210,12 @@ impl Yard {
     /// Ends an agent at once, as a crash would.
     pub fn kill_agent(&mut self, name: &str) {
         self.agents.retain(|(agent, _)| agent != name);
+    }
+
+    /// An agent's process.
+    pub fn agent_id(&self, name: &str) -> Result<u32> {
+        let found = self.agents.iter().find(|(agent, _)| agent == name);
+        Ok(found.with_context(|| format!("the agent {name} does not run"))?.1.0.id())
     }
 
     /// What a program said on standard error.
@@ -245,6 +271,11 @@ impl Yard {
         let expected = format!("n\n{count}\n");
         let come = || Ok(self.ask(&["-q", "--format", "csv", "-c", statement])?.stdout == expected.as_bytes());
         wait_within(patience, Duration::from_secs(2), come)
+    }
+
+    /// Waits until so many agents have answered what was asked last.
+    pub fn wait_for_answers(&self, count: usize) -> Result<()> {
+        self.wait_for_count("commands WHERE state = 'answered'", count)
     }
 
     /// Waits until the server has let an action in.

@@ -48,6 +48,7 @@ impl Entry {
 #[derive(Debug, Default)]
 pub struct Account {
     entries: Mutex<Vec<Entry>>,
+    remarks: Mutex<Vec<String>>,
 }
 
 impl Account {
@@ -55,12 +56,26 @@ impl Account {
     pub fn new(asked: Vec<Endpoint>) -> Account {
         let entry =
             |endpoint| Entry { endpoint, state: State::Waiting, scans: Vec::new(), rows: 0, troubles: Vec::new() };
-        Account { entries: Mutex::new(asked.into_iter().map(entry).collect()) }
+        Account { entries: Mutex::new(asked.into_iter().map(entry).collect()), remarks: Mutex::default() }
     }
 
     /// A copy of all entries, in order of host.
     pub fn entries(&self) -> Vec<Entry> {
         self.lock().clone()
+    }
+
+    /// How many endpoints may still answer.
+    pub fn waiting(&self) -> usize {
+        self.lock().iter().filter(|entry| entry.state == State::Waiting).count()
+    }
+
+    /// What is to be said of the statement as a whole, a sentence each.
+    pub fn remarks(&self) -> Vec<String> {
+        self.remarks.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(crate) fn remark(&self, sentence: String) {
+        self.remarks.lock().unwrap_or_else(PoisonError::into_inner).push(sentence);
     }
 
     /// Waits for one more endpoint; returns its place.
@@ -81,6 +96,17 @@ impl Account {
     pub(crate) fn settle(&self, state: &State) {
         for entry in self.lock().iter_mut().filter(|entry| entry.state == State::Waiting) {
             entry.state = state.clone();
+        }
+    }
+
+    /// Ends the waiting for agents that were stopped: who had sent nothing counts as not begun, and what the others had yet to
+    /// send is lost.
+    pub(crate) fn settle_stopped(&self) {
+        for entry in self.lock().iter_mut().filter(|entry| entry.state == State::Waiting) {
+            entry.state = match entry.rows {
+                0 => State::Cancelled,
+                _ => State::Failed("it was stopped before its answer was whole".to_owned()),
+            };
         }
     }
 

@@ -13,8 +13,8 @@ use canvass_protocol::value::Truth;
 use canvass_tables::frame;
 use datafusion::arrow::array::{RecordBatch, StructArray};
 use datafusion::arrow::datatypes::{Schema, SchemaRef};
-use tokio::sync::mpsc;
-use tokio::time::Instant;
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Duration, Instant};
 
 use crate::account::{Account, State};
 use crate::error::Error;
@@ -24,6 +24,16 @@ use crate::{catalog, exec, hosts};
 /// Bytes of answers that are held until it is known whose they are and which scans were meant for them; past this the desk
 /// judges by what it knows.
 const HELD_BYTES_MAX: usize = 256 << 20;
+
+/// How long agents of this program may take to hand over what they found when they are stopped; a little longer than a scan's
+/// process is given for it.
+const HAND_OVER_WITHIN: Duration = Duration::from_secs(3);
+/// How long a server may take to hear that an action is withdrawn, and how soon after it says who had not begun.
+const WITHDRAW_WITHIN: Duration = Duration::from_secs(2);
+const ENDINGS_WITHIN: Duration = Duration::from_millis(200);
+/// Said where the wait was over before agents of this program had answered.
+const OVER: &str =
+    "the wait is over and the scans were stopped; `--wait 10m`, or SET canvass.wait = 'expire', gives them more time";
 
 /// One scan of the action, and where its rows go.
 pub struct Scan {
@@ -183,31 +193,45 @@ impl Follower {
         });
     }
 
-    /// Takes deliveries until all have answered, the wait is over, or nobody reads the rows any more.
+    /// Takes deliveries until all have answered, the wait is over, following is stopped, or nobody reads the rows any more.
     pub async fn follow(
         mut self,
         fleet: Arc<dyn Fleet>,
         mut deliveries: mpsc::Receiver<Delivery>,
         until: Option<Instant>,
+        mut stop: watch::Receiver<bool>,
     ) {
         let leaves = self.scans.iter().flat_map(|scan| &scan.leaves);
         let feeds: Vec<_> = leaves.map(|leaf| leaf.feed.clone()).collect();
-        let needless = async move {
+        let mut needless = Box::pin(async move {
             for feed in &feeds {
                 feed.closed().await;
             }
-        };
-        let over = async move {
-            match until {
-                Some(until) => tokio::time::sleep_until(until).await,
-                None => std::future::pending().await,
+        });
+        let stop = async move {
+            // Whoever could stop it has gone, and will not.
+            if stop.wait_for(|stop| *stop).await.is_err() {
+                std::future::pending::<()>().await;
             }
         };
-        tokio::pin!(needless, over);
+        let over = sleep_until(until);
+        let patience = sleep_until(None);
+        tokio::pin!(over, stop, patience);
+        // Agents that end with this program were told to stop, by a person or by the clock.
         let mut stopped = false;
         loop {
             tokio::select! {
                 biased;
+                () = &mut stop, if !stopped => {
+                    if fleet.outlives_us() {
+                        // The feeds' other ends close once all of these are gone.
+                        drop(needless);
+                        return self.leave(fleet, deliveries).await;
+                    }
+                    fleet.stop().await;
+                    stopped = true;
+                    patience.set(sleep_until(Some(Instant::now() + HAND_OVER_WITHIN)));
+                }
                 delivery = deliveries.recv() => match delivery {
                     Some(Delivery::Part { agent, part }) => self.part(&agent, &part),
                     Some(Delivery::Silence { agent, reason }) => self.silence(&agent, reason),
@@ -225,14 +249,57 @@ impl Follower {
                         break;
                     }
                     // Agents that end with this program are stopped instead, and hand over what they found.
+                    self.account.remark(OVER.to_owned());
                     fleet.stop().await;
                     stopped = true;
+                    patience.set(sleep_until(Some(Instant::now() + HAND_OVER_WITHIN)));
                 }
+                () = &mut patience => break,
             }
         }
         self.release_all();
         if stopped {
-            self.account.settle(&State::Cancelled);
+            self.account.settle_stopped();
+        }
+    }
+
+    /// Ends the feeds, so that the plan finishes over what came, and withdraws what no agent has begun. Who has begun goes on, and
+    /// is waited for by nobody here.
+    async fn leave(mut self, fleet: Arc<dyn Fleet>, mut deliveries: mpsc::Receiver<Delivery>) {
+        // The plan finishes over what came, and what was held came too.
+        self.release_all();
+        self.scans.clear();
+        let mut withdrawing = Some(tokio::spawn(async move { fleet.stop().await }));
+        let patience = sleep_until(Some(Instant::now() + WITHDRAW_WITHIN));
+        tokio::pin!(patience);
+        let mut open = true;
+        loop {
+            let withdrawn = async {
+                match &mut withdrawing {
+                    Some(withdrawing) => drop(withdrawing.await),
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                biased;
+                () = &mut patience => break,
+                delivery = deliveries.recv(), if open => match delivery {
+                    Some(Delivery::Ended { agent, ending }) => self.end(&agent, ending),
+                    // Rows that come now would be in the account and not in the result.
+                    Some(_) => {}
+                    None => open = false,
+                },
+                () = withdrawn => {
+                    withdrawing = None;
+                    if !open {
+                        break;
+                    }
+                    patience.set(sleep_until(Some(Instant::now() + ENDINGS_WITHIN)));
+                }
+            }
+        }
+        if withdrawing.is_some() {
+            self.account.remark("the server has not said yet that the action is withdrawn".to_owned());
         }
     }
 
@@ -306,6 +373,14 @@ impl Follower {
 impl Agent {
     fn held_bytes(&self) -> usize {
         self.held.iter().map(|(_, body)| body.len()).sum()
+    }
+}
+
+/// Sleeps until then; where there is no such moment, for ever.
+async fn sleep_until(until: Option<Instant>) {
+    match until {
+        Some(until) => tokio::time::sleep_until(until).await,
+        None => std::future::pending().await,
     }
 }
 

@@ -21,18 +21,19 @@ use datafusion::error::DataFusionError;
 use datafusion::execution::context::SQLOptions;
 use datafusion::execution::session_state::SessionState;
 use datafusion::logical_expr::LogicalPlan;
-use datafusion::physical_plan::{ExecutionPlan, execute_stream};
+use datafusion::physical_plan::ExecutionPlan;
 use datafusion::sql::parser::Statement;
 use datafusion::sql::sqlparser::ast;
 use futures::{Stream, StreamExt as _};
 use jiff::{SignedDuration, Timestamp};
+use tokio::sync::{mpsc, watch};
 use uuid::Uuid;
 
 pub use self::past::Gives;
 pub use crate::account::{Account, Entry, State};
 use crate::answers::Follower;
 use crate::error::Error;
-use crate::fleet::{Endpoint, Fleet};
+use crate::fleet::{Delivery, Endpoint, Fleet};
 use crate::hosts::{self, is_meant_for};
 use crate::kept::{Forgetful, Keeper};
 use crate::local::{self, Contents, LocalFile};
@@ -42,7 +43,7 @@ use crate::provider::{EndpointTable, Scanning};
 use crate::results::PastResult;
 use crate::settings::Settings;
 use crate::support::{self, sql_of};
-use crate::{catalog, depth, dialect, exec, explain, predicate, question, rewrite, session};
+use crate::{catalog, depth, dialect, exec, explain, predicate, question, rewrite, session, workers};
 
 /// One session at a fleet.
 pub struct Desk {
@@ -115,6 +116,15 @@ pub struct Running {
     pub rows: Rows,
     /// Final once `rows` has ended.
     pub account: Arc<Account>,
+    stopping: watch::Sender<bool>,
+}
+
+impl Running {
+    /// Stops following: whoever has not begun is told not to, and the plan finishes over the rows that have come. Dropping the
+    /// rows abandons the plan as well.
+    pub fn stop(&self) {
+        self.stopping.send_replace(true);
+    }
 }
 
 impl Desk {
@@ -221,6 +231,7 @@ impl Desk {
             return explanation_rows(&planned.explanation);
         };
         let account = Arc::new(Account::new(planned.asked.clone()));
+        let (stopping, stop) = watch::channel(false);
         let follower = match (planned.action, envelope) {
             (None, _) => {
                 // Nobody is asked: opening the feeds and dropping their other end gives scans without rows.
@@ -232,18 +243,20 @@ impl Desk {
                     support::refuse(&action, &account);
                     self.keep(&action, &envelope, &planned.asked, &plan).await?;
                 }
-                Some(self.ask(&action, envelope, &planned.asked, &plan, &account, way).await?)
+                let (follower, deliveries) = self.ask(&action, envelope, &planned.asked, &plan, &account, way).await?;
+                let until = self.settings.wait_s.map(|wait| tokio::time::Instant::now() + Duration::from_secs(wait));
+                Some(tokio::spawn(follower.follow(self.fleet.clone(), deliveries, until, stop)))
             }
             (Some(_), _) => return Err(Error::internal("the action was not signed, or another one was")),
         };
-        let rows =
-            execute_stream(plan.physical, plan.state.task_ctx()).map_err(|error| Error::from_datafusion(&error, ""))?;
+        let rows = workers::run(plan.physical, plan.state.task_ctx());
+        let rows = rows.map_err(|error| Error::from_datafusion(&error, ""))?;
         let sent = follower.is_some();
         let rows = rows.map(move |batch| {
             let error = |error| Error::from_datafusion(&error, "");
             batch.map_err(|failed| if sent { error(failed).after_asking() } else { error(failed) })
         });
-        Ok(Running { rows: settled(Box::pin(rows), follower), account })
+        Ok(Running { rows: settled(Box::pin(rows), follower), account, stopping })
     }
 
     /// Splits a text into statements at `;`, minding quotes and comments; the flag says whether the last one ended.
@@ -376,7 +389,7 @@ impl Desk {
         plan: &Plan,
         account: &Arc<Account>,
         way: Way,
-    ) -> Result<Following, Error> {
+    ) -> Result<(Follower, mpsc::Receiver<Delivery>), Error> {
         let scans = plan.feeds(action);
         let expected = plan.expected(asked, &action.scans);
         let hash = envelope.hash();
@@ -392,9 +405,7 @@ impl Desk {
         let fleet = self.fleet.clone();
         let following = async { Follower::new(action, hash, expected, account.clone(), scans, fleet) };
         let (deliveries, follower) = tokio::join!(asking, following);
-        let (deliveries, follower) = (deliveries?, follower.map_err(Error::after_asking)?);
-        let until = self.settings.wait_s.map(|wait| tokio::time::Instant::now() + Duration::from_secs(wait));
-        Ok(tokio::spawn(follower.follow(self.fleet.clone(), deliveries, until)))
+        Ok((follower.map_err(Error::after_asking)?, deliveries?))
     }
 }
 
@@ -482,7 +493,8 @@ fn explanation_rows(explanation: &str) -> Result<Running, Error> {
     let lines = Arc::new(StringArray::from(explanation.lines().collect::<Vec<_>>()));
     let batch =
         RecordBatch::try_new(explanation_schema(), vec![lines]).map_err(|error| Error::internal(error.to_string()))?;
-    Ok(Running { rows: Box::pin(futures::stream::iter([Ok(batch)])), account: Arc::default() })
+    let rows = Box::pin(futures::stream::iter([Ok(batch)]));
+    Ok(Running { rows, account: Arc::default(), stopping: watch::channel(false).0 })
 }
 
 impl Planned {

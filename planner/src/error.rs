@@ -24,6 +24,8 @@ pub enum ErrorKind {
     Unreachable,
     /// A defect of ours, or rows that could not be put together after endpoints were asked.
     Internal,
+    /// Somebody pressed Ctrl-C.
+    Stopped,
 }
 
 /// A place in a statement: line and column count from 1, `length` is at least 1; all in characters.
@@ -50,6 +52,10 @@ impl Error {
             self.hint.get_or_insert_with(|| "the rows could not be put together; endpoints were asked".to_owned());
         }
         self
+    }
+
+    pub fn stopped() -> Error {
+        Error { kind: ErrorKind::Stopped, message: "stopped by Ctrl-C".to_owned(), hint: None, span: None }
     }
 
     pub fn unreachable(message: impl Into<String>) -> Error {

@@ -36,6 +36,7 @@ pub mod past;
 mod account;
 mod answers;
 mod support;
+mod workers;
 
 pub mod error;
 pub mod settings;

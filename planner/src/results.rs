@@ -50,7 +50,7 @@ impl PastResult {
         running: Running,
         within: Vec<String>,
     ) -> Result<PastResult, Error> {
-        let Running { mut rows, account } = running;
+        let Running { mut rows, account, .. } = running;
         let (mut batches, mut count, mut bytes) = (Vec::new(), 0, 0);
         while let Some(batch) = rows.next().await {
             let batch = batch?;

@@ -381,3 +381,102 @@ async fn an_unsigned_or_other_action_is_not_run() {
     let other = Envelope { payload: "{}".into(), signatures: vec![] };
     assert!(desk.run(planned, Some(other)).await.is_err());
 }
+
+/// A fleet of which `beta` never answers.
+async fn half_answered(statement: &str, direct: Direct) -> (Arc<Direct>, canvass_planner::desk::Running) {
+    let fleet = Arc::new(direct);
+    let mut desk = Desk::with_tables(fleet.clone(), Settings { wait_s: None, ..Settings::default() }, TABLES);
+    let planned = desk.plan(statement).await.unwrap();
+    let payload = String::from_utf8(planned.action.as_ref().unwrap().to_bytes()).unwrap();
+    let running = desk.run(planned, Some(Envelope { payload, signatures: vec![] })).await.unwrap();
+    while running.account.waiting() > 1 {
+        tokio::task::yield_now().await;
+    }
+    (fleet, running)
+}
+
+#[tokio::test]
+async fn whoever_stops_gets_the_plan_over_what_came() {
+    let cases = [
+        ("SELECT host, count(*) AS c FROM numbers GROUP BY host ORDER BY host", "alpha | 4"),
+        ("SELECT max(n) AS c FROM numbers", " 3 "),
+        ("SELECT a.host, sum(b.n) AS c FROM numbers a JOIN numbers b ON a.host = b.host GROUP BY 1", "alpha | 24"),
+    ];
+    for (statement, expected) in cases {
+        let (fleet, running) =
+            half_answered(statement, Direct::new(TABLES, &["alpha", "beta"], HONEST).with_silent("beta")).await;
+        running.stop();
+        let batches: Vec<RecordBatch> = running.rows.try_collect().await.unwrap();
+        let rows = pretty_format_batches(&batches).unwrap().to_string();
+        assert!(rows.contains(expected) && !rows.contains("beta"), "{statement}: {rows}");
+        let states: Vec<_> = running.account.entries().into_iter().map(|entry| entry.state).collect();
+        assert_eq!(states, [State::Answered, State::Waiting], "{statement}");
+        assert_eq!(fleet.stops(), 1, "{statement}");
+    }
+}
+
+#[tokio::test]
+async fn a_fleet_that_does_not_hear_of_the_stop_is_not_waited_for() {
+    let direct = Direct::new(TABLES, &["alpha", "beta"], HONEST).with_silent("beta").deaf();
+    let (_, running) = half_answered("SELECT count(*) AS c FROM numbers", direct).await;
+    running.stop();
+    let batches: Vec<RecordBatch> = running.rows.try_collect().await.unwrap();
+    assert!(pretty_format_batches(&batches).unwrap().to_string().contains("| 4 |"));
+    assert_eq!(running.account.remarks(), ["the server has not said yet that the action is withdrawn"]);
+}
+
+#[tokio::test]
+async fn agents_of_this_program_hand_over_what_they_found() {
+    let direct = Direct::new(TABLES, &["alpha", "beta"], HONEST).with_silent("beta").of_this_program();
+    let (fleet, running) = half_answered("SELECT count(*) AS c FROM numbers", direct).await;
+    running.stop();
+    let batches: Vec<RecordBatch> = running.rows.try_collect().await.unwrap();
+    // What was kept back until the stop is part of the result.
+    assert!(pretty_format_batches(&batches).unwrap().to_string().contains("| 8 |"));
+    assert!(running.account.entries().iter().all(|entry| entry.state == State::Answered));
+    assert_eq!(fleet.stops(), 1);
+}
+
+#[tokio::test]
+async fn a_plan_that_never_yields_holds_nobody_up() {
+    let mut desk = Desk::with_tables(Arc::new(Direct::new(TABLES, &[], HONEST)), Settings::default(), TABLES);
+    let endless =
+        "SELECT count(*) FROM generate_series(1, 3000000) a, generate_series(1, 3000000) b WHERE a.value * b.value = 7";
+    let planned = desk.plan(endless).await.unwrap();
+    let mut running = desk.run(planned, None).await.unwrap();
+    tokio::select! {
+        biased;
+        row = futures::StreamExt::next(&mut running.rows) => panic!("{row:?}"),
+        () = std::future::ready(()) => {}
+    }
+    drop(running);
+    let planned = desk.plan("SELECT 42 AS c").await.unwrap();
+    let batches: Vec<RecordBatch> = desk.run(planned, None).await.unwrap().rows.try_collect().await.unwrap();
+    assert!(pretty_format_batches(&batches).unwrap().to_string().contains("| 42 |"));
+}
+
+/// Threads on which plans run.
+fn plan_threads() -> usize {
+    let names = std::fs::read_dir("/proc/self/task").unwrap().flatten();
+    names
+        .filter(|task| std::fs::read_to_string(task.path().join("comm")).is_ok_and(|name| name.trim() == "plan"))
+        .count()
+}
+
+#[tokio::test]
+async fn what_is_abandoned_ends_by_itself() {
+    let mut desk = Desk::with_tables(Arc::new(Direct::new(TABLES, &[], HONEST)), Settings::default(), TABLES);
+    for endless in [
+        "SELECT count(*) FROM generate_series(1, 100000000000)",
+        "SELECT count(*) FROM generate_series(1, 1000) a, generate_series(1, 100000000000) b WHERE a.value * b.value = 7",
+    ] {
+        let planned = desk.plan(endless).await.unwrap();
+        let mut running = desk.run(planned, None).await.unwrap();
+        assert!(futures::FutureExt::now_or_never(futures::StreamExt::next(&mut running.rows)).is_none());
+        assert!(plan_threads() > 0, "{endless}");
+        drop(running);
+        while plan_threads() > 0 {
+            tokio::task::yield_now().await;
+        }
+    }
+}

@@ -1,8 +1,10 @@
 //! The command line.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
-use clap::{Parser, Subcommand};
+use canvass_planner::error::closest;
+use clap::{ArgMatches, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use clap_complete::Shell;
 
 use crate::render::Format;
@@ -15,24 +17,30 @@ use crate::variables;
     after_help = "Without -c, -f or a sub-command: the prompt on a terminal, else statements from standard input."
 )]
 pub struct Args {
-    /// Run statements; may be given several times
+    /// Statements to run, as with -c
+    #[arg(value_name = "SQL", value_parser = statements)]
+    pub(crate) statements: Option<String>,
+    /// Run statements; may be given several times, in turn with -f
     #[arg(short = 'c', value_name = "SQL", allow_hyphen_values = true)]
-    pub commands: Vec<String>,
+    pub(crate) commands: Vec<String>,
     /// Run the statements of a file (`-` is standard input)
     #[arg(short = 'f', value_name = "FILE")]
-    pub files: Vec<PathBuf>,
+    pub(crate) files: Vec<PathBuf>,
+    /// What -c and -f give, in the order in which they stand.
+    #[arg(skip)]
+    pub scripts: Vec<Script>,
 
-    /// Ask a server's fleet
+    /// Ask a server's fleet [default: CANVASS_SERVER, or `server` in config.toml]
     #[arg(long, global = true, value_name = "URL", help_heading = "Whom to ask")]
     pub server: Option<String>,
-    /// Ask this machine (the default)
+    /// Ask this machine (the default where no server is named)
     #[arg(long, global = true, help_heading = "Whom to ask")]
     pub local: bool,
     /// Ask a folder of fixture hosts
     #[arg(long, global = true, value_name = "DIR", help_heading = "Whom to ask")]
     pub fleet: Option<PathBuf>,
 
-    /// How to write results [default: table on a terminal, tsv in a pipe]
+    /// How to write results [default: by the ending of -o, else table on a terminal and tsv in a pipe]
     #[arg(long, global = true, value_enum, value_name = "FORMAT", hide_possible_values = false)]
     pub format: Option<Format>,
     /// Write results there, whole or not at all
@@ -62,6 +70,54 @@ pub struct Args {
 
     #[command(subcommand)]
     pub subcommand: Option<Sub>,
+}
+
+/// A text of statements, or the file that holds one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Script {
+    Text(String),
+    File(PathBuf),
+}
+
+impl Args {
+    /// Reads the command line of this process; what is wrong with it is said, and ends the process.
+    pub fn read() -> Args {
+        Args::read_from(std::env::args_os()).unwrap_or_else(|error| error.exit())
+    }
+
+    fn read_from<T: Into<OsString> + Clone>(words: impl IntoIterator<Item = T>) -> Result<Args, clap::Error> {
+        let matches = Args::command().try_get_matches_from(words)?;
+        let mut args = Args::from_arg_matches(&matches)?;
+        args.scripts = args.in_order(&matches);
+        Ok(args)
+    }
+
+    fn in_order(&self, matches: &ArgMatches) -> Vec<Script> {
+        let places = |name: &str| matches.indices_of(name).into_iter().flatten().collect::<Vec<_>>();
+        let texts = self.commands.iter().cloned().map(Script::Text);
+        let files = self.files.iter().cloned().map(Script::File);
+        let own = self.statements.iter().cloned().map(Script::Text);
+        let mut scripts: Vec<(usize, Script)> = places("commands").into_iter().zip(texts).collect();
+        scripts.extend(places("files").into_iter().zip(files));
+        scripts.extend(places("statements").into_iter().zip(own));
+        scripts.sort_by_key(|(place, _)| *place);
+        scripts.into_iter().map(|(_, script)| script).collect()
+    }
+}
+
+/// A word that is no sub-command is a mistyped one; statements have blanks, or are commands of the prompt.
+fn statements(text: &str) -> Result<String, String> {
+    let is_script = text.contains(|c: char| c.is_whitespace() || c == ';') || text.starts_with(['.', '\\']);
+    if is_script {
+        return Ok(text.to_owned());
+    }
+    let command = Args::command();
+    let names = command.get_subcommands().filter(|sub| !sub.is_hide_set()).map(clap::Command::get_name);
+    match closest(text, names) {
+        _ if std::path::Path::new(text).is_file() => Err(format!("`-f {text}` runs the statements of a file")),
+        Some(close) => Err(format!("there is no sub-command `{text}`; did you mean `{close}`?")),
+        None => Err(format!("there is no sub-command `{text}`; statements stand in quotes: 'SELECT …'")),
+    }
 }
 
 #[derive(Debug, Clone, Subcommand)]
@@ -130,12 +186,10 @@ pub enum ActionCommand {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory as _;
-
     use super::*;
 
     fn parse(words: &str) -> Result<Args, clap::Error> {
-        Args::try_parse_from(std::iter::once("canvass").chain(words.split_whitespace()))
+        Args::read_from(std::iter::once("canvass").chain(words.split_whitespace()))
     }
 
     #[test]
@@ -162,9 +216,35 @@ mod tests {
     #[test]
     fn statements_and_variables_repeat() {
         let args = parse("-c a -v x=1 -c b -v y=a=b -y --wait 5s --expire 6h").unwrap();
-        assert_eq!(args.commands, ["a", "b"]);
+        assert_eq!(args.scripts, [Script::Text("a".into()), Script::Text("b".into())]);
         assert_eq!(args.variables, [("x".into(), "1".into()), ("y".into(), "a=b".into())]);
         assert!(args.yes);
+    }
+
+    #[test]
+    fn statements_and_files_keep_their_order() {
+        let names = |words: &[&str]| {
+            let args = Args::read_from(std::iter::once("canvass").chain(words.iter().copied())).unwrap();
+            let name = |script: Script| match script {
+                Script::Text(text) => text,
+                Script::File(path) => path.display().to_string(),
+            };
+            args.scripts.into_iter().map(name).collect::<Vec<_>>()
+        };
+        assert_eq!(
+            names(&["-f", "a.sql", "-c", "SELECT 1", "-f", "-", "-c", "-- x"]),
+            ["a.sql", "SELECT 1", "-", "-- x"]
+        );
+        assert_eq!(names(&["SELECT 1"]), ["SELECT 1"]);
+        assert_eq!(names(&["-q", ".tables", "-c", "SELECT 2"]), [".tables", "SELECT 2"]);
+        assert_eq!(names(&["tables", "files"]), [] as [&str; 0]);
+    }
+
+    #[test]
+    fn a_mistyped_sub_command_is_no_statement() {
+        let said = |word: &str| parse(word).unwrap_err().to_string();
+        assert!(said("tabels").contains("did you mean `tables`?"), "{}", said("tabels"));
+        assert!(said("frobnicate").contains("statements stand in quotes"), "{}", said("frobnicate"));
     }
 
     #[test]

@@ -291,7 +291,13 @@ fn command(before: &str, trimmed: &str) -> (usize, Vec<String>) {
     let word = &before[start..];
     let candidates: Vec<String> = match &trimmed[1..space] {
         "schema" | "d" => listing::names().map(str::to_owned).collect(),
-        "mode" => Format::value_variants().iter().map(|format| format.as_str().to_owned()).collect(),
+        "mode" => Format::value_variants()
+            .iter()
+            .filter(|format| format.is_text())
+            .map(|format| format.as_str().to_owned())
+            .collect(),
+        "x" | "vertical" => ["on", "off", "auto"].map(str::to_owned).to_vec(),
+        "help" | "?" | "h" => COMMANDS.iter().map(|command| command.name.to_owned()).collect(),
         "timer" | "timing" => vec!["on".to_owned(), "off".to_owned()],
         "set" => settings::NAMES.iter().map(|name| (*name).to_owned()).collect(),
         "agents" => AGENT_FIELDS.iter().map(|field| field.name.to_owned()).collect(),

@@ -50,6 +50,11 @@ impl Places {
         self.config.join("agent.toml")
     }
 
+    /// What is configured.
+    pub fn config(&self) -> PathBuf {
+        self.config.join("config.toml")
+    }
+
     /// Statements and commands run before the first prompt.
     pub fn init(&self) -> PathBuf {
         self.config.join("init.sql")
@@ -78,6 +83,37 @@ impl Places {
     pub fn history(&self) -> PathBuf {
         self.data.join("history")
     }
+}
+
+/// What `config.toml` can say.
+#[derive(Debug, Default, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Configured {
+    /// The server that is asked where nothing else is said.
+    server: Option<String>,
+}
+
+/// The server to ask where the flags do not say whom: `CANVASS_SERVER`, else what `config.toml` says.
+pub fn server(places: &Places) -> Result<Option<String>, Error> {
+    let variable = std::env::var_os("CANVASS_SERVER").filter(|value| !value.is_empty());
+    if let Some(value) = variable {
+        let text = value.into_string().map_err(|_| Error::usage("`CANVASS_SERVER` is no text"))?;
+        return Ok(Some(text));
+    }
+    configured(&places.config()).map(|configured| configured.server)
+}
+
+fn configured(path: &Path) -> Result<Configured, Error> {
+    let text = match std::fs::read_to_string(path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Configured::default()),
+        Err(error) => return Err(crate::error::unusable(path, &error)),
+    };
+    toml::from_str(&text).map_err(|error| {
+        let place = error.span().map(|span| format!(" line {}", text[..span.start].matches('\n').count() + 1));
+        Error::usage(format!("`{}`{}: {}", path.display(), place.unwrap_or_default(), error.message()))
+            .hint("it can say `server = \"https://…\"`")
+    })
 }
 
 /// Makes a folder that only its owner can enter; one that exists is left as it is.
@@ -121,5 +157,26 @@ mod tests {
         let relative = places(&[("HOME", "/h"), ("XDG_CONFIG_HOME", "c")]).unwrap();
         assert_eq!(relative.keyring(), Path::new("/h/.config/canvass/keyring"));
         assert_eq!(places(&[]).unwrap_err().message, "`HOME` does not name a folder");
+    }
+
+    #[test]
+    fn a_server_is_configured_or_what_is_wrong_is_said() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("config.toml");
+        assert_eq!(configured(&path).unwrap().server, None);
+        for (text, expected) in [
+            ("", Ok(None)),
+            ("# ours\nserver = \"https://canvass.example\"\n", Ok(Some("https://canvass.example"))),
+            ("server = 1", Err("line 1: invalid type")),
+            ("\nsever = \"x\"", Err("line 2: unknown field `sever`")),
+            ("server", Err("line 1: ")),
+        ] {
+            std::fs::write(&path, text).unwrap();
+            match (configured(&path), expected) {
+                (Ok(configured), Ok(server)) => assert_eq!(configured.server.as_deref(), server, "{text}"),
+                (Err(error), Err(words)) => assert!(error.message.contains(words), "{text}: {}", error.message),
+                (other, _) => panic!("{text}: {other:?}"),
+            }
+        }
     }
 }

@@ -7,10 +7,11 @@ use canvass_planner::desk::Planned;
 use canvass_planner::error::Error;
 use canvass_protocol::action::Action;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use tokio::signal::unix::Signal;
 
+use crate::interrupts::Interrupts;
 use crate::render::escape::{visible, visible_lines};
 use crate::terminal::Terminal;
+use crate::typing::Asking;
 
 /// What was answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,7 +31,7 @@ pub async fn ask(
     planned: &Planned,
     action: &Action,
     terminal: &Terminal,
-    interrupts: &mut Signal,
+    interrupts: &mut Interrupts,
 ) -> Result<Consent, Error> {
     let agents = match planned.asked.len() {
         1 => "1 agent".to_owned(),
@@ -45,16 +46,17 @@ pub async fn ask(
 }
 
 /// Asks for a yes.
-pub async fn yes(question: &str, terminal: &Terminal, interrupts: &mut Signal) -> Result<Consent, Error> {
+pub async fn yes(question: &str, terminal: &Terminal, interrupts: &mut Interrupts) -> Result<Consent, Error> {
     if !terminal.can_ask() {
         return Err(Error::usage("nobody is here to say yes").hint("add `-y`"));
     }
+    let _asking = Asking::begin();
     eprint!("{question} [y/N] ");
     // A prompt that cannot be shown is answered blindly or not at all; either is the reader's choice.
     let _ = std::io::stderr().flush();
     loop {
         tokio::select! {
-            _ = interrupts.recv() => {
+            () = interrupts.next() => {
                 eprintln!();
                 return Ok(Consent::Interrupted);
             }

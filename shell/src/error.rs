@@ -51,6 +51,7 @@ impl From<ErrorKind> for Exit {
             ErrorKind::Usage => Exit::Usage,
             ErrorKind::Unreachable => Exit::Unreachable,
             ErrorKind::Internal => Exit::Internal,
+            ErrorKind::Stopped => Exit::Interrupted,
         }
     }
 }
@@ -68,10 +69,14 @@ pub fn report(error: &Error, statement: Option<&str>, terminal: &Terminal) -> Ex
 
 /// The error, the line of the statement with a caret under the token, and the hint.
 pub fn describe(error: &Error, statement: Option<&str>, terminal: &Terminal) -> String {
+    described(error, statement, terminal, terminal.error_width())
+}
+
+fn described(error: &Error, statement: Option<&str>, terminal: &Terminal, width: Option<usize>) -> String {
     let label = terminal.paint(Tone::Error, "error:");
     let mut text = format!("{label} {}\n", visible_lines(&error.message));
     if let Some((statement, span)) = statement.zip(error.span)
-        && let Some(excerpt) = excerpt(statement, span, terminal)
+        && let Some(excerpt) = excerpt(statement, span, terminal, width)
     {
         text.push_str(&excerpt);
     }
@@ -82,24 +87,41 @@ pub fn describe(error: &Error, statement: Option<&str>, terminal: &Terminal) -> 
     text
 }
 
-/// Characters of a long line shown on either side of the caret.
+/// Columns of a line shown before and after its token, where they may have any width.
 const CONTEXT: usize = 60;
 
-fn excerpt(statement: &str, span: Span, terminal: &Terminal) -> Option<String> {
+/// The line of the token with a caret below it; where the terminal has no room for all of the line, what stands around the token.
+fn excerpt(statement: &str, span: Span, terminal: &Terminal, width: Option<usize>) -> Option<String> {
     let line: Vec<char> = statement.lines().nth(span.line.checked_sub(1)?)?.chars().collect();
     let start = span.column.saturating_sub(1).min(line.len());
-    let end = (start + span.length.max(1)).min(line.len().max(start + 1));
-    let from = start.saturating_sub(CONTEXT);
-    let to = (end + CONTEXT).min(line.len()).max(from);
-    let (before, after) = (if from > 0 { "…" } else { "" }, if to < line.len() { "…" } else { "" });
-    let lead = shown(&line[from..start]);
-    let token = shown(&line[start..end.min(line.len())]);
-    let tail = shown(&line[end.min(line.len())..to.max(end.min(line.len()))]);
+    let end = (start + span.length.max(1)).min(line.len());
     let number = span.line.to_string();
+    // The margin, and a mark at either end for what is not shown.
+    let room = width.map_or(usize::MAX, |width| width.saturating_sub(number.len() + 3 + 2).max(1));
+    let token = shown(&line[start..start + fitting(line[start..end].iter(), room)]);
+    let beside = room - token.width().min(room);
+    // Each side has half of the room, and what the other leaves.
+    let lead = |room: usize| fitting(line[..start].iter().rev(), room.min(CONTEXT));
+    let width_of_lead = shown(&line[start - lead(beside / 2)..start]).width();
+    let tail = fitting(line[end..].iter(), (beside - width_of_lead.min(beside)).min(CONTEXT));
+    let after = if end + tail < line.len() { "…" } else { "" };
+    let tail = shown(&line[end..end + tail]);
+    let lead = lead(beside - tail.width().min(beside));
+    let before = if lead < start { "…" } else { "" };
+    let lead = shown(&line[start - lead..start]);
     let margin = " ".repeat(number.len());
     let caret = terminal.paint(Tone::Error, &"^".repeat(token.width().max(1)));
     let indent = " ".repeat(before.width() + lead.width());
     Some(format!("{margin} |\n{number} | {before}{lead}{token}{tail}{after}\n{margin} | {indent}{caret}\n"))
+}
+
+/// How many of these characters fit into a width.
+fn fitting<'a>(characters: impl Iterator<Item = &'a char>, width: usize) -> usize {
+    let used = characters.scan(0, |used, c| {
+        *used += shown(std::slice::from_ref(c)).width();
+        Some(*used)
+    });
+    used.take_while(|used| *used <= width).count()
 }
 
 /// Characters as one line whose width is known: a tab becomes a space, hidden ones are spelled out.
@@ -191,6 +213,29 @@ mod tests {
           |                                                              ^^^
         hint: did you mean `path`?
         ");
+    }
+
+    #[test]
+    fn an_excerpt_fits_the_terminal() {
+        let statement = "SELECT host, path, size, mtime, pth, mode, sha256 FROM files WHERE path UNDER '/etc'";
+        let error = Error::usage("x").at(Some(Span { line: 1, column: 34, length: 3 }));
+        assert_snapshot!(described(&error, Some(statement), &Terminal::default(), Some(40)), @r"
+        error: x
+          |
+        1 | … size, mtime, pth, mode, sha256 FR…
+          |                 ^^^
+        ");
+        for (line, column, width) in [
+            (statement, 34, 20),
+            (statement, 34, 7),
+            (statement, 1, 30),
+            (statement, 83, 30),
+            ("漢字漢字漢字漢字", 4, 15),
+        ] {
+            let error = Error::usage("x").at(Some(Span { line: 1, column, length: 3 }));
+            let text = described(&error, Some(line), &Terminal::default(), Some(width));
+            assert!(text.lines().skip(1).all(|line| line.width() <= width), "{text}");
+        }
     }
 
     #[test]

@@ -7,17 +7,26 @@ use crate::variables::opaque;
 
 /// The line with colours; nothing but colours is added, so its width stays.
 pub fn highlight(line: &str) -> String {
+    highlight_after("", line)
+}
+
+/// The line as the statement whose beginning stands before it goes on there.
+pub fn highlight_after(before: &str, line: &str) -> String {
+    let text = format!("{before}{line}");
     let mut dressed = String::with_capacity(line.len() * 2);
     let mut at = 0;
-    while let Some(first) = line[at..].chars().next() {
-        let rest = &line[at..];
-        let (length, style) = match opaque(line, at) {
+    while let Some(first) = text[at..].chars().next() {
+        let rest = &text[at..];
+        let (length, style) = match opaque(&text, at) {
             0 => word(rest, first),
             length if first == '\'' || first == '$' => (length, Style::new().fg(Color::Green)),
             length if first == '"' => (length, Style::new()),
             length => (length, Style::new().dimmed()),
         };
-        dressed.push_str(&style.paint(&rest[..length]).to_string());
+        let own = at.max(before.len())..(at + length).max(before.len());
+        if !own.is_empty() {
+            dressed.push_str(&style.paint(&text[own]).to_string());
+        }
         at += length;
     }
     dressed
@@ -59,6 +68,12 @@ mod tests {
             }
             assert_eq!(plain, line);
         }
+    }
+
+    #[test]
+    fn a_line_goes_on_where_the_one_before_it_ended() {
+        assert_eq!(highlight_after("SELECT 'a\n", "b' FROM"), "\x1b[32mb'\x1b[0m \x1b[1;34mFROM\x1b[0m");
+        assert_eq!(highlight_after("SELECT 1 -- x\n", "FROM"), highlight("FROM"));
     }
 
     #[test]

@@ -32,19 +32,35 @@ pub fn names() -> impl Iterator<Item = &'static str> {
     TABLES.iter().map(|table| table.info().name).chain([AGENTS]).chain(PAST.iter().map(|table| table.name))
 }
 
-/// All tables: name, module, what must be bounded, and a sentence.
-pub fn tables() -> Result<RecordBatch, Error> {
-    let infos: Vec<_> = TABLES.iter().map(|table| table.info()).collect();
-    let others =
-        ["the inventory, answered without asking any endpoint"].into_iter().chain(PAST.iter().map(|table| table.about));
-    let none = || vec![None; 1 + PAST.len()];
+/// Whether a table's name fits a pattern: a part of it, or with `*` (or SQL's `%`) for any letters the whole of it.
+pub fn fits(name: &str, pattern: &str) -> bool {
+    let pattern = pattern.to_ascii_lowercase().replace('%', "*");
+    let Some((head, rest)) = pattern.split_once('*') else { return name.contains(&pattern) };
+    let Some(mut left) = name.strip_prefix(head) else { return false };
+    let mut parts = rest.split('*').peekable();
+    while let Some(part) = parts.next() {
+        if parts.peek().is_none() {
+            return left.ends_with(part);
+        }
+        let Some(at) = left.find(part) else { return false };
+        left = &left[at + part.len()..];
+    }
+    true
+}
+
+/// The tables whose names fit: name, module, what must be bounded, and a sentence.
+pub fn tables(pattern: &str) -> Result<RecordBatch, Error> {
     let bound = |bound: Bound| bound.keys.to_string().replace('`', "");
-    let bounds: Vec<Option<String>> = infos.iter().map(|info| info.bound.map(bound)).collect();
+    let own = TABLES.iter().map(|table| table.info());
+    let own = own.map(|info| (info.name, Some(info.module), info.bound.map(bound), info.about));
+    let others = PAST.iter().map(|table| (table.name, None, None, table.about));
+    let agents = (AGENTS, None, None, "the inventory, answered without asking any endpoint");
+    let rows: Vec<_> = own.chain([agents]).chain(others).filter(|row| fits(row.0, pattern)).collect();
     batch(vec![
-        ("table", texts(names())),
-        ("module", maybe_texts(infos.iter().map(|info| Some(info.module)).chain(none()))),
-        ("bound", maybe_texts(bounds.iter().map(Option::as_deref).chain(none()))),
-        ("about", texts(infos.iter().map(|info| info.about).chain(others))),
+        ("table", texts(rows.iter().map(|row| row.0))),
+        ("module", maybe_texts(rows.iter().map(|row| row.1))),
+        ("bound", maybe_texts(rows.iter().map(|row| row.2.as_deref()))),
+        ("about", texts(rows.iter().map(|row| row.3))),
     ])
 }
 
@@ -122,9 +138,28 @@ mod tests {
 
     #[test]
     fn every_table_has_columns_to_show() {
-        assert_eq!(tables().unwrap().num_rows(), TABLES.len() + 1 + PAST.len());
+        assert_eq!(tables("").unwrap().num_rows(), TABLES.len() + 1 + PAST.len());
         for name in names() {
             assert!(columns(name).unwrap().num_rows() > 0, "{name}");
+        }
+    }
+
+    #[test]
+    fn names_fit_patterns() {
+        for (pattern, expected) in [
+            ("", true),
+            ("file", true),
+            ("FILES", true),
+            ("net", false),
+            ("f*", true),
+            ("*s", true),
+            ("f%e*", true),
+            ("*l*s*", true),
+            ("f*x", false),
+            ("*file", false),
+            ("files*s", false),
+        ] {
+            assert_eq!(fits("files", pattern), expected, "{pattern}");
         }
     }
 

@@ -10,6 +10,8 @@ use tempfile::NamedTempFile;
 /// The place of all results of one run.
 pub struct Output {
     place: Place,
+    /// Results written so far.
+    pub results: usize,
     /// Whoever read standard output has gone; there is nobody left to write for.
     closed: bool,
 }
@@ -27,7 +29,7 @@ enum Place {
 
 impl Output {
     pub fn stdout() -> Output {
-        Output { place: Place::Stdout(BufWriter::new(io::stdout())), closed: false }
+        Output { place: Place::Stdout(BufWriter::new(io::stdout())), results: 0, closed: false }
     }
 
     /// Opens a file to be; fails at once where it could not be written in the end.
@@ -42,19 +44,30 @@ impl Output {
             existing => {
                 let mode = existing.map_or(0o666, |metadata| metadata.permissions().mode() & 0o777);
                 let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+                folder.metadata()?;
                 let file = tempfile::Builder::new()
                     .prefix(".canvass-")
                     .permissions(std::fs::Permissions::from_mode(mode))
-                    .tempfile_in(folder)?;
+                    .tempfile_in(folder)
+                    // Its own words name the temporary file, of which nobody has heard.
+                    .map_err(|error| io::Error::from(error.kind()))?;
                 Place::File { file: BufWriter::new(file), path }
             }
         };
-        Ok(Output { place, closed: false })
+        Ok(Output { place, results: 0, closed: false })
     }
 
     /// Whether results go to standard output.
     pub fn is_stdout(&self) -> bool {
         matches!(self.place, Place::Stdout(_))
+    }
+
+    /// The file, where results go into one that appears at the end.
+    pub fn path(&self) -> Option<&Path> {
+        match &self.place {
+            Place::File { path, .. } => Some(path),
+            Place::Stdout(_) | Place::Special(_) => None,
+        }
     }
 
     pub fn closed(&self) -> bool {
@@ -166,7 +179,8 @@ mod tests {
     fn places_that_cannot_be_written() {
         let folder = tempfile::tempdir().unwrap();
         assert!(Output::file(folder.path()).is_err());
-        assert!(Output::file(&folder.path().join("no/such/folder")).is_err());
+        let error = Output::file(&folder.path().join("no/such/folder")).err().unwrap();
+        assert!(!error.to_string().contains(".canvass"), "{error}");
         Output::file(Path::new("/dev/null")).unwrap().finish().unwrap();
     }
 }

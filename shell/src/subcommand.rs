@@ -23,8 +23,8 @@ use crate::terminal::{Terminal, Tone};
 /// Runs a sub-command.
 pub fn run(sub: &Sub, args: &Args, terminal: Terminal) -> Result<Exit, Error> {
     match sub {
-        Sub::Action(command) => return action(command, args, terminal),
-        Sub::Tables { table: None } => print(&listing::tables()?, args, terminal),
+        Sub::Action(command) => return action(command, &crate::whom(args, &Places::from_environment()?)?, terminal),
+        Sub::Tables { table: None } => print(&listing::tables("")?, args, terminal),
         Sub::Tables { table: Some(table) } => print(&listing::columns(table)?, args, terminal),
         Sub::Completions { shell } => completions(*shell, args),
         Sub::Key(command) => key(command, args, terminal),
@@ -142,14 +142,19 @@ fn write_bytes(bytes: &[u8], args: &Args) -> Result<(), Error> {
 
 /// Writes rows in the format that the flags ask for.
 fn print(batch: &RecordBatch, args: &Args, terminal: Terminal) -> Result<(), Error> {
-    let mut output = open(args)?;
-    let on_terminal = terminal.stdout && output.is_stdout();
-    let format = args.format.unwrap_or(if on_terminal { Format::Table } else { Format::Tsv });
-    if !format.is_text() && output.is_stdout() {
-        return Err(Error::usage(format!("{} needs a file", format.as_str())).hint("add `-o FILE`"));
+    let (format, remark) = crate::session::format(args, terminal);
+    let mut output = crate::session::open_output(args, format)?;
+    if let Some(remark) = remark {
+        eprintln!("{} {remark}", terminal.paint(Tone::Warning, "warning:"));
     }
-    let width = if on_terminal { terminal.width() } else { None };
-    let look = Look { terminal: on_terminal, colour: on_terminal && terminal.colour, width, rows_max: None };
+    let on_terminal = terminal.stdout && output.is_stdout();
+    let look = Look {
+        terminal: on_terminal,
+        colour: on_terminal && terminal.colour,
+        width: if on_terminal { terminal.width() } else { None },
+        listing: format == Format::Table,
+        ..Look::default()
+    };
     let mut renderer = format.renderer(look).ok_or_else(|| Error::usage("parquet is not in this version"))?;
     let out = &mut output;
     let written = renderer

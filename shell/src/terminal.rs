@@ -1,6 +1,7 @@
 //! What the three standard streams are connected to.
 
 use std::io::IsTerminal as _;
+use std::os::fd::AsFd;
 
 use nu_ansi_term::{Color, Style};
 
@@ -26,6 +27,12 @@ impl Terminal {
         }
     }
 
+    /// Whether lines are edited by the terminal alone, since it cannot move its cursor; the line editor knows the same names.
+    pub fn edits_lines_itself() -> bool {
+        let term = std::env::var("TERM").unwrap_or_default().to_ascii_lowercase();
+        matches!(term.as_str(), "dumb" | "cons25" | "emacs")
+    }
+
     /// Whether a person can be asked something.
     pub fn can_ask(&self) -> bool {
         self.stdin && self.stderr
@@ -33,11 +40,12 @@ impl Terminal {
 
     /// Columns of the terminal on standard output.
     pub fn width(&self) -> Option<usize> {
-        if !self.stdout {
-            return None;
-        }
-        let size = rustix::termios::tcgetwinsize(std::io::stdout()).ok()?;
-        (size.ws_col > 0).then_some(usize::from(size.ws_col))
+        self.stdout.then(|| columns(std::io::stdout())).flatten()
+    }
+
+    /// Columns of the terminal on standard error.
+    pub fn error_width(&self) -> Option<usize> {
+        self.stderr.then(|| columns(std::io::stderr())).flatten()
     }
 
     /// Dresses a word on standard error.
@@ -53,6 +61,11 @@ impl Terminal {
         };
         style.paint(text).to_string()
     }
+}
+
+fn columns(stream: impl AsFd) -> Option<usize> {
+    let size = rustix::termios::tcgetwinsize(stream).ok()?;
+    (size.ws_col > 0).then_some(usize::from(size.ws_col))
 }
 
 /// What a word on standard error is.

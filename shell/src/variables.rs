@@ -141,6 +141,30 @@ pub fn opaque(text: &str, start: usize) -> usize {
     }
 }
 
+/// What a text is in the middle of at its end: the mark that an open quote, comment or parenthesis begins with.
+pub fn open_at_end(text: &str) -> Option<char> {
+    let (mut at, mut depth) = (0, 0usize);
+    while let Some(first) = text[at..].chars().next() {
+        match opaque(text, at) {
+            0 => {
+                depth = match first {
+                    '(' => depth + 1,
+                    ')' => depth.saturating_sub(1),
+                    ';' => 0,
+                    _ => depth,
+                };
+                at += first.len_utf8();
+            }
+            // One more letter would still belong to it.
+            length if first != '-' && at + length == text.len() && opaque(&format!("{text} "), at) > length => {
+                return Some(if first == '/' { '*' } else { first });
+            }
+            length => at += length,
+        }
+    }
+    (depth > 0).then_some('(')
+}
+
 /// A doubled quote inside ends and begins a quote, which comes to the same.
 fn quote(rest: &str, mark: char, backslash: bool) -> usize {
     let mut escaped = false;
@@ -191,6 +215,27 @@ mod tests {
         check("WHERE x = :evil", "WHERE x = '1; DROP TABLE x --'");
         check("IN (:n,:n)", "IN (5,5)");
         check("UNDER :'name'", "UNDER 'o''brien'");
+    }
+
+    #[test]
+    fn what_is_open_at_the_end() {
+        for (text, expected) in [
+            ("", None),
+            ("SELECT 1\n", None),
+            ("SELECT 'a\n", Some('\'')),
+            ("SELECT 'a'", None),
+            ("SELECT 'it''s", Some('\'')),
+            ("SELECT \"a;\n", Some('"')),
+            ("SELECT $$ a", Some('$')),
+            ("/* a 'b", Some('*')),
+            ("-- it's\n", None),
+            ("-- it's", None),
+            ("WHERE x IN ('a',\n", Some('(')),
+            ("SELECT (1);", None),
+            ("SELECT f(x) ||\n", None),
+        ] {
+            assert_eq!(open_at_end(text), expected, "{text}");
+        }
     }
 
     #[test]

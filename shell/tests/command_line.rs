@@ -36,6 +36,7 @@ impl Desk {
             .env_remove("XDG_CONFIG_HOME")
             .env_remove("XDG_DATA_HOME")
             .env_remove("CANVASS_PASSPHRASE")
+            .env_remove("CANVASS_SERVER")
             .stdin(Stdio::null());
         command
     }
@@ -106,6 +107,115 @@ fn statements_come_from_flags_files_and_standard_input() {
         "",
     );
     desk.ask(&["-f", "none.sql"]).check(2, "", "`none.sql`: No such file");
+    desk.ask(&["-q", "SELECT 1 AS a"]).check(0, "a\n1\n", "");
+    desk.ask(&["q.sql"]).check(2, "", "`-f q.sql` runs the statements of a file");
+}
+
+#[test]
+fn files_and_statements_run_in_the_order_given() {
+    let desk = Desk::new();
+    std::fs::write(desk.path("set.sql"), "SET canvass.limit_rows = 1;").unwrap();
+    let count = "SELECT name FROM users WHERE host = 'web-1'";
+    desk.ask(&["-q", "-f", "set.sql", "-c", count]).check(5, "name\nroot\n", "cut short by limit_rows");
+    desk.ask(&["-q", "-c", count, "-f", "set.sql"]).check(0, "name\nroot\nann\n", "");
+}
+
+#[test]
+fn a_file_is_written_in_the_format_of_its_ending() {
+    let desk = Desk::new();
+    let read = |name: &str| std::fs::read_to_string(desk.path(name)).unwrap();
+    for (file, expected) in [
+        ("x.json", "[\n{\"a\":1}\n]\n"),
+        ("x.jsonl", "{\"a\":1}\n"),
+        ("x.csv", "a\n1\n"),
+        ("x.md", "| a |\n| ---: |\n| 1 |\n"),
+        ("x.tsv", "a\n1\n"),
+        ("x", "a\n1\n"),
+    ] {
+        desk.ask(&["-q", "-o", file, "-c", "SELECT 1 AS a"]).check(0, "", "");
+        assert_eq!(read(file), expected, "{file}");
+        desk.ask(&["-q", "-c", &format!(".once s-{file}"), "-c", "SELECT 1 AS a", "-c", "SELECT 2 AS b"])
+            .check(0, "b\n2\n", "");
+        assert_eq!(read(&format!("s-{file}")), expected, "{file}");
+    }
+    desk.ask(&["-o", "x.arrow", "-c", "SELECT 1 AS a"]).check(0, "", "1 row");
+    assert!(std::fs::read(desk.path("x.arrow")).unwrap().starts_with(b"ARROW1"));
+    desk.ask(&["-o", "x.parquet", "-c", "SELECT 1 AS a"]).check(2, "", "parquet is not in this version");
+    desk.ask(&["-o", "x.xlsx", "-c", "SELECT 1 AS a"]).check(0, "", "the ending of `x.xlsx` names no format");
+    desk.ask(&["-o", "t.csv", "--format", "json", "-c", "SELECT 1 AS a"]).check(0, "", "");
+    assert!(read("t.csv").starts_with('['));
+    let table = desk.ask(&["-o", "tables.csv", "tables"]);
+    assert!(table.code == 0 && read("tables.csv").starts_with("table,module,bound,about\n"), "{table:?}");
+}
+
+#[test]
+fn a_file_that_holds_one_result_takes_no_second() {
+    let desk = Desk::new();
+    for file in ["two.csv", "two.json", "two.arrow"] {
+        let answer = desk.ask(&["-o", file, "-c", "SELECT 1 AS a; SELECT 2 AS b"]);
+        answer.check(2, "", "holds one result, and it has one already");
+        assert!(!desk.path(file).exists());
+    }
+    desk.ask(&["-q", "-o", "two.jsonl", "-c", "SELECT 1 AS a; SELECT 2 AS b"]).check(0, "", "");
+    assert_eq!(std::fs::read_to_string(desk.path("two.jsonl")).unwrap(), "{\"a\":1}\n{\"b\":2}\n");
+    let script = ".output all.jsonl\nSELECT 1 AS a;\nSELECT 2 AS b;\n.output\nSELECT 3 AS c;\n";
+    desk.feed(&["--fleet", "fleet", "-q"], script).check(0, "c\n3\n", "");
+    assert_eq!(std::fs::read_to_string(desk.path("all.jsonl")).unwrap(), "{\"a\":1}\n{\"b\":2}\n");
+    desk.ask(&["-c", ".mode parquet"]).check(2, "", "parquet is not in this version");
+    desk.ask(&["-c", ".mode arrow"]).check(2, "", "hint: `.once x.arrow`");
+    desk.ask(&["-c", ".once"]).check(2, "", "`.once` needs a file");
+    desk.ask(&["-c", ".once no/such/x.csv"]).check(2, "", "`no/such/x.csv`: ");
+}
+
+#[test]
+fn a_server_can_be_configured() {
+    let desk = Desk::new();
+    let config = desk.path(".config/canvass/config.toml");
+    std::fs::create_dir_all(config.parent().unwrap()).unwrap();
+    std::fs::write(&config, "server = \"http://127.0.0.1:9\"\n").unwrap();
+    desk.run(&["-c", "SELECT 1 AS a"]).check(3, "", "`http://127.0.0.1:9` cannot be reached");
+    desk.run(&["action", "cosign", "0199"]).check(3, "", "`http://127.0.0.1:9` cannot be reached");
+    let variable = |value: &str, arguments: &[&str]| {
+        Answer::of(desk.command(arguments).env("CANVASS_SERVER", value).output().unwrap())
+    };
+    variable("http://127.0.0.1:7", &["-c", "SELECT 1 AS a"]).check(3, "", "`http://127.0.0.1:7` cannot be reached");
+    variable("", &["-c", "SELECT 1 AS a"]).check(3, "", "`http://127.0.0.1:9` cannot be reached");
+    for flags in [["--fleet", "fleet"].as_slice(), &["--local"]] {
+        variable("http://127.0.0.1:7", &[flags, &["-q", "-c", "SELECT 1 AS a"]].concat()).check(0, "a\n1\n", "");
+    }
+    assert_eq!(variable("http://127.0.0.1:7", &["tables"]).code, 0);
+    std::fs::write(&config, "servr = 1\n").unwrap();
+    desk.run(&["-c", "SELECT 1 AS a"]).check(2, "", "line 1: unknown field `servr`");
+    desk.ask(&["-q", "-c", "SELECT 1 AS a"]).check(0, "a\n1\n", "");
+}
+
+#[test]
+fn the_wait_is_what_the_settings_say() {
+    let desk = Desk::new();
+    for (arguments, expected) in
+        [([].as_slice(), "30s"), (&["--wait", "5m"], "300s"), (&["--wait", "expire"], "expire")]
+    {
+        let expected = format!("setting\tvalue\nwait\t{expected}\n");
+        desk.ask(&[arguments, &["-c", ".set wait"]].concat()).check(0, &expected, "");
+    }
+}
+
+#[test]
+fn a_reader_of_both_outputs_who_leaves_is_no_error() {
+    let desk = Desk::new();
+    let program = env!("CARGO_BIN_EXE_canvass");
+    for statement in ["SELECT value FROM generate_series(1, 100000)", "SELECT 1; SELECT 2; SELECT bad"] {
+        let typed = format!("{{ '{program}' -c '{statement}' 2>&1; echo $? > code; }} | head -1");
+        let mut shell = Command::new("sh");
+        shell
+            .args(["-c", &typed])
+            .current_dir(desk.home.path())
+            .env("HOME", desk.home.path())
+            .env_remove("CANVASS_SERVER");
+        assert!(shell.output().unwrap().status.success());
+        let code = std::fs::read_to_string(desk.path("code")).unwrap();
+        assert!(["0\n", "2\n"].contains(&code.as_str()), "{statement}: {code}");
+    }
 }
 
 #[test]

@@ -43,7 +43,7 @@ impl Canvass {
 
     /// As [`Canvass::asks`], with settings as `SET canvass.…` has them.
     pub fn asks_with(&self, name: &'static str, settings: &[(&str, u64)], statement: &str) -> Side {
-        let mut arguments = vec!["-q".to_owned(), "--format".into(), "tsv".into()];
+        let mut arguments: Vec<String> = ["-q", "--wait", "expire", "--format", "tsv"].map(str::to_owned).to_vec();
         for (key, value) in settings {
             arguments.extend(["-c".into(), format!("SET canvass.{key} = {value}")]);
         }

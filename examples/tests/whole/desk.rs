@@ -44,7 +44,12 @@ impl Home {
 
     pub fn command(&self) -> Command {
         let mut command = Command::new(canvass_examples::program("canvass"));
-        command.envs(self.environment()).env_remove("CANVASS_PASSPHRASE").stdin(Stdio::null()).current_dir(self.path());
+        command
+            .envs(self.environment())
+            .env_remove("CANVASS_PASSPHRASE")
+            .env_remove("CANVASS_SERVER")
+            .stdin(Stdio::null())
+            .current_dir(self.path());
         command
     }
 }

@@ -5,6 +5,8 @@ use std::fmt::Write as _;
 use canvass_examples::workspace;
 use canvass_tables::TABLES;
 
+use crate::desk::{Home, stdout};
+
 fn manual() -> String {
     let mut text = "# Tables\n\nWritten from the declarations in `tables/src`; a test keeps it so. Every table also has `host` (text) and `agent` \
                     (struct), which the desk fills in.\n"
@@ -39,4 +41,17 @@ fn the_manual_follows_from_the_declarations() {
     }
     let written = std::fs::read_to_string(&file).unwrap_or_default();
     assert!(written == manual, "docs/tables.md is out of date; run this test with CANVASS_WRITE_DOCS=1");
+}
+
+#[test]
+fn the_page_of_the_prompt_lists_every_setting() {
+    let page = std::fs::read_to_string(workspace().join("docs/prompt.md")).unwrap();
+    let listed: Vec<&str> = page
+        .lines()
+        .filter_map(|line| line.strip_prefix("| `")?.split('`').next())
+        .filter(|name| *name != "SET canvass.…")
+        .collect();
+    let settings = stdout(&Home::new().canvass(&["-q", "-c", ".set"]));
+    let settings: Vec<&str> = settings.lines().skip(1).filter_map(|line| line.split('\t').next()).collect();
+    assert_eq!(listed, settings);
 }

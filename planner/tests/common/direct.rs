@@ -1,8 +1,8 @@
 //! A fleet whose agents answer at once, with the real engine and real signatures, over any tables.
 
 use std::collections::HashMap;
-use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use canvass_planner::error::Error;
@@ -26,6 +26,14 @@ pub struct Direct {
     endpoints: Vec<Endpoint>,
     keys: HashMap<String, SigningKey>,
     tamper: Tamper,
+    /// The agent that says nothing, before it is stopped.
+    silent: Option<String>,
+    /// What it would say, and to whom.
+    kept: Mutex<Option<(mpsc::Sender<Delivery>, Vec<Delivery>)>>,
+    /// A stop never comes to its end.
+    deaf: bool,
+    outlives_us: bool,
+    stops: AtomicUsize,
 }
 
 impl Direct {
@@ -39,7 +47,39 @@ impl Direct {
             keys.insert(endpoint.facts.id.clone(), key);
             endpoints.push(endpoint);
         }
-        Direct { tables, endpoints, keys, tamper }
+        Direct {
+            tables,
+            endpoints,
+            keys,
+            tamper,
+            silent: None,
+            kept: Mutex::default(),
+            deaf: false,
+            outlives_us: true,
+            stops: AtomicUsize::new(0),
+        }
+    }
+
+    /// One agent says nothing, and is waited for.
+    pub fn with_silent(mut self, host: &str) -> Direct {
+        self.silent = self.endpoints.iter().find(|endpoint| endpoint.host == host).map(|one| one.facts.id.clone());
+        self
+    }
+
+    pub fn deaf(mut self) -> Direct {
+        self.deaf = true;
+        self
+    }
+
+    /// Its agents end with this program, and say what they have when they are stopped.
+    pub fn of_this_program(mut self) -> Direct {
+        self.outlives_us = false;
+        self
+    }
+
+    /// How often it was stopped.
+    pub fn stops(&self) -> usize {
+        self.stops.load(Ordering::Relaxed)
     }
 
     /// The agents list these features, one after the other.
@@ -92,16 +132,29 @@ impl Fleet for Direct {
         let (sender, receiver) = mpsc::channel(100_000);
         let action = Action::parse(envelope.payload.as_bytes()).unwrap();
         for agent in agents {
-            for part in self.answer(&action, &envelope, &agent) {
-                sender.try_send(Delivery::Part { agent: agent.clone(), part }).unwrap();
+            let parts = self.answer(&action, &envelope, &agent).into_iter();
+            let parts = parts.map(|part| Delivery::Part { agent: agent.clone(), part });
+            if self.silent.as_ref() == Some(&agent) {
+                *self.kept.lock().unwrap() = Some((sender.clone(), parts.collect()));
+                continue;
             }
+            parts.for_each(|part| sender.try_send(part).unwrap());
         }
         Ok(receiver)
     }
 
     fn outlives_us(&self) -> bool {
-        true
+        self.outlives_us
     }
 
-    async fn stop(&self) {}
+    async fn stop(&self) {
+        self.stops.fetch_add(1, Ordering::Relaxed);
+        if self.deaf {
+            std::future::pending::<()>().await;
+        }
+        let kept = self.kept.lock().unwrap().take();
+        if let Some((sender, parts)) = kept.filter(|_| !self.outlives_us) {
+            parts.into_iter().for_each(|part| sender.try_send(part).unwrap());
+        }
+    }
 }

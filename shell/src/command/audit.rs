@@ -1,6 +1,7 @@
 //! `.audit`: who did what at the server, which administrators may read.
 
 use canvass_planner::error::Error;
+use canvass_protocol::api::AuditLine;
 
 use super::Command;
 use crate::listing::{batch, maybe_texts, texts};
@@ -19,11 +20,13 @@ pub static COMMAND: Command = Command {
 
 fn run(session: &mut Session, argument: &str) -> Result<Next, Error> {
     let lines = session.audit(count(argument)?)?;
+    let ids = session.action_ids()?;
+    let id = |line: &AuditLine| line.action.map(|hash| ids.get(&hash).cloned().unwrap_or_else(|| hash.to_string()));
     session.show(&batch(vec![
         ("at", texts(lines.iter().map(|line| line.at.to_string()))),
         ("who", texts(lines.iter().map(|line| &line.who))),
         ("what", texts(lines.iter().map(|line| &line.what))),
-        ("action", maybe_texts(lines.iter().map(|line| line.action.map(|hash| hash.to_string())))),
+        ("action", maybe_texts(lines.iter().map(id))),
         ("detail", texts(lines.iter().map(|line| &line.detail))),
     ])?)
 }

@@ -15,5 +15,6 @@ fn run(session: &mut Session, argument: &str) -> Result<Next, Error> {
     }
     let max: usize = argument.parse().map_err(|_| Error::usage(format!("`{argument}` is not a number of rows")))?;
     session.settings.rows_max = (max > 0).then_some(max);
+    session.confirm(&if max > 0 { format!("maxrows is {max}") } else { "all rows are shown".to_owned() });
     Ok(Next::Go(Exit::Complete))
 }

@@ -11,6 +11,7 @@ mod history;
 mod hosts;
 mod maxrows;
 mod mode;
+mod output;
 mod plan;
 mod quit;
 mod read;
@@ -48,6 +49,8 @@ pub static COMMANDS: &[&Command] = &[
     &status::COMMAND,
     &mode::COMMAND,
     &mode::VERTICAL,
+    &output::OUTPUT,
+    &output::ONCE,
     &maxrows::COMMAND,
     &timer::COMMAND,
     &set::COMMAND,
@@ -63,8 +66,7 @@ pub static COMMANDS: &[&Command] = &[
 ];
 
 /// Commands that later versions bring; naming them beats calling them unknown.
-const LATER: &[&str] =
-    &["output", "once", "edit", "e", "last", "actions", "save", "saved", "run", "export", "map", "chart"];
+const LATER: &[&str] = &["edit", "e", "last", "actions", "save", "saved", "run", "export", "map", "chart"];
 
 /// Runs one command line; what is wrong with it is said here.
 pub fn run(session: &mut Session, line: &str) -> Next {

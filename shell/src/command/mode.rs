@@ -11,21 +11,37 @@ use crate::session::{Next, Session};
 pub static COMMAND: Command =
     Command { name: "mode", aliases: &[], takes: "[format]", about: "how results are written", run };
 
-pub static VERTICAL: Command =
-    Command { name: "vertical", aliases: &["x"], takes: "", about: "switch between vertical and table", run: toggle };
+pub static VERTICAL: Command = Command {
+    name: "vertical",
+    aliases: &["x"],
+    takes: "[on|off|auto]",
+    about: "one line a cell, or for rows that do not fit (auto); without a word, the other way",
+    run: turn,
+};
 
 fn run(session: &mut Session, argument: &str) -> Result<Next, Error> {
     if argument.is_empty() {
         return session.say(session.settings.format.as_str());
     }
-    session.settings.format = parse(argument)?;
+    let format = parse(argument)?;
+    session.set_format(format)?;
+    session.confirm(&format!("mode is {}", format.as_str()));
     Ok(Next::Go(Exit::Complete))
 }
 
-fn toggle(session: &mut Session, _argument: &str) -> Result<Next, Error> {
-    let format = if session.settings.format == Format::Vertical { Format::Table } else { Format::Vertical };
-    session.settings.format = format;
-    eprintln!("mode is {}", format.as_str());
+fn turn(session: &mut Session, argument: &str) -> Result<Next, Error> {
+    let now = session.settings.format == Format::Vertical;
+    let (format, expand) = match argument.to_ascii_lowercase().as_str() {
+        "" if now => (Format::Table, false),
+        "" | "on" => (Format::Vertical, false),
+        "off" => (Format::Table, false),
+        "auto" => (Format::Table, true),
+        other => return Err(Error::usage(format!("vertical is on, off or auto, not `{other}`"))),
+    };
+    session.set_format(format)?;
+    session.settings.expand = expand;
+    let auto = if expand { ", vertical where rows do not fit" } else { "" };
+    session.confirm(&format!("mode is {}{auto}", format.as_str()));
     Ok(Next::Go(Exit::Complete))
 }
 

@@ -11,7 +11,7 @@ pub static COMMAND: Command =
 
 fn run(session: &mut Session, argument: &str) -> Result<Next, Error> {
     if argument.is_empty() {
-        return session.show(&listing::tables()?);
+        return session.show(&listing::tables("")?);
     }
     session.show(&listing::columns(argument)?)
 }

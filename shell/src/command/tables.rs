@@ -6,8 +6,17 @@ use super::Command;
 use crate::listing;
 use crate::session::{Next, Session};
 
-pub static COMMAND: Command = Command { name: "tables", aliases: &["dt"], takes: "", about: "list the tables", run };
+pub static COMMAND: Command = Command {
+    name: "tables",
+    aliases: &["dt"],
+    takes: "[pattern]",
+    about: "list the tables, or those whose name fits: `net`, `*s`",
+    run,
+};
 
-fn run(session: &mut Session, _argument: &str) -> Result<Next, Error> {
-    session.show(&listing::tables()?)
+fn run(session: &mut Session, argument: &str) -> Result<Next, Error> {
+    if !argument.is_empty() && !listing::names().any(|name| listing::fits(name, argument)) {
+        return Err(Error::usage(format!("no table's name fits `{argument}`")).hint("`.tables` lists all"));
+    }
+    session.show(&listing::tables(argument)?)
 }

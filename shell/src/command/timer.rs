@@ -16,6 +16,6 @@ fn run(session: &mut Session, argument: &str) -> Result<Next, Error> {
         "off" => false,
         other => return Err(Error::usage(format!("the timer is on or off, not `{other}`"))),
     };
-    eprintln!("timer is {}", if session.settings.timer { "on" } else { "off" });
+    session.confirm(if session.settings.timer { "timer is on" } else { "timer is off" });
     Ok(Next::Go(Exit::Complete))
 }

@@ -8,6 +8,8 @@ use std::process::{Command, Stdio};
 use canvass_protocol::openpgp::{Fingerprint, KeyError, Signer};
 use jiff::Timestamp;
 
+use crate::typing::Asking;
+
 /// A signature with notations, many times over.
 const SIGNATURE_BYTES_MAX: u64 = 256 << 10;
 /// A listing of one key with many subkeys and user ids.
@@ -73,6 +75,8 @@ impl Signer for GnuPg {
     }
 
     fn sign(&self, payload: &[u8], _: Timestamp) -> Result<String, KeyError> {
+        // Its agent may ask for a passphrase on this terminal.
+        let _asking = Asking::begin();
         let failed = |reason: String| KeyError::CannotSign(format!("gpg: {reason}"));
         let mut command = Command::new(&self.program);
         command.args(["--batch", "--armor", "--detach-sign", "--digest-algo", "SHA512", "--output", "-"]);

@@ -2,6 +2,8 @@
 
 use canvass_planner::error::Error;
 
+use crate::typing::Asking;
+
 /// Where passphrases come from.
 #[derive(Debug, Clone, Default)]
 pub struct Passphrases {
@@ -49,5 +51,6 @@ impl Passphrases {
 }
 
 fn ask(prompt: &str) -> Result<String, Error> {
+    let _asking = Asking::begin();
     rpassword::prompt_password(prompt).map_err(|error| Error::usage(format!("no passphrase was typed: {error}")))
 }

@@ -1,5 +1,6 @@
 //! One cell of an Arrow column as text or as JSON, by its real type.
 
+use std::borrow::Cow;
 use std::fmt::Write as _;
 
 use arrow::array::{
@@ -16,7 +17,7 @@ use arrow::record_batch::RecordBatch;
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use jiff::Timestamp;
 
-use super::escape::json_string;
+use super::escape::{json_string, visible, visible_cell};
 
 /// A cell, ready to be escaped for a format.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,6 +37,14 @@ impl Cell {
         match self {
             Cell::Null => None,
             Cell::Literal(text) | Cell::Text(text) | Cell::Nested(text) => Some(text),
+        }
+    }
+
+    /// The cell's letters for people, with nothing in them that a terminal obeys; JSON spells out its line ends by itself.
+    pub fn visible(&self) -> Option<Cow<'_, str>> {
+        match self {
+            Cell::Text(text) => Some(visible_cell(text)),
+            other => other.text().map(visible),
         }
     }
 

@@ -34,6 +34,11 @@ pub fn visible(text: &str) -> Cow<'_, str> {
     Cow::Owned(shown)
 }
 
+/// Like [`visible`], for cells: a backslash is doubled, so that a line end and the letters `\\n` are told apart.
+pub fn visible_cell(text: &str) -> Cow<'_, str> {
+    if text.contains('\\') { Cow::Owned(visible(&text.replace('\\', "\\\\")).into_owned()) } else { visible(text) }
+}
+
 /// Like [`visible`], for text of several lines: line ends stay.
 pub fn visible_lines(text: &str) -> String {
     text.lines().map(visible).collect::<Vec<_>>().join("\n")
@@ -75,6 +80,14 @@ mod tests {
         check("\u{9b}31m", "\\u{9b}31m");
         check("evil\u{202e}gpj.exe", "evil\\u{202e}gpj.exe");
         check("a\u{2066}b\u{feff}c\u{e0041}", "a\\u{2066}b\\u{feff}c\\u{e0041}");
+    }
+
+    #[test]
+    fn cells_that_differ_look_different() {
+        let cells = ["a\nb", "a\\nb", "a\\\nb", "a\\\\nb", "\\x1b", "\x1b", "\\", "\\\\", "C:\\new"];
+        let looks: std::collections::BTreeSet<_> = cells.iter().map(|cell| visible_cell(cell)).collect();
+        assert_eq!(looks.len(), cells.len(), "{looks:?}");
+        assert_eq!(visible_cell("C:\\new\n"), "C:\\\\new\\n");
     }
 
     #[test]

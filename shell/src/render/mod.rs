@@ -10,6 +10,7 @@ mod arrow_file;
 mod csv;
 mod json;
 mod jsonl;
+mod layout;
 mod lines;
 mod markdown;
 mod table;
@@ -17,6 +18,7 @@ mod tsv;
 mod vertical;
 
 use std::io::{self, Write};
+use std::path::Path;
 
 use arrow::datatypes::SchemaRef;
 use arrow::record_batch::RecordBatch;
@@ -55,6 +57,10 @@ pub struct Look {
     pub colour: bool,
     /// Columns of the terminal; `None` where lines may have any length.
     pub width: Option<usize>,
+    /// A table whose rows do not fit is written one line a cell.
+    pub expand: bool,
+    /// A list of ours, such as the columns of a table: long texts are folded, and what is not there is blank.
+    pub listing: bool,
     /// Rows shown at most by `table` and `vertical`; `None` shows all.
     pub rows_max: Option<usize>,
 }
@@ -66,17 +72,31 @@ pub struct Closing {
     pub cut: Option<String>,
     /// The completeness record as JSON, for formats with metadata.
     pub completeness: String,
+    /// The rows that are kept back are not wanted any more.
+    pub stopped: bool,
 }
 
 /// What the writer left out, to be said on standard error.
 pub type Remark = Option<String>;
 
-/// Writes one result: begin once, any number of batches, end once.
+/// Writes one result: begin once, any number of batches, pour until nothing is left or not at all, end once.
 pub trait Render {
     fn begin(&mut self, schema: &SchemaRef, out: &mut dyn Write) -> io::Result<()>;
 
     fn batch(&mut self, batch: &RecordBatch, out: &mut dyn Write) -> io::Result<()>;
 
+    /// Writes some of the rows that were kept back until all were known, and says whether there are more; whoever looks for
+    /// Ctrl-C does so in between.
+    fn pour(&mut self, _out: &mut dyn Write) -> io::Result<bool> {
+        Ok(false)
+    }
+
+    /// Rows that were taken and are not written yet.
+    fn held(&self) -> usize {
+        0
+    }
+
+    /// Writes what is left, and the last words.
     fn end(&mut self, closing: &Closing, out: &mut dyn Write) -> io::Result<Remark>;
 }
 
@@ -104,6 +124,44 @@ impl Format {
             Format::Parquet => "parquet",
             Format::Arrow => "arrow",
         }
+    }
+
+    /// The format that a file's name asks for by its ending.
+    pub fn of_path(path: &Path) -> Option<Format> {
+        let ending = path.extension()?.to_str()?.to_ascii_lowercase();
+        Some(match ending.as_str() {
+            "txt" => Format::Table,
+            "csv" => Format::Csv,
+            "tsv" | "tab" => Format::Tsv,
+            "json" => Format::Json,
+            "jsonl" | "ndjson" => Format::Jsonl,
+            "md" | "markdown" => Format::Markdown,
+            "parquet" => Format::Parquet,
+            "arrow" | "feather" => Format::Arrow,
+            _ => return None,
+        })
+    }
+
+    /// The format of results in a file where none was chosen, and what there is to say of it.
+    pub fn for_file(path: &Path, default: Format) -> (Format, Option<String>) {
+        match Format::of_path(path) {
+            Some(format) => (format, None),
+            // Devices and pipes are named as they are named.
+            None if path.extension().is_none() || path.metadata().is_ok_and(|is| !is.is_file()) => (default, None),
+            None => {
+                let remark = format!(
+                    "the ending of `{}` names no format: it is written as {}",
+                    path.display(),
+                    default.as_str()
+                );
+                (default, Some(remark))
+            }
+        }
+    }
+
+    /// Whether a file of this format holds one result and no second.
+    pub fn holds_one(self) -> bool {
+        matches!(self, Format::Csv | Format::Tsv | Format::Json | Format::Parquet | Format::Arrow)
     }
 
     /// A writer for one result; `None` for formats this version does not have.

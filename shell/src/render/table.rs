@@ -3,30 +3,50 @@
 use std::io::{self, Write};
 
 use arrow::array::ArrayRef;
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{DataType, SchemaRef};
 use arrow::record_batch::RecordBatch;
 use nu_ansi_term::Style;
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
 use super::cell::{cell, columns, is_numeric};
-use super::escape::visible;
-use super::{Closing, Look, Remark, Render};
+use super::escape::{visible, visible_cell};
+use super::layout::Layout;
+use super::{Closing, Look, Remark, Render, vertical};
 
-/// A text column is never made narrower than this to fit a terminal.
-const WIDTH_MIN: usize = 8;
+/// Rows written in one go.
+const ROWS_AT_ONCE: usize = 256;
+/// Names of columns in a remark; the rest is a count.
+const NAMES_SHOWN: usize = 6;
 
 pub struct Table {
     look: Look,
     names: Vec<String>,
     numeric: Vec<bool>,
+    /// Columns that may be cut: whatever is no number, moment or truth value.
+    text: Vec<bool>,
     batches: Vec<Vec<ArrayRef>>,
     rows: usize,
     kept: usize,
+    /// Known once all rows are.
+    layout: Option<Layout>,
+    natural: Vec<usize>,
+    written: usize,
 }
 
 impl Table {
     pub fn new(look: Look) -> Table {
-        Table { look, names: Vec::new(), numeric: Vec::new(), batches: Vec::new(), rows: 0, kept: 0 }
+        Table {
+            look,
+            names: Vec::new(),
+            numeric: Vec::new(),
+            text: Vec::new(),
+            batches: Vec::new(),
+            rows: 0,
+            kept: 0,
+            layout: None,
+            natural: Vec::new(),
+            written: 0,
+        }
     }
 
     /// Widths that show every cell whole.
@@ -35,41 +55,138 @@ impl Table {
         for batch in &self.batches {
             for (width, column) in widths.iter_mut().zip(batch) {
                 for row in 0..column.len() {
-                    let shown = cell(column, row).text().map_or(4, |text| shown(text).width());
-                    *width = (*width).max(shown);
+                    *width = (*width).max(self.piece(column, row).text.width());
                 }
             }
         }
         widths
     }
 
-    fn line(&self, cells: &[Piece], widths: &[usize], style: Style, out: &mut dyn Write) -> io::Result<()> {
-        let last = cells.len().saturating_sub(1);
-        let mut line = String::new();
-        for (index, (piece, width)) in cells.iter().zip(widths).enumerate() {
-            if index > 0 {
-                line.push_str(" │ ");
-            }
-            let text = shortened(&piece.text, *width);
-            let padding = " ".repeat(width.saturating_sub(text.width()));
-            let dressed = if piece.null { null(self.look.colour) } else { style.paint(text).to_string() };
-            match (self.numeric[index], index == last) {
-                (true, _) => line.extend([padding, dressed]),
-                (false, true) => line.push_str(&dressed),
-                (false, false) => line.extend([dressed, padding]),
-            }
+    /// The layout, and the header written with it.
+    fn laid_out(&mut self, out: &mut dyn Write) -> io::Result<Layout> {
+        if let Some(layout) = &self.layout {
+            return Ok(layout.clone());
         }
-        writeln!(out, "{line}")
+        self.natural = self.natural_widths();
+        let layout = Layout::of(&self.natural, &self.text, self.look.width);
+        self.layout = Some(layout.clone());
+        if !self.names.is_empty() && !self.is_vertical(&layout) {
+            let header: Vec<Piece> = self.names.iter().map(|name| Piece { text: name.clone(), null: false }).collect();
+            let bold = if self.look.colour { Style::new().bold() } else { Style::new() };
+            self.line(&header, &layout, bold, out)?;
+            let mut rules: Vec<String> = layout.columns.iter().map(|(_, width)| "─".repeat(*width)).collect();
+            if let Some(gap) = layout.gap {
+                rules.insert(gap, "─".to_owned());
+            }
+            writeln!(out, "{}", rules.join("─┼─"))?;
+        }
+        Ok(layout)
     }
 
-    fn rows(&self, widths: &[usize], out: &mut dyn Write) -> io::Result<()> {
+    /// Whether rows that do not fit are written one line a cell instead.
+    fn is_vertical(&self, layout: &Layout) -> bool {
+        self.look.expand
+            && (layout.gap.is_some() || layout.columns.iter().any(|(index, width)| *width < self.natural[*index]))
+    }
+
+    /// Writes some rows; says whether there are more.
+    fn rows(&mut self, out: &mut dyn Write) -> io::Result<bool> {
+        let layout = self.laid_out(out)?;
+        let until = (self.written + ROWS_AT_ONCE).min(self.kept);
+        let mut before = 0;
         for batch in &self.batches {
-            for row in 0..batch.first().map_or(0, |column| column.len()) {
-                let cells: Vec<Piece> = batch.iter().map(|column| Piece::of(column, row)).collect();
-                self.line(&cells, widths, Style::new(), out)?;
+            let length = batch.first().map_or(0, |column| column.len());
+            let from = self.written.saturating_sub(before).min(length);
+            let to = until.saturating_sub(before).min(length);
+            for row in from..to {
+                if self.is_vertical(&layout) {
+                    vertical::row(&self.names, batch, row, before + row + 1, self.look, out)?;
+                } else {
+                    let cells: Vec<Piece> = batch.iter().map(|column| self.piece(column, row)).collect();
+                    self.line(&cells, &layout, Style::new(), out)?;
+                }
             }
+            before += length;
+        }
+        self.written = until;
+        Ok(self.written < self.kept)
+    }
+
+    fn piece(&self, column: &ArrayRef, row: usize) -> Piece {
+        match cell(column, row).visible() {
+            Some(text) => Piece { text: barless(&text), null: false },
+            None if self.look.listing => Piece { text: String::new(), null: false },
+            None => Piece { text: "NULL".to_owned(), null: true },
+        }
+    }
+
+    /// Writes the cells that are shown; in a listing what is too long goes on below.
+    fn line(&self, cells: &[Piece], layout: &Layout, style: Style, out: &mut dyn Write) -> io::Result<()> {
+        let folded: Vec<Vec<String>> = layout
+            .columns
+            .iter()
+            .map(|(index, width)| match &cells[*index] {
+                piece if self.look.listing && self.text[*index] => folded(&piece.text, *width),
+                piece => vec![shortened(&piece.text, *width)],
+            })
+            .collect();
+        for at in 0..folded.iter().map(Vec::len).max().unwrap_or(0) {
+            let mut fields: Vec<String> = Vec::with_capacity(folded.len() + 1);
+            for (place, (index, width)) in layout.columns.iter().enumerate() {
+                let text = folded[place].get(at).map_or("", String::as_str);
+                let padding = " ".repeat(width.saturating_sub(text.width()));
+                let is_null = cells[*index].null;
+                let dressed = if is_null { null(self.look.colour) } else { style.paint(text).to_string() };
+                let is_last = place + 1 == folded.len() && layout.gap != Some(folded.len());
+                fields.push(match (self.numeric[*index], is_last) {
+                    (true, _) => padding + &dressed,
+                    (false, true) => dressed,
+                    (false, false) => dressed + &padding,
+                });
+            }
+            if let Some(gap) = layout.gap {
+                fields.insert(gap, if at == 0 { "…" } else { " " }.to_owned());
+            }
+            writeln!(out, "{}", fields.join(" │ "))?;
         }
         Ok(())
+    }
+
+    fn remark(&self) -> Remark {
+        let Some(layout) = &self.layout else { return None };
+        let mut remarks = Vec::new();
+        if self.rows > self.kept {
+            remarks.push(format!("{} of {} rows shown; `.maxrows 0` shows all", self.kept, self.rows));
+        }
+        if self.is_vertical(layout) {
+            return (!remarks.is_empty()).then(|| remarks.join("; "));
+        }
+        let left_out = layout.left_out(self.names.len());
+        let narrowed: Vec<usize> = match self.look.listing {
+            true => Vec::new(),
+            false => {
+                layout.columns.iter().filter(|(index, width)| *width < self.natural[*index]).map(|c| c.0).collect()
+            }
+        };
+        if !left_out.is_empty() {
+            let (shown, all) = (layout.columns.len(), self.names.len());
+            remarks.push(format!("{shown} of {all} columns shown, without {}", self.named(&left_out)));
+        }
+        if !narrowed.is_empty() {
+            remarks.push(format!("cut to the terminal: {}", self.named(&narrowed)));
+        }
+        if !left_out.is_empty() || !narrowed.is_empty() {
+            remarks.push("vertical (`\\x`) shows all of it".to_owned());
+        }
+        (!remarks.is_empty()).then(|| remarks.join("; "))
+    }
+
+    fn named(&self, columns: &[usize]) -> String {
+        let names: Vec<&str> = columns.iter().take(NAMES_SHOWN).map(|index| self.names[*index].as_str()).collect();
+        match columns.len() - names.len() {
+            0 => names.join(", "),
+            more => format!("{} and {more} more", names.join(", ")),
+        }
     }
 }
 
@@ -78,23 +195,14 @@ struct Piece {
     null: bool,
 }
 
-impl Piece {
-    fn of(column: &ArrayRef, row: usize) -> Piece {
-        match cell(column, row).text() {
-            Some(text) => Piece { text: shown(text), null: false },
-            None => Piece { text: "NULL".to_owned(), null: true },
-        }
-    }
-}
-
 /// The word for an unknown cell, told apart from the text of the same letters where colours are.
 pub fn null(colour: bool) -> String {
     if colour { Style::new().dimmed().paint("NULL").to_string() } else { "NULL".to_owned() }
 }
 
-/// A cell on one line, in which nothing looks like the end of a column.
-fn shown(text: &str) -> String {
-    visible(text).replace('│', "\\u{2502}")
+/// Nothing in it looks like the end of a column.
+fn barless(text: &str) -> String {
+    text.replace('│', "\\u{2502}")
 }
 
 /// The text cut to a width, with `…` where something is missing.
@@ -116,25 +224,46 @@ fn shortened(text: &str, width: usize) -> String {
     kept
 }
 
-/// Narrows the widest text columns until a line fits; numbers are never cut, a cut number would be a wrong one.
-fn fit(widths: &mut [usize], numeric: &[bool], available: usize) {
-    let bars = widths.len().saturating_sub(1) * 3;
-    for (width, numeric) in widths.iter_mut().zip(numeric) {
-        if !numeric {
-            *width = (*width).min(available.max(WIDTH_MIN));
+/// The text on as many lines as it needs at a width, broken between words where there are any.
+fn folded(text: &str, width: usize) -> Vec<String> {
+    let mut lines = vec![String::new()];
+    let mut used = 0;
+    for word in text.split_inclusive(' ') {
+        if used > 0 && used + word.trim_end().width() > width {
+            lines.push(String::new());
+            used = 0;
+        }
+        for c in word.chars() {
+            let step = c.width().unwrap_or(0);
+            if used > 0 && used + step > width {
+                // The blank that a line ends with needs no room of its own.
+                if c == ' ' {
+                    continue;
+                }
+                lines.push(String::new());
+                used = 0;
+            }
+            used += step;
+            lines.last_mut().into_iter().for_each(|line| line.push(c));
         }
     }
-    while widths.iter().sum::<usize>() + bars > available {
-        let wide = (0..widths.len()).filter(|index| !numeric[*index] && widths[*index] > WIDTH_MIN);
-        let Some(widest) = wide.max_by_key(|index| widths[*index]) else { return };
-        widths[widest] -= 1;
+    lines.iter_mut().for_each(|line| line.truncate(line.trim_end().len()));
+    lines
+}
+
+fn is_text(kind: &DataType) -> bool {
+    let is_simple = kind.is_numeric() || kind.is_temporal() || matches!(kind, DataType::Boolean | DataType::Null);
+    match kind {
+        DataType::Dictionary(_, values) => is_text(values),
+        _ => !is_simple,
     }
 }
 
 impl Render for Table {
     fn begin(&mut self, schema: &SchemaRef, _out: &mut dyn Write) -> io::Result<()> {
-        self.names = schema.fields().iter().map(|field| shown(field.name())).collect();
+        self.names = schema.fields().iter().map(|field| barless(&visible_cell(field.name()))).collect();
         self.numeric = schema.fields().iter().map(|field| is_numeric(field.data_type())).collect();
+        self.text = schema.fields().iter().map(|field| is_text(field.data_type())).collect();
         Ok(())
     }
 
@@ -149,42 +278,19 @@ impl Render for Table {
         Ok(())
     }
 
+    fn pour(&mut self, out: &mut dyn Write) -> io::Result<bool> {
+        self.rows(out)
+    }
+
+    fn held(&self) -> usize {
+        self.kept - self.written
+    }
+
     fn end(&mut self, closing: &Closing, out: &mut dyn Write) -> io::Result<Remark> {
-        let mut widths = self.natural_widths();
-        let natural = widths.clone();
-        if let Some(available) = self.look.width {
-            fit(&mut widths, &self.numeric, available);
-        }
-        if !self.names.is_empty() {
-            let header: Vec<Piece> = self.names.iter().map(|name| Piece { text: name.clone(), null: false }).collect();
-            let bold = if self.look.colour { Style::new().bold() } else { Style::new() };
-            self.line(&header, &widths, bold, out)?;
-            let rules: Vec<String> = widths.iter().map(|width| "─".repeat(*width)).collect();
-            writeln!(out, "{}", rules.join("─┼─"))?;
-        }
-        self.rows(&widths, out)?;
+        while !closing.stopped && self.rows(out)? {}
         if let Some(cut) = &closing.cut {
             writeln!(out, "({})", visible(cut))?;
         }
-        Ok(self.remark(&natural, &widths))
-    }
-}
-
-impl Table {
-    fn remark(&self, natural: &[usize], widths: &[usize]) -> Remark {
-        let narrowed: Vec<&str> = self
-            .names
-            .iter()
-            .zip(natural.iter().zip(widths))
-            .filter_map(|(name, (natural, width))| (width < natural).then_some(name.as_str()))
-            .collect();
-        let mut remarks = Vec::new();
-        if self.rows > self.kept {
-            remarks.push(format!("{} of {} rows shown; `.maxrows 0` shows all", self.kept, self.rows));
-        }
-        if !narrowed.is_empty() {
-            remarks.push(format!("cut to the terminal: {}; vertical shows all of it", narrowed.join(", ")));
-        }
-        (!remarks.is_empty()).then(|| remarks.join("; "))
+        Ok(self.remark())
     }
 }

@@ -52,7 +52,7 @@ fn write(format: Format, look: Look, batches: &[RecordBatch], cut: Option<&str>)
     for batch in batches {
         renderer.batch(batch, &mut out).unwrap();
     }
-    let closing = Closing { cut: cut.map(str::to_owned), completeness: "{}".to_owned() };
+    let closing = Closing { cut: cut.map(str::to_owned), completeness: "{}".to_owned(), stopped: false };
     let remark = renderer.end(&closing, &mut out).unwrap();
     (String::from_utf8(out).unwrap(), remark)
 }
@@ -219,10 +219,57 @@ fn a_table_fits_the_terminal_and_says_so() {
     /a/very/long/pa… │ 1234567890123 │ somebody with …
     ");
     assert!(shown.lines().all(|line| unicode_width::UnicodeWidthStr::width(line) <= 50));
-    assert_eq!(remark.unwrap(), "cut to the terminal: path, owner; vertical shows all of it");
-    // A terminal narrower than the numbers gets whole numbers all the same.
-    let (shown, _) = write(Format::Table, Look { width: Some(10), ..look }, &[wide], None);
-    assert!(shown.contains("1234567890123"));
+    assert_eq!(remark.unwrap(), "cut to the terminal: path, owner; vertical (`\\x`) shows all of it");
+    // Where there is no room for all, whole columns are left out.
+    let (shown, remark) = write(Format::Table, Look { width: Some(10), ..look }, std::slice::from_ref(&wide), None);
+    assert!(shown.lines().all(|line| unicode_width::UnicodeWidthStr::width(line) <= 10), "{shown}");
+    assert_eq!(
+        remark.unwrap(),
+        "1 of 3 columns shown, without size, owner; cut to the terminal: path; vertical (`\\x`) shows all of it"
+    );
+    let (shown, remark) = write(Format::Table, Look { expand: true, ..look }, &[wide], None);
+    assert_snapshot!(shown, @r"
+    ─── row 1 ───
+    path  │ /a/very/long/path/to/something/rather/deep
+    size  │ 1234567890123
+    owner │ somebody with a long name
+    ");
+    assert_eq!(remark, None);
+}
+
+#[test]
+fn a_listing_folds_what_is_long_and_leaves_blank_what_is_not_there() {
+    let listing = batch(vec![
+        ("column", Arc::new(StringArray::from(vec![Some("type"), None]))),
+        ("about", Arc::new(StringArray::from(vec!["what it is: file, directory, link, fifo", "short"]))),
+    ]);
+    let look = Look { terminal: true, width: Some(30), listing: true, ..Look::default() };
+    let (shown, remark) = write(Format::Table, look, &[listing], None);
+    assert_snapshot!(shown, @r"
+    column │ about
+    ───────┼──────────────────────
+    type   │ what it is: file,
+           │ directory, link, fifo
+           │ short
+    ");
+    assert_eq!(remark, None);
+}
+
+#[test]
+fn a_files_ending_names_its_format() {
+    for (path, expected) in [
+        ("x.json", Some(Format::Json)),
+        ("/a.b/x.JSONL", Some(Format::Jsonl)),
+        ("x.md", Some(Format::Markdown)),
+        ("x.parquet", Some(Format::Parquet)),
+        ("x.csv.gz", None),
+        ("csv", None),
+    ] {
+        assert_eq!(Format::of_path(Path::new(path)), expected, "{path}");
+    }
+    let said = |path: &str| Format::for_file(Path::new(path), Format::Tsv).1;
+    assert_eq!(said("x.csv.gz").unwrap(), "the ending of `x.csv.gz` names no format: it is written as tsv");
+    assert_eq!((said("x"), said("/dev/null"), said("x.csv")), (None, None, None));
 }
 
 #[test]
@@ -251,7 +298,7 @@ fn arrow_keeps_types_and_the_completeness_record() {
     let mut renderer = Format::Arrow.renderer(Look::default()).unwrap();
     renderer.begin(&hostile().schema(), &mut out).unwrap();
     renderer.batch(&hostile(), &mut out).unwrap();
-    renderer.end(&Closing { cut: None, completeness: "{\"asked\":1}".into() }, &mut out).unwrap();
+    renderer.end(&Closing { cut: None, completeness: "{\"asked\":1}".into(), stopped: false }, &mut out).unwrap();
     let mut reader = arrow::ipc::reader::FileReader::try_new(io::Cursor::new(out), None).unwrap();
     assert_eq!(reader.custom_metadata()["canvass.completeness"], "{\"asked\":1}");
     assert_eq!(reader.next().unwrap().unwrap(), hostile());

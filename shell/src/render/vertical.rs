@@ -1,13 +1,15 @@
 //! `vertical`: one line a cell, for rows too wide for a table.
 
+use std::borrow::Cow;
 use std::io::{self, Write};
 
+use arrow::array::ArrayRef;
 use arrow::datatypes::SchemaRef;
 use arrow::record_batch::RecordBatch;
 use unicode_width::UnicodeWidthStr;
 
 use super::cell::{cell, columns};
-use super::escape::visible;
+use super::escape::{visible, visible_cell};
 use super::table::null;
 use super::{Closing, Look, Remark, Render};
 
@@ -23,26 +25,37 @@ impl Vertical {
     }
 }
 
+/// Writes one row, the `number`-th: a line a cell.
+pub fn row(
+    names: &[String],
+    columns: &[ArrayRef],
+    row: usize,
+    number: usize,
+    look: Look,
+    out: &mut dyn Write,
+) -> io::Result<()> {
+    writeln!(out, "─── row {number} ───")?;
+    let width = names.iter().map(|name| name.width()).max().unwrap_or(0);
+    for (name, column) in names.iter().zip(columns) {
+        let cell = cell(column, row);
+        let text = cell.visible().map_or_else(|| null(look.colour), Cow::into_owned);
+        writeln!(out, "{name}{} │ {text}", " ".repeat(width - name.width()))?;
+    }
+    Ok(())
+}
+
 impl Render for Vertical {
     fn begin(&mut self, schema: &SchemaRef, _out: &mut dyn Write) -> io::Result<()> {
-        let names: Vec<String> = schema.fields().iter().map(|field| visible(field.name()).into_owned()).collect();
-        let width = names.iter().map(|name| name.width()).max().unwrap_or(0);
-        self.names = names.iter().map(|name| format!("{name}{}", " ".repeat(width - name.width()))).collect();
+        self.names = schema.fields().iter().map(|field| visible_cell(field.name()).into_owned()).collect();
         Ok(())
     }
 
     fn batch(&mut self, batch: &RecordBatch, out: &mut dyn Write) -> io::Result<()> {
         let columns = columns(batch);
-        for row in 0..batch.num_rows() {
+        for at in 0..batch.num_rows() {
             self.rows += 1;
-            if self.look.rows_max.is_some_and(|max| self.rows > max) {
-                continue;
-            }
-            writeln!(out, "─── row {} ───", self.rows)?;
-            for (name, column) in self.names.iter().zip(&columns) {
-                let cell = cell(column, row);
-                let text = cell.text().map_or_else(|| null(self.look.colour), |text| visible(text).into_owned());
-                writeln!(out, "{name} │ {text}")?;
+            if self.look.rows_max.is_none_or(|max| self.rows <= max) {
+                row(&self.names, &columns, at, self.rows, self.look, out)?;
             }
         }
         Ok(())

@@ -25,12 +25,13 @@ use crate::{footer, listing};
 impl Session {
     /// Plans, asks for a yes where many are asked, signs, and follows to the footer.
     pub(super) async fn run(&mut self, statement: &str) -> Result<Exit, Error> {
-        let started = Instant::now();
+        let mut started = Instant::now();
         let planned = tokio::select! {
             planned = self.desk.plan(statement) => planned?,
-            _ = self.interrupts.recv() => return Ok(Exit::Interrupted),
+            () = self.interrupts.next() => return Err(Error::stopped()),
         };
         if planned.kind == StatementKind::Set {
+            self.confirm_set(statement);
             return Ok(Exit::Complete);
         }
         self.check_format()?;
@@ -43,26 +44,36 @@ impl Session {
         let planning = started.elapsed();
         let mut envelope = None;
         if let Some(action) = &planned.action {
+            let thinking = Instant::now();
             match self.consent(&planned, action).await? {
                 Consent::Yes => envelope = Some(self.sign(action)?),
-                Consent::Interrupted => return Ok(Exit::Interrupted),
+                Consent::Interrupted => return Err(Error::stopped()),
                 Consent::No => {
                     eprintln!("nothing was asked");
                     return Ok(Exit::Complete);
                 }
             }
+            // The statement takes as long as it takes; the person who was asked is no part of it.
+            started += thinking.elapsed();
         }
         let about = About::of(&planned);
         let schema = planned.schema.clone();
-        let running = self.desk.run(planned, envelope).await?;
         let asked = Instant::now();
-        let exit = self.follow(&schema, running, &about, started).await?;
+        let running = tokio::select! {
+            running = self.desk.run(planned, envelope) => running,
+            () = self.interrupts.next() => Err(Error::stopped()),
+        };
+        let running = running.inspect_err(|_| self.say_resume(&about))?;
+        let (exit, goes_on) = self.follow(&schema, running, &about, started).await?;
         if self.settings.timer {
             eprintln!(
                 "time: planned in {:.3} s, ran in {:.3} s",
                 planning.as_secs_f64(),
                 asked.elapsed().as_secs_f64()
             );
+        }
+        if goes_on {
+            self.say_resume(&about);
         }
         Ok(exit)
     }
@@ -91,7 +102,11 @@ impl Session {
         let about = About::of(&planned);
         let schema = planned.schema.clone();
         let running = self.desk.resume(planned, envelope).await?;
-        self.follow(&schema, running, &about, started).await
+        let (exit, goes_on) = self.follow(&schema, running, &about, started).await?;
+        if goes_on {
+            self.say_resume(&about);
+        }
+        Ok(exit)
     }
 
     /// Says what a statement reads that is not whole.
@@ -100,18 +115,24 @@ impl Session {
         remarks.iter().for_each(|remark| eprintln!("{warning} {}", visible(remark)));
     }
 
-    /// Writes rows as they come, and accounts for all who were asked.
+    /// The last line where following ended early: how to come back.
+    fn say_resume(&self, about: &About) {
+        if let (Some(id), Some(server)) = (&about.id, &self.server) {
+            eprintln!("resume: canvass --server {server} -c '.resume {id}'");
+        }
+    }
+
+    /// Writes rows as they come, and accounts for all who were asked; says whether following ended before its time.
     async fn follow(
         &mut self,
         schema: &SchemaRef,
         running: Running,
         about: &About,
         started: Instant,
-    ) -> Result<Exit, Error> {
+    ) -> Result<(Exit, bool), Error> {
         let look = self.look();
         let mut renderer = self.renderer(false)?;
         let follow = Follow {
-            fleet: self.fleet.as_ref(),
             renderer: renderer.as_mut(),
             output: &mut self.output,
             interrupts: &mut self.interrupts,
@@ -119,20 +140,15 @@ impl Session {
             action: about.id.clone(),
         };
         let followed = follow.run(schema, running).await;
-        self.results += 1;
         let exit = self.account(&followed, about, started, look);
         let waiting = followed.entries.iter().any(|entry| entry.state == State::Waiting);
-        if let (Some(id), Some(server)) = (&about.id, &self.server)
-            && (waiting || followed.interrupted)
-        {
-            eprintln!("resume: canvass --server {server} -c '.resume {id}'");
-        }
         let wants_more = followed.entries.iter().any(needs_weight);
         if let (true, Some(id), Some(server)) = (wants_more, &about.id, &self.server) {
             eprintln!("another investigator can sign it too: canvass --server {server} action cosign {id}");
         }
         self.last.entries = followed.entries;
-        Ok(exit)
+        self.result_written()?;
+        Ok((exit, waiting || followed.interrupted || followed.error.is_some()))
     }
 
     async fn consent(&mut self, planned: &Planned, action: &Action) -> Result<Consent, Error> {
@@ -158,6 +174,9 @@ impl Session {
             exit = Exit::Interrupted;
         }
         let warning = self.terminal.paint(Tone::Warning, "warning:");
+        for remark in &followed.remarks {
+            eprintln!("{warning} {}", visible(remark));
+        }
         for line in footer::warnings(entries) {
             eprintln!("{warning} {line}");
         }

@@ -6,23 +6,23 @@ mod showing;
 mod signed;
 mod signing;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use canvass_planner::desk::{Desk, Entry, Planned};
 use canvass_planner::error::Error;
 use canvass_planner::fleet::{Endpoint, Fleet};
+use canvass_protocol::action::ActionHash;
 use canvass_protocol::api::AuditLine;
-use futures::FutureExt as _;
 use tokio::runtime::Runtime;
-use tokio::signal::unix::Signal;
 
-pub use opening::read_script;
+pub(crate) use opening::{format, open_output, read_script};
 pub use signing::Signing;
 
 use crate::archive::Archive;
 use crate::config::Places;
 use crate::error::{Exit, describe, report};
+use crate::interrupts::Interrupts;
 use crate::output::Output;
 use crate::render::Format;
 use crate::script::{Piece, pieces};
@@ -42,7 +42,7 @@ pub struct Session {
     pub history: Vec<String>,
     pub last: Last,
     runtime: Arc<Runtime>,
-    interrupts: Signal,
+    interrupts: Interrupts,
     output: Output,
     variables: BTreeMap<String, String>,
     /// The server's address, where there is one.
@@ -50,8 +50,18 @@ pub struct Session {
     signing: Arc<Signing>,
     archive: Archive,
     depth: usize,
-    /// Results written so far.
-    results: usize,
+    /// Where results went before `.output` or `.once` sent them to a file.
+    aside: Option<Aside>,
+    /// Statements are typed one by one, by somebody who reads what each of them does.
+    pub at_prompt: bool,
+}
+
+/// What results come back to after a file.
+struct Aside {
+    output: Output,
+    format: Format,
+    /// After one result.
+    once: bool,
 }
 
 /// How results are shown.
@@ -61,6 +71,8 @@ pub struct View {
     pub timer: bool,
     /// `None` shows all rows on a terminal.
     pub rows_max: Option<usize>,
+    /// A table whose rows do not fit the terminal is shown vertically.
+    pub expand: bool,
     pub quiet: bool,
     pub yes: bool,
 }
@@ -127,35 +139,40 @@ impl Session {
     }
 
     /// The fleet's agents.
-    pub fn endpoints(&self) -> Result<Vec<Endpoint>, Error> {
-        self.runtime.block_on(self.desk.endpoints())
+    pub fn endpoints(&mut self) -> Result<Vec<Endpoint>, Error> {
+        heeding(&self.runtime, &mut self.interrupts, self.desk.endpoints())
     }
 
     /// Agents that wait to be let into the fleet: name and id of each.
-    pub fn pending(&self) -> Result<Vec<(String, String)>, Error> {
-        self.runtime.block_on(self.fleet.pending())
+    pub fn pending(&mut self) -> Result<Vec<(String, String)>, Error> {
+        heeding(&self.runtime, &mut self.interrupts, self.fleet.pending())
     }
 
     /// Lets an agent into the fleet.
-    pub fn approve(&self, id: &str) -> Result<(), Error> {
-        self.runtime.block_on(self.fleet.approve(id))
+    pub fn approve(&mut self, id: &str) -> Result<(), Error> {
+        heeding(&self.runtime, &mut self.interrupts, self.fleet.approve(id))
     }
 
     /// The latest lines of the server's audit, newest first.
-    pub fn audit(&self, count: usize) -> Result<Vec<AuditLine>, Error> {
-        self.runtime.block_on(self.fleet.audit(count))
+    pub fn audit(&mut self, count: usize) -> Result<Vec<AuditLine>, Error> {
+        heeding(&self.runtime, &mut self.interrupts, self.fleet.audit(count))
+    }
+
+    /// The ids of actions that the server remembers, by the hashes of what was signed.
+    pub fn action_ids(&mut self) -> Result<HashMap<ActionHash, String>, Error> {
+        let actions = heeding(&self.runtime, &mut self.interrupts, self.fleet.actions())?;
+        Ok(actions.into_iter().map(|action| (action.hash, action.id.to_string())).collect())
     }
 
     /// Forgets a Ctrl-C that came when nothing ran any more, so that it does not stop what is typed next.
     pub fn forget_interrupts(&mut self) {
-        while let Some(Some(())) = self.interrupts.recv().now_or_never() {}
+        self.interrupts.forget();
     }
 
     /// Plans a statement without running it; `.plan` shows the result.
     pub fn plan(&mut self, statement: &str) -> Result<Planned, Error> {
         let statement = variables::substitute(statement, &self.variables)?;
-        let runtime = self.runtime.clone();
-        runtime.block_on(self.desk.plan(&statement))
+        heeding(&self.runtime, &mut self.interrupts, self.desk.plan(&statement))
     }
 
     /// What is wrong with the last line, for commands that report themselves.
@@ -167,8 +184,11 @@ impl Session {
     /// Brings results to their place: whole, or not at all where nothing was to be written.
     pub fn close(self, exit: Exit) -> Exit {
         let terminal = self.terminal;
+        let mut session = self;
+        let exit = exit
+            .max(session.back_to_terminal().map_or_else(|error| report(&error, None, &terminal), |()| Exit::Complete));
         let keeps = !matches!(exit, Exit::Usage | Exit::Unreachable | Exit::Internal);
-        let closed = if keeps { self.output.finish() } else { self.output.discard() };
+        let closed = if keeps { session.output.finish() } else { session.output.discard() };
         match closed {
             Ok(()) => exit,
             Err(error) => {
@@ -176,4 +196,18 @@ impl Session {
             }
         }
     }
+}
+
+/// Waits for something and for Ctrl-C, whichever comes first.
+fn heeding<T>(
+    runtime: &Runtime,
+    interrupts: &mut Interrupts,
+    wanted: impl Future<Output = Result<T, Error>>,
+) -> Result<T, Error> {
+    runtime.block_on(async {
+        tokio::select! {
+            done = wanted => done,
+            () = interrupts.next() => Err(Error::stopped()),
+        }
+    })
 }

@@ -7,7 +7,6 @@ use canvass_planner::desk::Desk;
 use canvass_planner::error::Error;
 use canvass_planner::fleet::Fleet;
 use canvass_planner::settings::Settings;
-use tokio::signal::unix::{SignalKind, signal};
 
 use super::signing::Signing;
 use super::{Last, Session, View};
@@ -15,12 +14,13 @@ use crate::archive::Archive;
 use crate::args::Args;
 use crate::config::Places;
 use crate::error::unusable;
+use crate::interrupts::Interrupts;
 use crate::kept::Kept;
 use crate::key::{LOCAL, Passphrases, Store};
 use crate::output::Output;
 use crate::render::Format;
 use crate::render::escape::visible;
-use crate::terminal::Terminal;
+use crate::terminal::{Terminal, Tone};
 use crate::{fleet, key};
 
 /// Rows shown on a terminal unless `.maxrows` says otherwise.
@@ -31,12 +31,16 @@ impl Session {
     pub fn open(args: &Args, terminal: Terminal, places: Places) -> Result<Session, Error> {
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
         let runtime = runtime.map_err(|error| Error::internal(format!("cannot start: {error}")))?;
-        let interrupts = {
+        let mut interrupts = {
             let _inside = runtime.enter();
-            signal(SignalKind::interrupt()).map_err(|error| Error::internal(format!("cannot heed Ctrl-C: {error}")))?
+            Interrupts::listen().map_err(|error| Error::internal(format!("cannot heed Ctrl-C: {error}")))?
         };
         let settings = settings(args)?;
-        let output = open_output(args)?;
+        let (format, remark) = format(args, terminal);
+        let output = open_output(args, format)?;
+        if let Some(remark) = remark {
+            eprintln!("{} {remark}", terminal.paint(Tone::Warning, "warning:"));
+        }
         let passphrases = Passphrases::from_environment(terminal.can_ask());
         let store = Store::new(&places);
         if args.server.is_none()
@@ -49,17 +53,16 @@ impl Session {
         }
         let signing = Arc::new(Signing::new(args.key.clone(), store, passphrases, args.server.is_none()));
         let fleet: Arc<dyn Fleet> = match &args.server {
-            Some(server) => Arc::new(runtime.block_on(fleet::Remote::open(server, signing.clone(), &places))?),
+            Some(server) => Arc::new(runtime.block_on(async {
+                tokio::select! {
+                    opened = fleet::Remote::open(server, signing.clone(), &places) => opened,
+                    () = interrupts.next() => Err(Error::stopped()),
+                }
+            })?),
             None => open_fleet(args, &places)?,
         };
-        let on_terminal = terminal.stdout && output.is_stdout();
-        let view = View {
-            format: args.format.unwrap_or(if on_terminal { Format::Table } else { Format::Tsv }),
-            timer: false,
-            rows_max: Some(ROWS_MAX),
-            quiet: args.quiet,
-            yes: args.yes,
-        };
+        let view =
+            View { format, timer: false, rows_max: Some(ROWS_MAX), expand: false, quiet: args.quiet, yes: args.yes };
         Ok(Session {
             desk: Desk::new(fleet.clone(), settings).kept_by(Arc::new(Kept::new(&places))),
             fleet,
@@ -76,18 +79,14 @@ impl Session {
             archive: Archive::new(&places),
             places,
             depth: 0,
-            results: 0,
+            aside: None,
+            at_prompt: false,
         })
     }
 }
 
 fn settings(args: &Args) -> Result<Settings, Error> {
     let mut settings = Settings::default();
-    if args.server.is_none() {
-        // An agent in this program answers to nobody else: there is no server to leave an action with, so by default it is
-        // followed to its end, which its own time limit bounds.
-        settings.wait_s = None;
-    }
     for (name, value) in [("wait", &args.wait), ("expire", &args.expire)] {
         if let Some(value) = value {
             settings.set(name, value)?;
@@ -107,18 +106,27 @@ fn open_fleet(args: &Args, places: &Places) -> Result<Arc<dyn Fleet>, Error> {
     Ok(Arc::new(fleet))
 }
 
-fn open_output(args: &Args) -> Result<Output, Error> {
-    let text = args.format.is_none_or(Format::is_text);
+/// The format that the flags ask for, by name or by the ending of a file, and what there is to say of it.
+pub(crate) fn format(args: &Args, terminal: Terminal) -> (Format, Option<String>) {
+    match (&args.format, &args.output) {
+        (Some(format), _) => (*format, None),
+        (None, Some(path)) => Format::for_file(path, Format::Tsv),
+        (None, None) => (if terminal.stdout { Format::Table } else { Format::Tsv }, None),
+    }
+}
+
+/// Opens the place of results, where the format has one.
+pub(crate) fn open_output(args: &Args, format: Format) -> Result<Output, Error> {
     match &args.output {
-        _ if args.format == Some(Format::Parquet) => Err(no_parquet()),
+        _ if format == Format::Parquet => Err(no_parquet()),
         Some(path) => Output::file(path).map_err(|error| unusable(path, &error)),
-        None if text => Ok(Output::stdout()),
-        None => Err(Error::usage("arrow needs a file").hint("add `-o FILE`")),
+        None if format.is_text() => Ok(Output::stdout()),
+        None => Err(Error::usage(format!("{} needs a file", format.as_str())).hint("add `-o FILE`")),
     }
 }
 
 pub(super) fn no_parquet() -> Error {
-    Error::usage("parquet is not in this version").hint("`--format arrow` carries the same types")
+    Error::usage("parquet is not in this version").hint("arrow carries the same types")
 }
 
 /// Reads a script's file; `-` is standard input.

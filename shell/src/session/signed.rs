@@ -38,7 +38,10 @@ impl Session {
         let runtime = self.runtime.clone();
         runtime.block_on(async {
             let envelope = self.found(wanted).await?;
-            self.fleet.withdraw(&envelope).await?;
+            tokio::select! {
+                withdrawn = self.fleet.withdraw(&envelope) => withdrawn?,
+                () = self.interrupts.next() => return Err(Error::stopped()),
+            }
             Ok(action_of(&envelope)?.id.to_string())
         })
     }
@@ -84,8 +87,14 @@ impl Session {
         Ok(Exit::Complete)
     }
 
-    pub(super) async fn found(&self, wanted: &str) -> Result<Envelope, Error> {
-        if self.fleet.outlives_us() { self.fleet.signed(wanted).await } else { self.archive.find(wanted)?.envelope() }
+    pub(super) async fn found(&mut self, wanted: &str) -> Result<Envelope, Error> {
+        if !self.fleet.outlives_us() {
+            return self.archive.find(wanted)?.envelope();
+        }
+        tokio::select! {
+            envelope = self.fleet.signed(wanted) => envelope,
+            () = self.interrupts.next() => Err(Error::stopped()),
+        }
     }
 }
 
