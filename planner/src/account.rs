@@ -1,11 +1,13 @@
 //! What became of every endpoint asked.
 
+use std::collections::HashSet;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use canvass_protocol::answer::ScanRecord;
 use canvass_protocol::reason::Reason;
 
 use crate::fleet::Endpoint;
+use crate::whom::NotAsked;
 
 /// Where an endpoint stands with a statement. Every endpoint asked is in exactly one state, so the parts always add up.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,14 +51,26 @@ impl Entry {
 pub struct Account {
     entries: Mutex<Vec<Entry>>,
     remarks: Mutex<Vec<String>>,
+    not_asked: Vec<NotAsked>,
 }
 
 impl Account {
-    /// All of these endpoints are waited for.
-    pub fn new(asked: Vec<Endpoint>) -> Account {
+    /// All of these endpoints are waited for; those that were meant and not asked stand beside them.
+    pub fn new(asked: Vec<Endpoint>, not_asked: Vec<NotAsked>) -> Account {
         let entry =
             |endpoint| Entry { endpoint, state: State::Waiting, scans: Vec::new(), rows: 0, troubles: Vec::new() };
-        Account { entries: Mutex::new(asked.into_iter().map(entry).collect()), remarks: Mutex::default() }
+        Account { entries: Mutex::new(asked.into_iter().map(entry).collect()), remarks: Mutex::default(), not_asked }
+    }
+
+    /// Endpoints that the statement means and that were not asked; not those that came since.
+    pub fn not_asked(&self) -> Vec<NotAsked> {
+        if self.not_asked.is_empty() {
+            return Vec::new();
+        }
+        let entries = self.lock();
+        let asked: HashSet<&str> = entries.iter().map(|entry| entry.endpoint.facts.id.as_str()).collect();
+        let away = self.not_asked.iter().filter(|agent| !asked.contains(agent.endpoint.facts.id.as_str()));
+        away.cloned().collect()
     }
 
     /// A copy of all entries, in order of host.

@@ -4,7 +4,7 @@ use std::sync::{Arc, LazyLock};
 
 use canvass_protocol::target::Facts;
 use canvass_tables::Table;
-use canvass_tables::column::{Class, Kind};
+use canvass_tables::column::{Class, Form, Kind};
 use datafusion::arrow::array::{
     ArrayRef, Float64Array, ListBuilder, MapBuilder, RecordBatch, StringArray, StringBuilder, StructArray,
     TimestampNanosecondArray, new_null_array,
@@ -15,6 +15,7 @@ use datafusion::common::Result;
 use jiff::Timestamp;
 
 use crate::fleet::Endpoint;
+use crate::form;
 
 /// The column that names the endpoint, in every endpoint table.
 pub const HOST: &str = "host";
@@ -35,6 +36,8 @@ pub struct AgentField {
     pub name: &'static str,
     pub about: &'static str,
     pub server_word: bool,
+    /// What its values look like, beyond their type.
+    pub form: Form,
     data_type: fn() -> DataType,
 }
 
@@ -42,7 +45,7 @@ pub struct AgentField {
 pub static AGENT_FIELDS: &[AgentField] = &[
     field("id", "hash of the agent's public key", text),
     field("name", "the endpoint's host name", text),
-    field("mode", "how the agent runs: daemon or checkin", text),
+    field("mode", "how the agent runs: daemon or checkin", text).form(Form::OneOf(&["daemon", "checkin"])),
     field("os", "operating system: linux or darwin", text),
     field("arch", "processor: x86_64, aarch64 …", text),
     field("os_version", "name and version of the distribution", text),
@@ -52,18 +55,25 @@ pub static AGENT_FIELDS: &[AgentField] = &[
     field("addresses", "addresses of the endpoint's interfaces", list_type),
     field("features", "what the agent can do: table:files …", list_type),
     field("started_at", "when the agent started", time),
-    word("status", "online, idle or offline", text),
-    word("public_ip", "the address the server sees", text),
+    word("status", "online, idle or offline", text).form(Form::OneOf(&["online", "idle", "offline"])),
+    word("public_ip", "the address the server sees", text).form(Form::Ip),
     word("location", "where that address is thought to be", location_type),
     word("heartbeat_at", "when the agent was last heard", time),
 ];
 
 const fn field(name: &'static str, about: &'static str, data_type: fn() -> DataType) -> AgentField {
-    AgentField { name, about, server_word: false, data_type }
+    AgentField { name, about, server_word: false, form: Form::Any, data_type }
 }
 
 const fn word(name: &'static str, about: &'static str, data_type: fn() -> DataType) -> AgentField {
-    AgentField { name, about, server_word: true, data_type }
+    AgentField { name, about, server_word: true, form: Form::Any, data_type }
+}
+
+impl AgentField {
+    const fn form(mut self, form: Form) -> AgentField {
+        self.form = form;
+        self
+    }
 }
 
 fn text() -> DataType {
@@ -97,15 +107,20 @@ fn location_fields() -> Fields {
     ])
 }
 
-static AGENT_ARROW_FIELDS: LazyLock<Fields> =
-    LazyLock::new(|| AGENT_FIELDS.iter().map(|field| Field::new(field.name, (field.data_type)(), true)).collect());
+static AGENT_ARROW_FIELDS: LazyLock<Fields> = LazyLock::new(|| {
+    let arrow = |field: &AgentField| {
+        Field::new(field.name, (field.data_type)(), true).with_metadata(form::mark(field.form).into_iter().collect())
+    };
+    AGENT_FIELDS.iter().map(arrow).collect()
+});
 
 /// The schema of an endpoint table at the desk: `host`, its own columns, `agent`.
 pub fn endpoint_schema(table: &dyn Table) -> SchemaRef {
     let own = table.columns().into_iter().map(|column| {
-        let marks = [(CONTENT, column.class == Class::Content), (HEX, column.hex)];
+        let marks = [(CONTENT, column.class == Class::Content), (HEX, column.hex())];
         let marks = marks.into_iter().filter(|(_, marked)| *marked);
-        let metadata = marks.map(|((key, value), _)| (key.to_owned(), value.to_owned())).collect();
+        let marks = marks.map(|((key, value), _)| (key.to_owned(), value.to_owned()));
+        let metadata = marks.chain(form::mark(column.form)).collect();
         Field::new(column.name, column.kind.data_type(), true).with_metadata(metadata)
     });
     let endpoint = [(ENDPOINT.0.to_owned(), ENDPOINT.1.to_owned())].into();
@@ -205,4 +220,21 @@ fn unknown_locations(rows: usize) -> ArrayRef {
     let columns = vec![texts(), texts(), numbers(), numbers()];
     let nulls = NullBuffer::new_null(rows);
     Arc::new(StructArray::new(location_fields(), columns, Some(nulls)))
+}
+
+#[cfg(test)]
+mod tests {
+    use canvass_protocol::target::{Mode, Status};
+
+    use super::*;
+
+    #[test]
+    fn enumerations_of_agents_are_whole() {
+        let declared = |name: &str| match AGENT_FIELDS.iter().find(|field| field.name == name).map(|field| field.form) {
+            Some(Form::OneOf(values)) => values,
+            _ => &[],
+        };
+        assert_eq!(declared("status"), Status::ALL.map(Status::as_str));
+        assert_eq!(declared("mode"), [Mode::Daemon, Mode::Checkin].map(Mode::as_str));
+    }
 }

@@ -2,6 +2,7 @@
 
 mod past;
 
+use std::collections::BTreeSet;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -33,6 +34,7 @@ pub use self::past::Gives;
 pub use crate::account::{Account, Entry, State};
 use crate::answers::Follower;
 use crate::error::Error;
+use crate::explain::steps;
 use crate::fleet::{Delivery, Endpoint, Fleet};
 use crate::hosts::{self, is_meant_for};
 use crate::kept::{Forgetful, Keeper};
@@ -43,7 +45,9 @@ use crate::provider::{EndpointTable, Scanning};
 use crate::results::PastResult;
 use crate::settings::Settings;
 use crate::support::{self, sql_of};
-use crate::{catalog, depth, dialect, exec, explain, predicate, question, rewrite, session, workers};
+use crate::warning::Warning;
+use crate::whom::{self, NotAsked};
+use crate::{catalog, depth, dialect, exec, explain, meeting, predicate, question, rewrite, session, workers};
 
 /// One session at a fleet.
 pub struct Desk {
@@ -66,6 +70,12 @@ pub struct Planned {
     pub explanation: String,
     /// What the statement reads and is not whole, a sentence each.
     pub remarks: Vec<String>,
+    /// What its author may not have meant.
+    pub warnings: Vec<Warning>,
+    /// Endpoints that the statement means and does not ask.
+    pub not_asked: Vec<NotAsked>,
+    /// The statement asks endpoints, and no endpoint is as it says, or none of them can be asked now.
+    pub nobody: bool,
     /// Columns of the result.
     pub schema: SchemaRef,
     pub kind: StatementKind,
@@ -182,31 +192,56 @@ impl Desk {
         if let Statement::Explain(explain) = parsed {
             parsed = *explain.statement;
         }
+        let crossed = meeting::crossed(&parsed);
         let scanning = Scanning { statement: statement.to_owned(), options, online_only };
+        let brought = Brought { files: &files, results: &results, crossed: &crossed };
         let physical = self
-            .physical(parsed, &endpoints, scanning, &Brought { files: &files, results: &results }, at)
+            .physical(parsed, &endpoints, scanning, &brought, at)
             .await
             .map_err(|error| Error::from_datafusion(&error, statement))?;
-        let Physical { state, plan: physical, reads_agents } = physical;
+        let Physical { state, plan: physical, reads_agents, read } = physical;
         let scans = exec::scans(&physical);
-        let known = endpoints.len();
         let wanted = wanted(&scans, &endpoints);
-        let all = reads_agents.then(|| endpoints.clone());
+        // What the inventory of now says of the target is not what it said then.
+        let not_asked =
+            if online_only && !past { whom::not_asked(&read.narrowed, &endpoints) } else { Vec::new() };
         let (action, asked) =
-            if past { (None, Vec::new()) } else { self.action(statement, wanted.clone(), &files, endpoints, at)? };
+            if past { (None, Vec::new()) } else { self.action(statement, wanted.clone(), &files, &endpoints, at)? };
+        let judged = if past {
+            whom::Judged::default()
+        } else {
+            whom::judge(&read.typed, &read.narrowed, &not_asked, &endpoints, !asked.is_empty())
+        };
+        let mut warnings = judged.warnings;
+        warnings.extend(read.warnings);
+        warnings.extend(
+            scans.iter().filter_map(exec::as_fleet).flat_map(|leaf| predicate::globs::warnings(leaf.table, &leaf.scan)),
+        );
+        if past {
+            warnings.clear();
+        }
         let sets = state.config().get_extension::<Sets>().unwrap_or_default();
-        let told = explain::Told { files: &files, results: &results, sets: &sets };
-        let explanation = explain::explain(action.as_ref(), asked.len(), known, &told, &physical, verbose);
+        let told = explain::Told {
+            files: &files,
+            results: &results,
+            sets: &sets,
+            not_asked: &not_asked,
+            warnings: &warnings,
+            steps: &read.steps,
+        };
+        let explanation = explain::explain(action.as_ref(), asked.len(), endpoints.len(), &told, &physical, verbose);
         let schema = match kind {
             StatementKind::Explain => explanation_schema(),
             _ => physical.schema(),
         };
         let action = action.filter(|_| kind == StatementKind::Query);
         let asks = !scans.is_empty();
+        let all = reads_agents.then_some(endpoints);
         let plan = Some(Plan { physical, state, scans, wanted, all, past: None });
         let lacking = action.iter().flat_map(|action| support::refusals(action, &asked));
         let remarks = results.iter().flat_map(PastResult::remarks).chain(lacking).collect();
-        Ok(Planned { action, asks, asked, explanation, remarks, schema, kind, plan })
+        let nobody = judged.nobody && kind == StatementKind::Query;
+        Ok(Planned { action, asks, asked, explanation, remarks, warnings, not_asked, nobody, schema, kind, plan })
     }
 
     /// Runs a plan with its signed action; `None` where the plan has no action.
@@ -230,7 +265,7 @@ impl Desk {
         let Some(plan) = planned.plan.filter(|_| planned.kind == StatementKind::Query) else {
             return explanation_rows(&planned.explanation);
         };
-        let account = Arc::new(Account::new(planned.asked.clone()));
+        let account = Arc::new(Account::new(planned.asked.clone(), planned.not_asked));
         let (stopping, stop) = watch::channel(false);
         let follower = match (planned.action, envelope) {
             (None, _) => {
@@ -288,7 +323,7 @@ impl Desk {
         Ok(true)
     }
 
-    /// The optimised physical plan, and the state it was made in.
+    /// The optimised physical plan, the state it was made in, and what was read off the statement on the way.
     async fn physical(
         &self,
         statement: Statement,
@@ -337,11 +372,18 @@ impl Desk {
             .verify_plan(&logical)?;
         let logical = predicate::check(logical, &text)?;
         let reads_agents = reads(&logical, catalog::AGENTS)?;
+        let mut warnings = meeting::warnings(&logical, known.crossed)?;
         let optimised = state.optimize(&logical)?;
+        let typed = whom::targets(&optimised)?;
+        if typed.is_empty() && !whom::targets(&logical)?.is_empty() {
+            warnings.push(Warning::new("nobody is asked: no row of an endpoint can be as the statement says"));
+        }
         let (narrowed, sets) = narrow::narrow(optimised, &state, endpoints, text.len()).await?;
+        warnings.extend(sets.warnings.iter().cloned());
+        let read = Read { typed, narrowed: whom::targets(&narrowed)?, warnings, steps: steps::of(&narrowed)? };
         state.config_mut().set_extension(Arc::new(sets));
         let plan = state.query_planner().create_physical_plan(&narrowed, &state).await?;
-        Ok(Physical { state, plan, reads_agents })
+        Ok(Physical { state, plan, reads_agents, read })
     }
 
     /// The action of a plan's scans and the endpoints it goes to; none where there is nobody to ask.
@@ -350,15 +392,16 @@ impl Desk {
         statement: &str,
         wanted: Vec<Scan>,
         files: &[Arc<LocalFile>],
-        endpoints: Vec<Endpoint>,
+        endpoints: &[Endpoint],
         from: Timestamp,
     ) -> Result<(Option<Action>, Vec<Endpoint>), Error> {
         if wanted.is_empty() {
             return Ok((None, Vec::new()));
         }
         let asked: Vec<Endpoint> = endpoints
-            .into_iter()
+            .iter()
             .filter(|endpoint| wanted.iter().any(|scan| is_meant_for(&scan.target, endpoint)))
+            .cloned()
             .collect();
         if asked.is_empty() {
             return Ok((None, asked));
@@ -435,12 +478,25 @@ struct Physical {
     plan: Arc<dyn ExecutionPlan>,
     /// Whether the statement reads the inventory.
     reads_agents: bool,
+    read: Read,
 }
 
 /// What a statement reads that the desk has.
 struct Brought<'a> {
     files: &'a [Arc<LocalFile>],
     results: &'a [PastResult],
+    /// The relations that CROSS JOIN brings in.
+    crossed: &'a BTreeSet<String>,
+}
+
+/// What is read off a statement while it is planned.
+struct Read {
+    /// The target of each scan as the statement spells it, and as what the desk knows narrowed it.
+    typed: Vec<whom::Aimed>,
+    narrowed: Vec<whom::Aimed>,
+    warnings: Vec<Warning>,
+    /// What is left for the desk, in words.
+    steps: Vec<String>,
 }
 
 /// A table and what the statement calls it.
@@ -506,6 +562,9 @@ impl Planned {
             asked: Vec::new(),
             explanation: String::new(),
             remarks: Vec::new(),
+            warnings: Vec::new(),
+            not_asked: Vec::new(),
+            nobody: false,
             schema,
             kind,
             plan: None,

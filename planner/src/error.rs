@@ -1,6 +1,6 @@
 //! What can be wrong with a statement, and where.
 
-use datafusion::common::SchemaError;
+use datafusion::common::{Column, SchemaError};
 use datafusion::error::DataFusionError;
 
 /// An error to show to the investigator.
@@ -271,6 +271,26 @@ pub(crate) fn locate(statement: &str, word: &str) -> Option<Span> {
         }
     }
     None
+}
+
+/// Where a constant stands, as it is typed with its quotes, from the column that it is compared with on; else anywhere.
+pub(crate) fn locate_constant(statement: &str, column: &Column, typed: &str) -> Option<Span> {
+    let from = column.spans.first().and_then(from_sql_span);
+    let (first, skip) = from.map_or((0, 0), |span| (span.line - 1, span.column - 1));
+    let length = typed.chars().count();
+    let number = |c: Option<char>| c.is_some_and(|c| c.is_ascii_alphanumeric() || c == '_');
+    for (index, line) in statement.lines().enumerate().skip(first) {
+        let skip = if index == first { skip } else { 0 };
+        let start = line.char_indices().nth(skip).map_or(line.len(), |(at, _)| at);
+        for (at, _) in line[start..].match_indices(typed) {
+            let (before, after) = (&line[..start + at], &line[start + at + typed.len()..]);
+            let within = number(before.chars().next_back()) || number(after.chars().next());
+            if typed.starts_with('\'') || !within {
+                return Some(Span { line: index + 1, column: before.chars().count() + 1, length });
+            }
+        }
+    }
+    if from.is_some() { locate_constant(statement, &Column::from_name(""), typed) } else { None }
 }
 
 /// DataFusion's sentence in the style of ours: first letter small, no final stop, no name of the engine or of its types.

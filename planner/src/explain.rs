@@ -1,21 +1,37 @@
 //! A plan in words: what is asked of whom, and what is left for the desk.
 
+pub(crate) mod steps;
+mod words;
+
 use std::fmt::Write as _;
 use std::sync::Arc;
 
 use canvass_protocol::action::Action;
 use canvass_protocol::scan::Scan;
+use canvass_tables::Table;
+use canvass_tables::bound::{self, Root};
+use canvass_tables::column::Class;
 use datafusion::physical_plan::{ExecutionPlan, displayable};
 
 use crate::local::LocalFile;
 use crate::narrow::Sets;
 use crate::results::PastResult;
+use crate::warning::Warning;
+use crate::whom::{self, NotAsked};
+
+/// Search roots named in a line; the rest is a count.
+const ROOTS_SHOWN: usize = 8;
 
 /// What the desk brought to a plan itself.
 pub struct Told<'a> {
     pub files: &'a [Arc<LocalFile>],
     pub results: &'a [PastResult],
     pub sets: &'a Sets,
+    /// Agents that are meant and not asked.
+    pub not_asked: &'a [NotAsked],
+    pub warnings: &'a [Warning],
+    /// What is left for the desk, in words.
+    pub steps: &'a [String],
 }
 
 /// Patterns of a set that are shown before the rest is a count.
@@ -32,7 +48,12 @@ pub fn explain(
 ) -> String {
     let mut text = String::new();
     match action {
-        None if asked == 0 => text.push_str("no endpoint is asked\n"),
+        None if asked == 0 => {
+            text.push_str("no endpoint is asked\n");
+            if let Some(not_asked) = whom::in_words(told.not_asked) {
+                let _ = writeln!(text, "{not_asked}");
+            }
+        }
         None => {}
         Some(action) => {
             let scans = match action.scans.len() {
@@ -40,6 +61,9 @@ pub fn explain(
                 many => format!("{many} scans, side by side"),
             };
             let _ = writeln!(text, "asks {asked} of {known} agents: {scans} in one signed action");
+            if let Some(not_asked) = whom::in_words(told.not_asked) {
+                let _ = writeln!(text, "{not_asked}");
+            }
             for (index, scan) in action.scans.iter().enumerate() {
                 describe(&mut text, index + 1, action, scan, told.sets);
             }
@@ -60,8 +84,23 @@ pub fn explain(
             long.column
         );
     }
-    for line in displayable(plan.as_ref()).indent(false).to_string().lines() {
-        let _ = writeln!(text, "  {line}");
+    for step in told.steps {
+        let _ = writeln!(text, "  {step}");
+    }
+    if told.steps.is_empty() {
+        text.push_str("  hands the rows on as they come\n");
+    }
+    for warning in told.warnings {
+        let _ = writeln!(text, "warning: {}", warning.message);
+        if let Some(hint) = &warning.hint {
+            let _ = writeln!(text, "hint: {hint}");
+        }
+    }
+    if verbose {
+        text.push_str("DataFusion's plan\n");
+        for line in displayable(plan.as_ref()).indent(false).to_string().lines() {
+            let _ = writeln!(text, "  {line}");
+        }
     }
     if verbose && let Some(action) = action {
         let json = serde_json::from_slice::<serde_json::Value>(&action.to_bytes());
@@ -98,6 +137,9 @@ fn describe(text: &mut String, number: usize, action: &Action, scan: &Scan, sets
         let _ = writeln!(text, "  runs     {depends_on}");
     }
     let _ = writeln!(text, "  filter   {filter}");
+    for line in canvass_tables::find(&scan.table).map(|table| work(table, scan)).unwrap_or_default() {
+        let _ = writeln!(text, "  {line}");
+    }
     for (name, values) in &scan.sets {
         let values = if values.len() == 1 { "1 value".to_owned() } else { format!("{} values", values.len()) };
         let source = sets.sources.get(name).map_or("the statement", String::as_str);
@@ -137,4 +179,48 @@ fn describe_lists(text: &mut String, scan: &Scan) {
             "  filter {name}: a Bloom filter of {bytes} bytes and {hashes} hashes; its values cannot be seen"
         );
     }
+}
+
+/// What a scan costs an endpoint beside listing rows: where it walks, and whether it reads files.
+fn work(table: &dyn Table, scan: &Scan) -> Vec<String> {
+    let mut lines = Vec::new();
+    if let Some(bound) = table.info().bound {
+        let roots = bound::roots_with(scan.filter.as_ref(), bound.column, &scan.sets).unwrap_or_default();
+        let (under, at): (Vec<&Root>, Vec<&Root>) = roots.iter().partition(|root| matches!(root, Root::Under(_)));
+        if under.iter().any(|root| root.path() == "/") {
+            lines.push("walks    /, the whole disk".to_owned());
+        } else if !under.is_empty() {
+            lines.push(format!("walks    {}", named(&under)));
+        }
+        if !at.is_empty() {
+            lines.push(format!("looks at {}", named(&at)));
+        }
+    }
+    let reads = reads(table, scan);
+    if !reads.is_empty() {
+        lines.push(format!("reads    whole files, for {}", reads.join(", ")));
+    }
+    lines
+}
+
+fn named(roots: &[&Root]) -> String {
+    let shown: Vec<&str> = roots.iter().take(ROOTS_SHOWN).map(|root| root.path()).collect();
+    match roots.len() - shown.len() {
+        0 => shown.join(", "),
+        more => format!("{} and {more} more", shown.join(", ")),
+    }
+}
+
+/// The columns of a scan that are read from the files themselves, each once.
+fn reads(table: &dyn Table, scan: &Scan) -> Vec<&'static str> {
+    let has_content = table.columns().iter().any(|column| column.class == Class::Content);
+    let mut names: Vec<&str> = scan.columns.iter().map(String::as_str).collect();
+    if let Some(filter) = &scan.filter {
+        filter.for_each_test(&mut |test| names.push(&test.column));
+    }
+    let reads = table.columns().into_iter().filter(|column| {
+        let read = column.class == Class::Content || (column.hex() && column.probe);
+        has_content && read && names.contains(&column.name)
+    });
+    reads.map(|column| column.name).collect()
 }

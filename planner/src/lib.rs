@@ -13,6 +13,7 @@ mod session;
 mod size;
 
 pub mod catalog;
+mod form;
 pub mod local;
 mod provider;
 
@@ -23,6 +24,10 @@ mod results;
 mod hosts;
 mod lower;
 mod narrow;
+
+mod meeting;
+pub mod warning;
+pub mod whom;
 
 mod exec;
 pub mod explain;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use canvass_protocol::api::{ActionSummary, CommandSummary};
+use canvass_tables::column::Form;
 use datafusion::arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray, TimestampNanosecondArray};
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::catalog::{Session, TableProvider};
@@ -15,6 +16,7 @@ use datafusion::physical_plan::ExecutionPlan;
 use jiff::Timestamp;
 
 use crate::fleet::Fleet;
+use crate::form;
 
 /// One command, and the host it was for.
 #[derive(Debug, Clone, PartialEq)]
@@ -35,6 +37,15 @@ pub struct PastColumn {
     pub name: &'static str,
     pub kind: PastKind,
     pub about: &'static str,
+    /// What its values look like, beyond their type.
+    pub form: Form,
+}
+
+impl PastColumn {
+    const fn values(mut self, values: &'static [&'static str]) -> PastColumn {
+        self.form = Form::OneOf(values);
+        self
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,7 +74,7 @@ impl PastKind {
 }
 
 const fn column(name: &'static str, kind: PastKind, about: &'static str) -> PastColumn {
-    PastColumn { name, kind, about }
+    PastColumn { name, kind, about, form: Form::Any }
 }
 
 /// Both tables.
@@ -78,7 +89,12 @@ pub static PAST: [PastTable; 2] = [
             column("hash", PastKind::Text, "SHA-256 of what was signed"),
             column("created_at", PastKind::Time, "when the server took it"),
             column("expires_at", PastKind::Time, "when the last agent may begin it"),
-            column("state", PastKind::Text, "open, complete or withdrawn"),
+            column("state", PastKind::Text, "open, complete, expired or withdrawn").values(&[
+                "open",
+                "complete",
+                "expired",
+                "withdrawn",
+            ]),
             column("asked", PastKind::Integer, "agents it was brought to, which the others add up to"),
             column("answered", PastKind::Integer, "agents that have answered"),
             column("failed", PastKind::Integer, "agents that could not run it"),
@@ -101,7 +117,17 @@ pub static PAST: [PastTable; 2] = [
                 "state",
                 PastKind::Text,
                 "waiting, sent, answered, failed, refused, interrupted, expired or cancelled",
-            ),
+            )
+            .values(&[
+                "waiting",
+                "sent",
+                "answered",
+                "failed",
+                "refused",
+                "interrupted",
+                "expired",
+                "cancelled",
+            ]),
             column("sent_at", PastKind::Time, "when it was given to the relay"),
             column("finished_at", PastKind::Time, "when it ended"),
             column("rows", PastKind::Integer, "rows answered"),
@@ -121,7 +147,10 @@ pub struct PastProvider {
 
 impl PastProvider {
     pub fn new(fleet: Arc<dyn Fleet>, table: &'static PastTable) -> PastProvider {
-        let fields = table.columns.iter().map(|column| Field::new(column.name, column.kind.data_type(), true));
+        let fields = table.columns.iter().map(|column| {
+            let metadata = form::mark(column.form).into_iter().collect();
+            Field::new(column.name, column.kind.data_type(), true).with_metadata(metadata)
+        });
         PastProvider { fleet, table, schema: Arc::new(Schema::new(fields.collect::<Vec<_>>())) }
     }
 

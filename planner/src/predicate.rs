@@ -1,5 +1,7 @@
 //! The rules for predicates that hold before anything is optimised: content, sizes in words, patterns, places.
 
+pub(crate) mod globs;
+pub(crate) mod possible;
 mod presence;
 
 use std::sync::Arc;
@@ -54,7 +56,7 @@ impl Checker<'_> {
 
     /// Rewrites what has a meaning of ours: LIKE on content, sizes in words; and reads constants that may be wrong.
     fn complete(&self, expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
-        match expr {
+        match possible::check(expr, schema, self.statement)? {
             Expr::Like(like) if is_content(&like.expr, schema) => self.line_like(like).map(Transformed::yes),
             Expr::BinaryExpr(BinaryExpr { left, op, right }) if is_comparison(op) => {
                 let (mut left, mut right) = (self.in_words(*left, &right, schema)?, *right);

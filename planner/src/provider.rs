@@ -6,6 +6,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use canvass_protocol::filter::{Filter, Is};
 use canvass_protocol::scan::{Options, Scan};
+use canvass_protocol::target::Target;
 use canvass_protocol::value::Value;
 use canvass_tables::column::Class;
 use canvass_tables::{Table, bound};
@@ -97,6 +98,15 @@ impl EndpointTable {
             ),
         ))
     }
+}
+
+/// The target that a statement's own predicates give a scan.
+pub(crate) fn target_of(filters: &[Expr], table: &dyn Table) -> Target {
+    let agents = filters.iter().filter_map(|filter| match lower(filter, table) {
+        Some(Lowered::Target(filter)) => Some(filter),
+        _ => None,
+    });
+    all_of(agents.collect())
 }
 
 /// How files are read, for tables that look into files.

@@ -7,7 +7,7 @@ use canvass_protocol::features;
 use canvass_protocol::reason::{Code, Reason};
 
 use crate::account::{Account, State};
-use crate::answers::is_meant_for;
+use crate::hosts::is_meant_for;
 use crate::error::Error;
 use crate::fleet::Endpoint;
 

@@ -27,6 +27,23 @@ async fn statements_are_explained() {
             "SELECT f.host, f.path, n.remote_ip FROM files f JOIN netstat n ON n.host = f.host WHERE f.path UNDER '/var/log' \
      AND f.name ~ '^(secure|auth.log)$' AND f.content ~ 'c5:35' AND n.remote_ip = '18.42.21.65' AND agent.os = 'linux'",
         ),
+        (
+            "hashes are read, roots are named",
+            "SELECT path, md5 FROM files WHERE path IN ('/etc/passwd', '/bin/su') OR path UNDER '/var/log'",
+        ),
+        ("a pattern without a start walks the whole disk", "SELECT path FROM files WHERE path ILIKE '/var/log/%'"),
+        (
+            "what the desk does is said in words",
+            "SELECT u.shell, count(*) AS n FROM users u LEFT JOIN processes p ON u.host = p.host AND u.uid = p.uid \
+     WHERE length(u.name) > 3 GROUP BY u.shell HAVING count(*) > 1 ORDER BY n DESC LIMIT 5",
+        ),
+        (
+            "sets, windows and sub-queries",
+            "SELECT DISTINCT name, row_number() OVER (PARTITION BY host ORDER BY uid DESC) AS nth FROM users u \
+     WHERE NOT EXISTS (SELECT 1 FROM processes p WHERE p.host = u.host AND p.uid = u.uid) \
+     EXCEPT SELECT name, 1 FROM groups OFFSET 2",
+        ),
+        ("a negated function", "SELECT sum(uid + 1) FROM users WHERE NOT name ~ '^a' AND NOT (lower(name) LIKE 'b%')"),
         ("star leaves out probes", "SELECT * FROM files WHERE path = '/etc/passwd'"),
         ("limit reaches the endpoint", "SELECT path FROM files WHERE path UNDER '/etc' AND content ~* 'x' LIMIT 3"),
         ("or of agent and row stays at the desk", "SELECT pid FROM processes WHERE uid = 0 OR agent.os = 'linux'"),
@@ -62,6 +79,16 @@ async fn statements_are_explained() {
         text += &format!("# {about}\n> {statement}\n{}\n\n", explain(statement).await);
     }
     assert_snapshot!("explanations", text);
+}
+
+#[tokio::test]
+async fn verbose_adds_the_raw_plan_and_the_action() {
+    let statement = "SELECT name FROM users WHERE length(name) > 3";
+    let (short, long) = (explain(statement).await, explain(&format!("EXPLAIN VERBOSE {statement}")).await);
+    assert!(long.starts_with(&short), "{long}");
+    let more = &long[short.len()..];
+    assert!(more.contains("FilterExec") && more.contains("\"canvass\": \"action/1\""), "{more}");
+    assert!(!short.contains("Exec"), "{short}");
 }
 
 #[tokio::test]
@@ -134,6 +161,115 @@ async fn mistakes_are_explained() {
         text += &format!("> {statement}\n{}\n\n", plan_error(statement).await);
     }
     assert_snapshot!("mistakes", text);
+}
+
+#[tokio::test]
+async fn constants_that_no_row_has_are_refused() {
+    let of_files = |predicate: &str| format!("SELECT path FROM files WHERE path UNDER '/etc' AND {predicate}");
+    let of_sockets = |predicate: &str| format!("SELECT pid FROM netstat WHERE {predicate}");
+    let refused = [
+        of_files("type = 'dir'"),
+        of_files("type IN ('file', 'regular')"),
+        of_files("type NOT IN ('symlink')"),
+        of_files("type <> 'FILE'"),
+        of_files("'folder' = type"),
+        of_files("type = 'zzz'"),
+        of_files("type = ''"),
+        of_files("CASE type WHEN 'dir' THEN true ELSE false END"),
+        of_files("type IS DISTINCT FROM 'pipe'"),
+        of_files("sha256 = 'abc'"),
+        of_files("md5 = 'd41d8cd98f00b204e9800998ecf8427'"),
+        of_files("md5 = ' d41d8cd98f00b204e9800998ecf8427e'"),
+        of_files("md5 IN ('D41D8CD98F00B204E9800998ECF8427E', 'g41d8cd98f00b204e9800998ecf8427e')"),
+        of_files("sha256 = 'd41d8cd98f00b204e9800998ecf8427e'"),
+        of_files("sha256 <> ''"),
+        of_files("path_hex = '2f746'"),
+        of_files("permissions = '644'"),
+        of_files("permissions = '0o644'"),
+        of_files("permissions = 'rw-r--r--'"),
+        of_files("permissions = '888'"),
+        of_files("mode = 'rw-r--r--'"),
+        of_files("mode = '644'"),
+        of_files("mode = 'all'"),
+        of_files("name LIKE 'pass*'"),
+        of_files("name NOT ILIKE '*.ba?'"),
+        of_files("name LIKE 'what?'"),
+        of_files("content LIKE '*AKIA*'"),
+        "SELECT path FROM files WHERE path UNDER '/home/*/.ssh'".into(),
+        "SELECT path FROM files WHERE path UNDER '/etc/*'".into(),
+        "SELECT path FROM files WHERE path UNDER ANY ('/tmp', '/var/log/*.g_z')".into(),
+        "SELECT path FROM files WHERE path UNDER '10.0.0.0/8'".into(),
+        of_sockets("remote_ip UNDER '/etc'"),
+        of_sockets("state = 'LISTENING'"),
+        of_sockets("state = 'listen'"),
+        of_sockets("protocol = 'TCP'"),
+        of_sockets("protocol = 'icmp'"),
+        of_sockets("remote_ip = 'not-an-ip'"),
+        of_sockets("remote_ip = '10.0.0.0/8'"),
+        of_sockets("remote_ip = '10.*'"),
+        of_sockets("remote_ip = '10.0.0.1:443'"),
+        of_sockets("remote_ip = '[fe80::1]:443'"),
+        of_sockets("remote_ip IN ('10.0.0.1 ', '10.0.0.2')"),
+        of_sockets("local_ip = 'localhost'"),
+        of_sockets("local_port = 70000"),
+        of_sockets("local_port IN (22, -1)"),
+        of_sockets("local_port BETWEEN 1024 AND 70000"),
+        of_sockets("local_port >= 65536"),
+        of_sockets("local_port < 0"),
+        of_sockets("local_port = '70000'"),
+        "SELECT n.pid FROM netstat n WHERE n.pid = 1 AND n.protocol = 'TCP'".into(),
+        "WITH s AS (SELECT state AS st FROM netstat) SELECT * FROM s WHERE st = 'open'".into(),
+        "SELECT u.name FROM users u LEFT JOIN netstat n ON u.uid = n.uid AND n.host = u.host AND n.state = 'ESTAB'"
+            .into(),
+        "SELECT name FROM users WHERE uid IN (SELECT uid FROM processes WHERE state = 'sleeping')".into(),
+        "SELECT name FROM users WHERE agent.status = 'onlin'".into(),
+        "SELECT name FROM agents WHERE mode = 'server'".into(),
+        "SELECT name FROM agents WHERE public_ip = '203.0.113'".into(),
+        "SELECT id FROM actions WHERE state = 'done'".into(),
+        "SELECT host FROM commands WHERE state IN ('answred')".into(),
+        "SELECT count(*) FILTER (WHERE state = 'open') FROM netstat".into(),
+        "SELECT state = 'open' FROM netstat".into(),
+    ];
+    let mut text = String::new();
+    for statement in refused {
+        text += &format!("> {statement}\n{}\n\n", plan_error(&statement).await);
+    }
+    assert_snapshot!("impossible", text);
+    let planned = [
+        of_files("type LIKE 'dir'"),
+        of_files("type ~ 'dir'"),
+        of_files("type < 'dir'"),
+        of_files("type = NULL"),
+        of_files("type = lower('FILE')"),
+        of_files("upper(type) = 'FILE'"),
+        of_files("name = 'pass*'"),
+        of_files("name LIKE 'a*%'"),
+        of_files("name LIKE 'a\\*'"),
+        of_files("name LIKE '100!*' ESCAPE '!'"),
+        of_files("md5 = 'D41D8CD98F00B204E9800998ECF8427E'"),
+        of_files("permissions = '4755'"),
+        of_files("mode = 'drwxr-xr-t'"),
+        of_sockets("remote_ip = 'FE80::0:1'"),
+        of_sockets("local_port < 65536 AND local_port >= 0 AND local_port <> 22 AND local_port = '443'"),
+        of_sockets("local_port BETWEEN 0 AND 65535"),
+        of_sockets("state = 'UNCONN'"),
+        "SELECT 1 WHERE 'dir' = 'directory'".into(),
+    ];
+    for statement in planned {
+        assert_eq!(plan_error(&statement).await, "planned without error", "{statement}");
+    }
+}
+
+#[tokio::test]
+async fn addresses_are_written_as_columns_write_them() {
+    for (typed, expected) in [
+        ("remote_ip = 'FE80::0:1'", "remote_ip = 'fe80::1'"),
+        ("remote_ip IN ('::ffff:10.0.0.1', '::1')", "remote_ip = '10.0.0.1' OR remote_ip = '::1'"),
+        ("'::FFFF:A00:1' <> local_ip", "local_ip <> '10.0.0.1'"),
+    ] {
+        let text = explain(&format!("SELECT pid FROM netstat WHERE {typed}")).await;
+        assert!(text.contains(&format!("rows where {expected}\n")), "{text}");
+    }
 }
 
 #[tokio::test]

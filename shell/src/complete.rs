@@ -3,7 +3,7 @@
 use canvass_planner::catalog::{AGENT, AGENT_FIELDS, AGENTS, HOST};
 use canvass_planner::past::PAST;
 use canvass_planner::{local, settings};
-use canvass_protocol::target::{Mode, Status};
+use canvass_tables::column::Form;
 use canvass_tables::{TABLES, Table};
 use clap::ValueEnum as _;
 
@@ -140,6 +140,9 @@ fn candidates(line: &str, before: &str) -> Vec<String> {
         Some("SET") if ends_with_keyword(before) => vec!["canvass.".to_owned()],
         _ => {
             let mut all = columns(line);
+            if previous.as_deref() == Some("ON") && ends_with_keyword(before) {
+                all.splice(0..0, same_host(before));
+            }
             all.extend(owned(FUNCTIONS));
             all.extend(owned(KEYWORDS));
             all
@@ -173,6 +176,14 @@ fn columns(line: &str) -> Vec<String> {
     all.sort();
     all.dedup();
     all
+}
+
+/// What a join of two endpoint tables has to say first: that their rows are of one host.
+fn same_host(before: &str) -> Option<String> {
+    let mut endpoints = named_tables(before).into_iter().filter(|(table, _)| canvass_tables::find(table).is_some());
+    let name = |(table, alias): (String, String)| if alias.is_empty() { table } else { alias };
+    let (right, left) = (endpoints.next_back().map(name)?, endpoints.next_back().map(name)?);
+    Some(format!("{left}.{HOST} = {right}.{HOST}"))
 }
 
 fn columns_of(table: &str) -> Vec<String> {
@@ -229,21 +240,34 @@ fn enumeration(line: &str, before: &str) -> Option<(usize, Vec<String>)> {
     let head = head.strip_suffix("IN").or_else(|| head.strip_suffix("in")).map_or(head, str::trim_end);
     let column: String = head.chars().rev().take_while(|c| is_word(*c)).collect::<String>().chars().rev().collect();
     let values: Vec<&str> = match column.to_lowercase().as_str() {
-        "status" => Status::ALL.iter().map(|status| status.as_str()).collect(),
-        "mode" if head.to_lowercase().ends_with("agent.mode") => vec![Mode::Daemon.as_str(), Mode::Checkin.as_str()],
+        name if !fact_values(head, name).is_empty() => fact_values(head, name).to_vec(),
         name => {
             let named = named_tables(line);
             let tables: Vec<&&dyn Table> = TABLES
                 .iter()
                 .filter(|table| named.is_empty() || named.iter().any(|(named, _)| *named == table.info().name))
                 .collect();
-            tables.iter().find_map(|table| table.column(name)).map(|column| column.values.to_vec()).unwrap_or_default()
+            tables
+                .iter()
+                .find_map(|table| table.column(name))
+                .map(|column| column.values().to_vec())
+                .unwrap_or_default()
         }
     };
     let typed = &before[quote + 1..];
     let found: Vec<String> =
         values.iter().filter(|value| value.starts_with(typed)).map(|value| format!("{value}'")).collect();
     (!found.is_empty()).then_some((quote + 1, found))
+}
+
+/// The values of a fact of agents, which `mode` is only where it does not stand for a column of files.
+fn fact_values(head: &str, name: &str) -> &'static [&'static str] {
+    let of_agent = name == "status" || head.to_lowercase().ends_with(&format!("{AGENT}.{name}"));
+    let field = AGENT_FIELDS.iter().find(|field| of_agent && field.name == name);
+    match field.map(|field| field.form) {
+        Some(Form::OneOf(values)) => values,
+        _ => &[],
+    }
 }
 
 /// Entries of a folder looked at while somebody waits for a completion.
@@ -336,6 +360,9 @@ mod tests {
         check("SELECT * FROM agents WHERE status = '|", &["online'", "idle'", "offline'"]);
         check("SELECT * FROM files WHERE agent.status IN ('o|", &["online'", "offline'"]);
         check("SELECT * FROM files WHERE type = 'd|", &["directory'"]);
+        check("SELECT * FROM users u JOIN processes p ON |", &["u.host = p.host"]);
+        check("SELECT * FROM users u JOIN processes p ON u.h|", &["home", "host"]);
+        check("SELECT * FROM users JOIN groups g ON use|", &["users.host = g.host"]);
         check("SET canvass.limit_|", &["limit_rows"]);
         check(".sch|", &["schema"]);
         check("\\mo|", &["mode"]);

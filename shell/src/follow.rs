@@ -8,6 +8,7 @@ use arrow::array::{AsArray as _, RecordBatch};
 use arrow::datatypes::{DataType, Schema, SchemaRef};
 use canvass_planner::desk::{Entry, Running};
 use canvass_planner::error::Error;
+use canvass_planner::whom::NotAsked;
 use futures::StreamExt as _;
 
 use crate::footer;
@@ -26,6 +27,8 @@ pub struct Followed {
     /// The hosts that the rows name, where they have a column `host`.
     pub hosts: Option<BTreeSet<String>>,
     pub entries: Vec<Entry>,
+    /// Hosts that were meant and not asked.
+    pub not_asked: Vec<NotAsked>,
     pub interrupted: bool,
     /// What the writer left out.
     pub remark: Remark,
@@ -62,6 +65,7 @@ impl Follow<'_> {
             rows: 0,
             hosts: host_column(schema).map(|_| BTreeSet::new()),
             entries: Vec::new(),
+            not_asked: Vec::new(),
             interrupted: false,
             remark: None,
             remarks: Vec::new(),
@@ -89,6 +93,7 @@ impl Follow<'_> {
         drop(running.rows);
         self.progress.end();
         followed.entries = account.entries();
+        followed.not_asked = account.not_asked();
         followed.remarks = account.remarks();
         // An error before the first row leaves nothing behind.
         if begun || followed.error.is_none() {
@@ -170,7 +175,7 @@ impl Follow<'_> {
         let lost = stopped.then(|| "stopped by Ctrl-C: rows are missing".to_owned());
         let closing = Closing {
             cut: lost.or_else(|| footer::cut(&followed.entries)),
-            completeness: footer::completeness(&followed.entries, self.action.as_deref()),
+            completeness: footer::completeness(&followed.entries, &followed.not_asked, self.action.as_deref()),
             stopped,
         };
         let mut remark = None;

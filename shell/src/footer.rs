@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use canvass_planner::desk::{Entry, State};
+use canvass_planner::whom::{self, NotAsked};
 use canvass_protocol::limits::Cut;
 use jiff::Timestamp;
 
@@ -68,6 +69,9 @@ impl Tally {
     }
 }
 
+/// What `.hosts` shows as the state of a host that was meant and not asked.
+pub const NOT_ASKED: &str = "not asked";
+
 /// The state's name as `.hosts` shows it.
 pub fn word(state: &State) -> &'static str {
     match state {
@@ -81,15 +85,22 @@ pub fn word(state: &State) -> &'static str {
     }
 }
 
-/// The footer's line; `None` where no endpoint was asked.
-pub fn line(rows: usize, asked: Option<(&Tally, Option<Timestamp>)>, elapsed: Duration) -> String {
+/// The footer's line; `None` where the statement asks no endpoint. Hosts that were not asked are told beside the parts, which
+/// add up to the hosts asked.
+pub fn line(
+    rows: usize,
+    asked: Option<(&Tally, Option<Timestamp>)>,
+    not_asked: &[NotAsked],
+    elapsed: Duration,
+) -> String {
     let rows = format!("{rows} row{}", if rows == 1 { "" } else { "s" });
     let seconds = format!("{:.1} s", elapsed.as_secs_f64());
     match asked {
         None => format!("{rows} · {seconds}"),
         Some((tally, expires)) => {
-            let parts = tally.parts(expires);
-            format!("{rows} from {} of {} hosts · {parts} · {seconds}", tally.with_rows, tally.asked)
+            let (with_rows, meant, parts) = (tally.with_rows, tally.asked + not_asked.len(), tally.parts(expires));
+            let away = whom::in_words(not_asked).map(|words| format!(" · {}", visible(&words))).unwrap_or_default();
+            format!("{rows} from {with_rows} of {meant} hosts · {parts}{away} · {seconds}")
         }
     }
 }
@@ -193,12 +204,15 @@ fn name_some(hosts: &BTreeSet<&str>) -> String {
 }
 
 /// The completeness record that formats with metadata carry.
-pub fn completeness(entries: &[Entry], action: Option<&str>) -> String {
+pub fn completeness(entries: &[Entry], not_asked: &[NotAsked], action: Option<&str>) -> String {
     let tally = Tally::of(entries);
+    let mut why: BTreeMap<&str, usize> = BTreeMap::new();
+    not_asked.iter().for_each(|agent| *why.entry(&agent.reason).or_default() += 1);
     serde_json::json!({
         "action": action, "asked": tally.asked, "answered": tally.answered, "failed": tally.failed,
         "refused": tally.refused, "interrupted": tally.interrupted, "expired": tally.expired,
-        "cancelled": tally.cancelled, "waiting": tally.waiting, "cut": cut(entries),
+        "cancelled": tally.cancelled, "waiting": tally.waiting, "not_asked": not_asked.len(),
+        "not_asked_because": why, "cut": cut(entries),
     })
     .to_string()
 }

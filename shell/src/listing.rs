@@ -102,7 +102,7 @@ fn in_star(column: &ColumnInfo) -> bool {
 }
 
 fn about(column: &ColumnInfo, bound: &[&str]) -> String {
-    let values = if column.values.is_empty() { String::new() } else { format!(" ({})", column.values.join(", ")) };
+    let values = if column.values().is_empty() { String::new() } else { format!(" ({})", column.values().join(", ")) };
     let required = if bound.contains(&column.name) { "; must be bounded" } else { "" };
     format!("{}{values}{required}", column.about)
 }

@@ -247,10 +247,62 @@ fn a_variable_is_a_value_whatever_it_holds() {
 }
 
 #[test]
-fn a_target_that_matches_nobody_is_complete() {
+fn a_target_that_matches_nobody_is_no_answer() {
     let desk = Desk::new();
-    let answer = desk.ask(&["-c", "SELECT name FROM users WHERE agent.os = 'plan9'"]);
-    answer.check(0, "name\n", "0 rows from 0 of 0 hosts · 0 answered · ");
+    let nobody = desk.ask(&["-c", "SELECT name FROM users WHERE agent.os = 'plan9'"]);
+    nobody.check(4, "name\n", "0 rows from 0 of 0 hosts · 0 answered · ");
+    nobody.check(4, "name\n", "warning: no agent matches: agent.os = 'plan9'\nhint: agents have agent.os = 'linux'\n");
+    let typo = desk.ask(&["-q", "-c", "SELECT name FROM users WHERE host = 'web1'", "-c", "SELECT 1 AS a"]);
+    typo.check(4, "name\na\n1\n", "warning: no agent matches: host = 'web1'\nhint: did you mean 'web-1'?\n");
+    let count = desk.ask(&["-c", "SELECT count(*) AS n FROM users WHERE host = 'WEB-1'"]);
+    count.check(4, "n\n0\n", "hint: did you mean 'web-1'?\n");
+    let some = desk.ask(&["-c", "SELECT name FROM users WHERE host IN ('db-1', 'web1')"]);
+    some.check(0, "name\nroot\n", "warning: no agent has host = 'web1'\nhint: did you mean 'web-1'?\n");
+    let data = "SELECT name FROM users WHERE host IN (SELECT name FROM agents WHERE os = 'plan9')";
+    desk.ask(&["-c", data]).check(0, "name\n", "warning: nobody is asked: no agent is among the hosts");
+    let explained = desk.ask(&["-c", "EXPLAIN SELECT name FROM users WHERE host = 'web1'"]);
+    assert!(explained.code == 0 && explained.out.contains("no agent matches: host = 'web1'"), "{explained:#?}");
+}
+
+#[test]
+fn what_cannot_be_is_refused_before_anything_is_signed() {
+    let desk = Desk::new();
+    let check = |predicate: &str, said: &str| {
+        let statement = format!("SELECT path FROM files WHERE path UNDER '/etc' AND {predicate}");
+        desk.ask(&["-c", &statement]).check(2, "", said);
+    };
+    check(
+        "type = 'dir'",
+        "AND type = 'dir'\n  |                                                            ^^^^^\nhint: did you mean 'directory'?",
+    );
+    check("md5 = 'abc'", "error: `md5` has 32 hexadecimal digits, and 'abc' has 3");
+    check("permissions = '644'", "hint: did you mean '0644'?");
+    desk.ask(&["-c", "SELECT pid FROM netstat WHERE state = 'listen'"]).check(2, "", "did you mean 'LISTEN'?");
+    assert!(!desk.path(".local/share/canvass/actions").exists());
+}
+
+#[test]
+fn hosts_that_meet_by_accident_are_warned_of() {
+    let desk = Desk::new();
+    let statement = "SELECT count(*) AS n FROM users a JOIN users b ON a.uid = b.uid";
+    desk.ask(&["-c", statement]).check(0, "n\n5\n", "hint: add AND a.host = b.host\n");
+    let said = desk.ask(&["-c", &format!("{statement} AND a.host = b.host")]);
+    said.check(0, "n\n3\n", "1 row from 2 of 2 hosts");
+    assert!(!said.said.contains("may meet"), "{said:#?}");
+}
+
+#[test]
+fn hashes_of_a_list_that_are_none_are_warned_of() {
+    let desk = Desk::new();
+    let good = "d41d8cd98f00b204e9800998ecf8427e";
+    std::fs::write(
+        desk.path("iocs.csv"),
+        format!("md5\n{good}\nd41d8cd98f00b204e9800998ecf8427\n{}\n", "0".repeat(32)),
+    )
+    .unwrap();
+    let statement = "SELECT f.path FROM files f JOIN 'iocs.csv' i ON f.md5 = i.md5 WHERE f.path UNDER '/etc'";
+    let said = "warning: 1 of the 3 values of md5 of 'iocs.csv' is no `md5`: 'd41d8cd98f00b204e9800998ecf8427'\n";
+    desk.ask(&["-c", statement]).check(0, "path\n", said);
 }
 
 #[test]

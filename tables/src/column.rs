@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::fs::File;
+use std::net::IpAddr;
 
 use arrow::datatypes::{DataType, TimeUnit};
 use canvass_protocol::answer::Trouble;
@@ -67,6 +68,53 @@ impl Class {
     }
 }
 
+/// What the values of a column look like, beyond their type. A constant that looks otherwise is refused before anybody is
+/// asked, because no row could ever equal it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Form {
+    /// Whatever its type holds.
+    Any,
+    /// One of these: an enumeration.
+    OneOf(&'static [&'static str]),
+    /// Lower-case hexadecimal: so many digits, or any number of whole bytes.
+    Hex(Option<usize>),
+    /// An address, as [`std::net::IpAddr`] writes it.
+    Ip,
+    /// The number of a port.
+    Port,
+    /// Permission bits: four octal digits.
+    Octal,
+    /// Type and permissions as ls prints them: ten letters.
+    Mode,
+    /// A path.
+    Path,
+}
+
+/// Letters of `ls -l` by their place in a mode; `-` is one everywhere.
+const MODE_LETTERS: [&str; 10] = ["dlpsbc", "r", "w", "xsS", "r", "w", "xsS", "r", "w", "xtT"];
+
+impl Form {
+    /// Whether a text can be a value of such a column.
+    pub fn fits(self, text: &str) -> bool {
+        match self {
+            Form::Any => true,
+            Form::OneOf(values) => values.contains(&text),
+            Form::Hex(digits) => {
+                digits.map_or(text.len().is_multiple_of(2), |digits| text.len() == digits)
+                    && text.bytes().all(|byte| byte.is_ascii_digit() || matches!(byte, b'a'..=b'f'))
+            }
+            Form::Ip => text.parse::<IpAddr>().is_ok_and(|address| address.to_canonical().to_string() == text),
+            Form::Port => text.parse::<u16>().is_ok(),
+            Form::Octal => text.len() == 4 && text.bytes().all(|byte| matches!(byte, b'0'..=b'7')),
+            Form::Mode => {
+                text.len() == MODE_LETTERS.len()
+                    && text.chars().zip(MODE_LETTERS).all(|(letter, known)| letter == '-' || known.contains(letter))
+            }
+            Form::Path => text.starts_with('/'),
+        }
+    }
+}
+
 /// What the planner, the shell and the manual know of a column.
 #[derive(Debug, Clone, Copy)]
 pub struct ColumnInfo {
@@ -77,10 +125,23 @@ pub struct ColumnInfo {
     pub class: Class,
     /// Costs a trip to the host: read only for rows that survived, and left out of `*`.
     pub probe: bool,
+    /// What its values look like, beyond their type.
+    pub form: Form,
+}
+
+impl ColumnInfo {
     /// The values an enumeration can take, for completion; empty where it is none.
-    pub values: &'static [&'static str],
-    /// Lower-case hexadecimal: constants of `=`, `<>` and IN match it in any case.
-    pub hex: bool,
+    pub fn values(&self) -> &'static [&'static str] {
+        match self.form {
+            Form::OneOf(values) => values,
+            _ => &[],
+        }
+    }
+
+    /// Whether it is lower-case hexadecimal: constants of `=`, `<>` and IN match it in any case.
+    pub fn hex(&self) -> bool {
+        matches!(self.form, Form::Hex(_))
+    }
 }
 
 /// One value of one row.
@@ -130,7 +191,7 @@ impl<R> Column<R> {
         about: &'static str,
         get: for<'a> fn(&'a R) -> Cell<'a>,
     ) -> Column<R> {
-        let info = ColumnInfo { name, kind, about, class: Class::Metadata, probe: false, values: &[], hex: false };
+        let info = ColumnInfo { name, kind, about, class: Class::Metadata, probe: false, form: Form::Any };
         Column { info, source: Source::Field(get) }
     }
 
@@ -141,7 +202,7 @@ impl<R> Column<R> {
         about: &'static str,
         get: fn(&R, &Host) -> Result<Cell<'static>, Trouble>,
     ) -> Column<R> {
-        let info = ColumnInfo { name, kind, about, class: Class::Metadata, probe: true, values: &[], hex: false };
+        let info = ColumnInfo { name, kind, about, class: Class::Metadata, probe: true, form: Form::Any };
         Column { info, source: Source::Probe(get) }
     }
 
@@ -159,8 +220,8 @@ impl<R> Column<R> {
 
     /// A digest of the table's content column, in lower-case hexadecimal.
     pub const fn digest(name: &'static str, about: &'static str, algorithm: Algorithm) -> Column<R> {
-        let info =
-            ColumnInfo { name, kind: Kind::Text, about, class: Class::Metadata, probe: true, values: &[], hex: true };
+        let form = Form::Hex(Some(algorithm.hex_digits()));
+        let info = ColumnInfo { name, kind: Kind::Text, about, class: Class::Metadata, probe: true, form };
         Column { info, source: Source::Digest(algorithm) }
     }
 
@@ -170,15 +231,7 @@ impl<R> Column<R> {
         about: &'static str,
         open: fn(&R, &Host) -> Result<Option<Content>, Trouble>,
     ) -> Column<R> {
-        let info = ColumnInfo {
-            name,
-            kind: Kind::Content,
-            about,
-            class: Class::Content,
-            probe: true,
-            values: &[],
-            hex: false,
-        };
+        let info = ColumnInfo { name, kind: Kind::Content, about, class: Class::Content, probe: true, form: Form::Any };
         Column { info, source: Source::Content(open) }
     }
 
@@ -188,16 +241,20 @@ impl<R> Column<R> {
         self
     }
 
-    /// Marks the column as lower-case hexadecimal.
-    pub const fn hex(mut self) -> Column<R> {
-        self.info.hex = true;
+    /// Says what its values look like.
+    pub const fn form(mut self, form: Form) -> Column<R> {
+        self.info.form = form;
         self
     }
 
+    /// Marks the column as lower-case hexadecimal, of whole bytes.
+    pub const fn hex(self) -> Column<R> {
+        self.form(Form::Hex(None))
+    }
+
     /// Names the values of an enumeration.
-    pub const fn values(mut self, values: &'static [&'static str]) -> Column<R> {
-        self.info.values = values;
-        self
+    pub const fn values(self, values: &'static [&'static str]) -> Column<R> {
+        self.form(Form::OneOf(values))
     }
 }
 
@@ -241,5 +298,36 @@ impl From<String> for Cell<'_> {
 impl<'a, T: Into<Cell<'a>>> From<Option<T>> for Cell<'a> {
     fn from(value: Option<T>) -> Self {
         value.map_or(Cell::Null, Into::into)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Form;
+
+    #[test]
+    fn forms_and_what_fits_them() {
+        let cases: [(Form, &[&str], &[&str]); 8] = [
+            (Form::Any, &["", "x"], &[]),
+            (Form::OneOf(&["tcp", "udp"]), &["tcp"], &["TCP", "", "tcp "]),
+            (Form::Hex(Some(4)), &["00ff"], &["00f", "00fff", "00FF", "00fg", "", "é0"]),
+            (Form::Hex(None), &["", "00ff", "00"], &["0", "0x"]),
+            (
+                Form::Ip,
+                &["10.0.0.1", "fe80::1", "::"],
+                &["10.0.0", "FE80::1", "::ffff:10.0.0.1", "10.0.0.0/8", "fe80::0:1"],
+            ),
+            (Form::Port, &["0", "65535"], &["65536", "-1", "ssh"]),
+            (Form::Octal, &["0644", "4755"], &["644", "0888", "00644"]),
+            (
+                Form::Mode,
+                &["-rw-r--r--", "drwxrwxrwt", "-rwsr-Sr-T"],
+                &["rw-r--r--", "0644", "-rw-r--r--.", "xrw-r--r--"],
+            ),
+        ];
+        for (form, fitting, others) in cases {
+            fitting.iter().for_each(|text| assert!(form.fits(text), "{form:?} {text}"));
+            others.iter().for_each(|text| assert!(!form.fits(text), "{form:?} {text}"));
+        }
     }
 }

@@ -203,9 +203,9 @@ fn text_matcher(info: &ColumnInfo, is: &Is) -> Result<Option<Matcher>, String> {
         other => other.clone(),
     };
     let lowered = match is {
-        Is::Equal(value) if info.hex => Some(Is::Equal(lower(value))),
-        Is::NotEqual(value) if info.hex => Some(Is::NotEqual(lower(value))),
-        Is::In(values) if info.hex => Some(Is::In(values.iter().map(lower).collect())),
+        Is::Equal(value) if info.hex() => Some(Is::Equal(lower(value))),
+        Is::NotEqual(value) if info.hex() => Some(Is::NotEqual(lower(value))),
+        Is::In(values) if info.hex() => Some(Is::In(values.iter().map(lower).collect())),
         _ => None,
     };
     let matcher = TextMatcher::new(lowered.as_ref().unwrap_or(is)).map_err(|error| error.to_string())?;

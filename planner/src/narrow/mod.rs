@@ -5,6 +5,7 @@
 //! such rows to itself. The join stays at the desk, so a set only ever narrows.
 
 mod find;
+mod odd;
 mod values;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
@@ -24,6 +25,7 @@ use datafusion::physical_plan::{ExecutionPlan, collect};
 use crate::catalog::HOST;
 use crate::fleet::Endpoint;
 use crate::functions;
+use crate::warning::Warning;
 use find::Candidate;
 
 /// Bytes of an action that are left to everything but sets.
@@ -42,6 +44,8 @@ pub struct Sets {
     pub sources: BTreeMap<String, String>,
     /// Columns whose values would have narrowed a scan, were they not too many to send.
     pub too_long: Vec<TooLong>,
+    /// What of the values no row can have.
+    pub warnings: Vec<Warning>,
 }
 
 /// A set that is left at the desk.
@@ -79,6 +83,9 @@ pub async fn narrow(
     for candidate in &candidates {
         let batches = &known[&candidate.known];
         let Some(values) = values::of(&candidate.key, &candidate.known, batches, state)? else { continue };
+        if let Some(warning) = odd::warning(candidate, &values).filter(|warning| !sets.warnings.contains(warning)) {
+            sets.warnings.push(warning);
+        }
         let filter = if candidate.column.name == HOST {
             sets.hosts(candidate, &values, endpoints)
         } else {
@@ -213,7 +220,7 @@ fn at_hand(plan: &LogicalPlan, batches: &[RecordBatch]) -> Result<LogicalPlan> {
 }
 
 /// An endpoint table by the source of its scan.
-fn endpoint_table(scan: &TableScan) -> Option<&'static dyn Table> {
+pub(crate) fn endpoint_table(scan: &TableScan) -> Option<&'static dyn Table> {
     let provider = datafusion::datasource::source_as_provider(&scan.source).ok()?;
     let provider = provider.as_ref() as &dyn std::any::Any;
     provider.downcast_ref::<crate::provider::EndpointTable>().map(crate::provider::EndpointTable::table)

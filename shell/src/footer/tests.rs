@@ -54,7 +54,7 @@ fn scanned(host: &str, rows: u64, cut: Option<Cut>, troubles: &[(&str, &str)]) -
 
 fn footer(entries: &[Entry], rows: usize) -> String {
     let until = "2026-11-21T21:40:59Z".parse().unwrap();
-    line(rows, Some((&Tally::of(entries), Some(until))), Duration::from_millis(2_940))
+    line(rows, Some((&Tally::of(entries), Some(until))), &[], Duration::from_millis(2_940))
 }
 
 #[test]
@@ -74,7 +74,32 @@ fn the_line_of_the_manual() {
 fn few_and_none() {
     assert_eq!(footer(&[], 0), "0 rows from 0 of 0 hosts · 0 answered · 2.9 s");
     assert_eq!(footer(&[entry("a", State::Answered, 1)], 1), "1 row from 1 of 1 hosts · 1 answered · 2.9 s");
-    assert_eq!(line(2, None, Duration::from_millis(40)), "2 rows · 0.0 s");
+    assert_eq!(line(2, None, &[], Duration::from_millis(40)), "2 rows · 0.0 s");
+}
+
+fn not_asked(host: &str, reason: &str) -> NotAsked {
+    NotAsked { endpoint: entry(host, State::Waiting, 0).endpoint, reason: reason.to_owned() }
+}
+
+#[test]
+fn who_was_not_asked_is_told_beside_the_parts() {
+    let entries: Vec<Entry> = (0..5).map(|i| entry(&format!("a{i}"), State::Answered, 1)).collect();
+    let check = |away: &[NotAsked], expected: &str| {
+        assert_eq!(line(5, Some((&Tally::of(&entries), None)), away, Duration::from_millis(40)), expected);
+    };
+    let several = |count: usize, reason: &str| -> Vec<NotAsked> {
+        (0..count).map(|i| not_asked(&format!("b{i}"), reason)).collect()
+    };
+    check(&[], "5 rows from 5 of 5 hosts · 5 answered · 0.0 s");
+    check(&several(1, "idle"), "5 rows from 5 of 6 hosts · 5 answered · 1 not asked: b0 (idle) · 0.0 s");
+    check(
+        &[several(2, "offline"), vec![not_asked("w\x1b", "idle")]].concat(),
+        "5 rows from 5 of 8 hosts · 5 answered · 3 not asked: b0, b1 (offline), w\\x1b (idle) · 0.0 s",
+    );
+    check(
+        &[several(2, "idle"), several(310, "offline")].concat(),
+        "5 rows from 5 of 317 hosts · 5 answered · 312 not asked: 310 offline, 2 idle · 0.0 s",
+    );
 }
 
 fn state() -> impl Strategy<Value = State> {
@@ -154,8 +179,11 @@ fn troubles_are_counted_and_the_first_few_shown() {
 
 #[test]
 fn the_completeness_record_is_json() {
-    let record = completeness(&[scanned("a", 1, Some(Cut::Bytes), &[])], Some("0199"));
+    let away = [not_asked("b", "idle"), not_asked("c", "offline"), not_asked("d", "offline")];
+    let record = completeness(&[scanned("a", 1, Some(Cut::Bytes), &[])], &away, Some("0199"));
     let record: serde_json::Value = serde_json::from_str(&record).unwrap();
+    assert_eq!(record["not_asked"], 3);
+    assert_eq!(record["not_asked_because"], serde_json::json!({"idle": 1, "offline": 2}));
     assert_eq!((record["asked"].as_u64(), record["action"].as_str()), (Some(1), Some("0199")));
     assert!(record["cut"].as_str().unwrap().contains("limit_bytes"));
 }

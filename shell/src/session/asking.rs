@@ -6,6 +6,7 @@ use std::time::Instant;
 use arrow::datatypes::SchemaRef;
 use canvass_planner::desk::{Entry, Planned, Running, State, StatementKind};
 use canvass_planner::error::Error;
+use canvass_planner::warning::Warning;
 use canvass_protocol::action::Action;
 use canvass_protocol::envelope::Envelope;
 use canvass_protocol::reason::Code;
@@ -40,7 +41,7 @@ impl Session {
             return self.write(&listing::batch(vec![("plan", listing::texts(lines))])?, true);
         }
         self.last = Last { explanation: Some(planned.explanation.clone()), ..Last::default() };
-        self.warn(&planned.remarks);
+        self.warn(&planned);
         let planning = started.elapsed();
         let mut envelope = None;
         if let Some(action) = &planned.action {
@@ -93,7 +94,7 @@ impl Session {
         }
         let planned = self.desk.plan_again(&action).await?;
         self.check_format()?;
-        self.warn(&planned.remarks);
+        self.warn(&planned);
         self.last = Last {
             explanation: Some(planned.explanation.clone()),
             payload: Some(envelope.payload.clone()),
@@ -109,10 +110,16 @@ impl Session {
         Ok(exit)
     }
 
-    /// Says what a statement reads that is not whole.
-    fn warn(&self, remarks: &[String]) {
+    /// Says what a statement reads that is not whole, and what of it may not be meant.
+    fn warn(&self, planned: &Planned) {
         let warning = self.terminal.paint(Tone::Warning, "warning:");
-        remarks.iter().for_each(|remark| eprintln!("{warning} {}", visible(remark)));
+        planned.remarks.iter().for_each(|remark| eprintln!("{warning} {}", visible(remark)));
+        for Warning { message, hint } in &planned.warnings {
+            eprintln!("{warning} {}", visible(message));
+            if let Some(hint) = hint {
+                eprintln!("{} {}", self.terminal.paint(Tone::Hint, "hint:"), visible(hint));
+            }
+        }
     }
 
     /// The last line where following ended early: how to come back.
@@ -147,6 +154,7 @@ impl Session {
             eprintln!("another investigator can sign it too: canvass --server {server} action cosign {id}");
         }
         self.last.entries = followed.entries;
+        self.last.not_asked = followed.not_asked;
         self.result_written()?;
         Ok((exit, waiting || followed.interrupted || followed.error.is_some()))
     }
@@ -167,6 +175,9 @@ impl Session {
         }
         let entries = &followed.entries;
         let mut exit = footer::exit(entries);
+        if about.nobody {
+            exit = exit.max(Exit::Incomplete);
+        }
         if let Some(error) = &followed.error {
             exit = exit.max(report(error, None, &self.terminal));
         }
@@ -193,7 +204,11 @@ impl Session {
         // Where rows say whose they are, a join's or a group's count as those hosts' and nobody else's.
         tally.with_rows = followed.hosts.as_ref().map_or(tally.with_rows, BTreeSet::len);
         let asked = about.asks.then_some((&tally, about.expires));
-        eprintln!("{}", self.terminal.paint(Tone::Quiet, &footer::line(followed.rows, asked, started.elapsed())));
+        eprintln!(
+            "{}",
+            self.terminal
+                .paint(Tone::Quiet, &footer::line(followed.rows, asked, &followed.not_asked, started.elapsed()))
+        );
         for line in footer::troubles(entries) {
             eprintln!("{line}");
         }
@@ -213,6 +228,8 @@ impl Session {
 struct About {
     /// It names a table that endpoints answer, even where its target matches none of them.
     asks: bool,
+    /// No agent is as the statement says, or none of them can be asked.
+    nobody: bool,
     expires: Option<Timestamp>,
     id: Option<String>,
 }
@@ -222,6 +239,7 @@ impl About {
         let action = planned.action.as_ref();
         About {
             asks: planned.asks,
+            nobody: planned.nobody,
             expires: action.map(|action| action.window.until),
             id: action.map(|action| action.id.to_string()),
         }

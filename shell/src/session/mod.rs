@@ -12,6 +12,7 @@ use std::sync::Arc;
 use canvass_planner::desk::{Desk, Entry, Planned};
 use canvass_planner::error::Error;
 use canvass_planner::fleet::{Endpoint, Fleet};
+use canvass_planner::whom::NotAsked;
 use canvass_protocol::action::ActionHash;
 use canvass_protocol::api::AuditLine;
 use tokio::runtime::Runtime;
@@ -84,6 +85,8 @@ pub struct Last {
     /// The signed bytes.
     pub payload: Option<String>,
     pub entries: Vec<Entry>,
+    /// Hosts that were meant and not asked.
+    pub not_asked: Vec<NotAsked>,
 }
 
 /// What a command wants next.

@@ -21,6 +21,18 @@ pub enum Algorithm {
 }
 
 impl Algorithm {
+    /// Hexadecimal digits of a digest.
+    pub const fn hex_digits(self) -> usize {
+        match self {
+            Algorithm::Md5 => 32,
+            Algorithm::Sha1 => 40,
+            Algorithm::Sha3_224 => 56,
+            Algorithm::Sha256 | Algorithm::Sha3_256 => 64,
+            Algorithm::Sha384 | Algorithm::Sha3_384 => 96,
+            Algorithm::Sha512 | Algorithm::Sha3_512 => 128,
+        }
+    }
+
     fn start(self) -> Box<dyn DynDigest + Send> {
         match self {
             Algorithm::Md5 => Box::new(Md5::default()),

@@ -7,7 +7,7 @@ use canvass_protocol::answer::Trouble;
 use super::probes;
 use super::row::FileRow;
 use super::walk;
-use crate::column::{Cell, Column, Kind};
+use crate::column::{Cell, Column, Form, Kind};
 use crate::engine::{Algorithm, Collector};
 use crate::host::{FileKind, Host, Metadata};
 use crate::table::{Bound, Declared, Keys, TableInfo};
@@ -27,9 +27,10 @@ pub static FILES: Declared<FileRow> = Declared {
 };
 
 const COLUMNS: &[Column<FileRow>] = &[
-    Column::field("path", Kind::Text, "Where the file is, as the question spells its search root", |row| {
+    Column::<FileRow>::field("path", Kind::Text, "Where the file is, as the question spells its search root", |row| {
         row.path().into()
-    }),
+    })
+    .form(Form::Path),
     Column::field(
         "path_hex",
         Kind::Text,
@@ -38,7 +39,10 @@ const COLUMNS: &[Column<FileRow>] = &[
     )
     .hex(),
     Column::field("name", Kind::Text, "The last part of the path", |row| Cell::Text(row.name())),
-    Column::field("directory", Kind::Text, "The path of the folder that holds it", |row| Cell::Text(row.directory())),
+    Column::<FileRow>::field("directory", Kind::Text, "The path of the folder that holds it", |row| {
+        Cell::Text(row.directory())
+    })
+    .form(Form::Path),
     Column::field("depth", Kind::Integer, "Folders between it and the search root, which has 0", |row| {
         row.depth().into()
     }),
@@ -47,12 +51,14 @@ const COLUMNS: &[Column<FileRow>] = &[
     Column::read("size", Kind::Integer, "Its size in bytes, as it claims", |row, host| {
         stat(row, host, |stat| stat.size.into())
     }),
-    Column::read("mode", Kind::Text, "Type and permissions as ls prints them", |row, host| {
+    Column::<FileRow>::read("mode", Kind::Text, "Type and permissions as ls prints them", |row, host| {
         stat(row, host, |stat| mode(stat).into())
-    }),
-    Column::read("permissions", Kind::Text, "Permission bits in octal, such as 0640", |row, host| {
+    })
+    .form(Form::Mode),
+    Column::<FileRow>::read("permissions", Kind::Text, "Permission bits in octal, such as 0640", |row, host| {
         stat(row, host, |stat| format!("{:04o}", stat.permissions).into())
-    }),
+    })
+    .form(Form::Octal),
     Column::read("uid", Kind::Integer, "The number of the user who owns it", |row, host| {
         stat(row, host, |stat| stat.uid.into())
     }),

@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 
 use super::sockets::{STATES, Socket, file, read};
 use crate::accounts;
-use crate::column::{Column, Kind};
+use crate::column::{Column, Form, Kind};
 use crate::engine::Collector;
 use crate::host::Host;
 use crate::processes::proc;
@@ -30,22 +30,26 @@ pub static NETSTAT: Declared<Socket> = Declared {
             |s| if s.local_ip.is_ipv4() { "ipv4" } else { "ipv6" }.into(),
         )
         .values(&["ipv4", "ipv6"]),
-        Column::field(
+        Column::<Socket>::field(
             "local_ip",
             Kind::Text,
             "Own address, 0.0.0.0 or :: for all; one mapped into IPv6 is shown as IPv4",
             |s| s.local_ip.to_string().into(),
-        ),
-        Column::field("local_port", Kind::Integer, "Own port", |s| i64::from(s.local_port).into()),
-        Column::field(
+        )
+        .form(Form::Ip),
+        Column::<Socket>::field("local_port", Kind::Integer, "Own port", |s| i64::from(s.local_port).into())
+            .form(Form::Port),
+        Column::<Socket>::field(
             "remote_ip",
             Kind::Text,
             "Peer's address, one mapped into IPv6 as IPv4; NULL without a peer",
             |s| s.remote.map(|(ip, _)| ip.to_string()).into(),
-        ),
-        Column::field("remote_port", Kind::Integer, "Peer's port; NULL without a peer", |s| {
+        )
+        .form(Form::Ip),
+        Column::<Socket>::field("remote_port", Kind::Integer, "Peer's port; NULL without a peer", |s| {
             s.remote.map(|(_, port)| i64::from(port)).into()
-        }),
+        })
+        .form(Form::Port),
         Column::<Socket>::field(
             "state",
             Kind::Text,

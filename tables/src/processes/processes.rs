@@ -7,7 +7,7 @@ use procfs_core::process::Stat;
 
 use super::proc;
 use crate::accounts;
-use crate::column::{Cell, Column, Kind};
+use crate::column::{Cell, Column, Form, Kind};
 use crate::engine::Collector;
 use crate::host::Host;
 use crate::table::{Declared, TableInfo};
@@ -44,13 +44,14 @@ pub static PROCESSES: Declared<Process> = Declared {
         Column::<Process>::field(
             "state",
             Kind::Text,
-            "State in ps's letters: R runs, S sleeps, D waits for a device, Z zombie, T stopped, I idle",
+            "State in ps's letters: R runs, S sleeps, D waits for a device, Z zombie, T stopped, I idle, P parked",
             |p| p.stat.state.to_string().into(),
         )
-        .values(&["R", "S", "D", "Z", "T", "t", "I", "X"]),
-        Column::probe("path", Kind::Text, "Program file; NULL for kernel threads and zombies", |p, host| {
+        .values(&["R", "S", "D", "Z", "T", "t", "I", "P", "X"]),
+        Column::<Process>::probe("path", Kind::Text, "Program file; NULL for kernel threads and zombies", |p, host| {
             Ok(executable(p, host)?.map(|(path, _)| path).into())
-        }),
+        })
+        .form(Form::Path),
         Column::probe(
             "deleted",
             Kind::Boolean,
@@ -64,12 +65,13 @@ pub static PROCESSES: Declared<Process> = Declared {
             |p, host| Ok(proc::text(host, p.pid, "cmdline")?.as_deref().and_then(command_line).into()),
         )
         .sensitive(),
-        Column::probe(
+        Column::<Process>::probe(
             "working_directory",
             Kind::Text,
             "Folder in which the process works; NULL for zombies",
             |p, host| Ok(link(p, host, "cwd")?.into()),
-        ),
+        )
+        .form(Form::Path),
         Column::field("uid", Kind::Integer, "User who started it (the real one)", |p| p.uid.into()),
         Column::read("user", Kind::Text, "Name of `uid` in /etc/passwd", |p, host| {
             Ok(p.uid.and_then(|uid| host.user_name(uid)).map(str::to_owned).into())

@@ -1,6 +1,9 @@
 //! What the tables say of hosts that are folders: exact rows, and a trouble for whatever is missing.
 
-use crate::rows::{fleet, folder, lines};
+use canvass_protocol::filter::{Filter, Is, Place};
+use canvass_tables::column::Form;
+
+use crate::rows::{ask, fleet, folder, lines};
 
 fn check(host: &str, table: &str, columns: &str, rows: &[&str], troubles: &[&str]) {
     assert_eq!(lines(&fleet(host), table, columns), (owned(rows), owned(troubles)), "{table} of {host}");
@@ -204,4 +207,32 @@ fn groups() {
     );
     let (rows, _) = lines(&fleet("web-1"), "groups", "name members");
     assert_eq!(rows[2], "sudo | jean-kevin,skaramazov");
+}
+
+#[test]
+fn what_columns_declare_holds_for_every_row() {
+    let mut judged = std::collections::BTreeMap::new();
+    for host in ["web-1", "db-1", "laptop-7"] {
+        for table in canvass_tables::TABLES {
+            let columns: Vec<_> = table.columns().into_iter().filter(|column| column.form != Form::Any).collect();
+            let names: Vec<&str> = columns.iter().map(|column| column.name).collect();
+            let name = table.info().name;
+            let bound =
+                table.info().bound.map(|bound| Filter::test(bound.column, Is::Under(Place::parse("/").unwrap())));
+            let (rows, _) = ask(&fleet(host), name, &names.join(" "), bound);
+            for (column, at) in columns.iter().zip(0..) {
+                for cell in rows.iter().map(|row| &row[at]).filter(|cell| *cell != "NULL") {
+                    assert!(column.form.fits(cell), "{host}: {name}.{}: {cell}", column.name);
+                    *judged.entry((name, column.name)).or_insert(0) += 1;
+                }
+            }
+        }
+    }
+    // A declaration that no row was held against proves nothing, but for names that are not UTF-8, which Git does not keep.
+    for table in canvass_tables::TABLES {
+        for column in table.columns().into_iter().filter(|column| column.form != Form::Any) {
+            let key = (table.info().name, column.name);
+            assert!(judged.contains_key(&key) || column.name == "path_hex", "no row has {key:?}");
+        }
+    }
 }
