@@ -374,6 +374,7 @@ impl Desk {
         let reads_agents = reads(&logical, catalog::AGENTS)?;
         let mut warnings = meeting::warnings(&logical, known.crossed)?;
         let optimised = state.optimize(&logical)?;
+        predicate::constants::check(&optimised, &state, &text)?;
         let typed = whom::targets(&optimised)?;
         if typed.is_empty() && !whom::targets(&logical)?.is_empty() {
             warnings.push(Warning::new("nobody is asked: no row of an endpoint can be as the statement says"));

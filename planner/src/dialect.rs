@@ -13,7 +13,7 @@ use datafusion::sql::sqlparser::ast::{
 use datafusion::sql::sqlparser::dialect::{Dialect, GenericDialect, Precedence};
 use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::parser::{Parser, ParserError};
-use datafusion::sql::sqlparser::tokenizer::{Token, Tokenizer};
+use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer};
 
 use crate::error::Error;
 use crate::{functions, size};
@@ -24,10 +24,11 @@ const RECURSION_MAX: usize = size::NESTING_MAX * 8;
 
 /// Parses one statement; a final `;` may stand.
 pub fn parse(statement: &str) -> Result<Statement, Error> {
-    let tokens = Tokenizer::new(&CanvassDialect, statement)
+    let mut tokens = Tokenizer::new(&CanvassDialect, statement)
         .tokenize_with_location()
         .map_err(|error| Error::from_datafusion(&ParserError::from(error).into(), statement))?;
     size::check(&tokens)?;
+    select_all(&mut tokens);
     let mut parser = DFParserBuilder::new(tokens)
         .with_dialect(&CanvassDialect)
         .with_recursion_limit(RECURSION_MAX)
@@ -38,6 +39,27 @@ pub fn parse(statement: &str) -> Result<Statement, Error> {
         (Some(only), true) => Ok(only),
         (None, _) => Err(Error::usage("there is no statement")),
         (Some(_), false) => Err(Error::usage("more than one statement; end each with `;`")),
+    }
+}
+
+/// `FROM t WHERE …` is `SELECT * FROM t WHERE …`.
+fn select_all(tokens: &mut Vec<TokenWithSpan>) {
+    let mut words = tokens.iter().map(|token| &token.token).filter(|token| !matches!(token, Token::Whitespace(_)));
+    if !words.next().is_some_and(|first| is_keyword(first, Keyword::FROM)) {
+        return;
+    }
+    let mut open = 0_usize;
+    let selects = words.any(|token| {
+        match token {
+            Token::LParen => open += 1,
+            Token::RParen => open = open.saturating_sub(1),
+            _ => {}
+        }
+        open == 0 && is_keyword(token, Keyword::SELECT)
+    });
+    if !selects {
+        let all = [Token::make_keyword("SELECT"), Token::Mul];
+        tokens.splice(0..0, all.map(TokenWithSpan::wrap));
     }
 }
 
@@ -131,7 +153,7 @@ impl Dialect for CanvassDialect {
     );
 
     fn get_next_precedence(&self, parser: &Parser) -> Option<Result<u8, ParserError>> {
-        infix(parser).map(|_| Ok(self.prec_value(Precedence::Like)))
+        infix(parser).map(|operator| Ok(self.prec_value(operator.precedence())))
     }
 
     fn parse_infix(&self, parser: &mut Parser, left: &Expr, precedence: u8) -> Option<Result<Expr, ParserError>> {
@@ -142,8 +164,17 @@ impl Dialect for CanvassDialect {
 /// One of our operators, as it stands next in the text.
 #[derive(Debug, Clone, Copy)]
 enum Infix {
-    Under { negated: bool },
-    Matches { negated: bool, function: &'static str },
+    /// Read here because the parser takes all that follows for its right side: `a IS DISTINCT FROM (1 AND b)`.
+    Distinct {
+        negated: bool,
+    },
+    Under {
+        negated: bool,
+    },
+    Matches {
+        negated: bool,
+        function: &'static str,
+    },
 }
 
 fn infix(parser: &Parser) -> Option<Infix> {
@@ -154,6 +185,12 @@ fn infix(parser: &Parser) -> Option<Infix> {
         Token::ExclamationMarkTilde => matches(true, functions::MATCHES),
         Token::ExclamationMarkTildeAsterisk => matches(true, functions::MATCHES_IGNORING_CASE),
         token if is_under(token) => Some(Infix::Under { negated: false }),
+        token if is_keyword(token, Keyword::IS) => {
+            let negated = is_keyword(&parser.peek_nth_token_ref(1).token, Keyword::NOT);
+            let next = |at: usize| &parser.peek_nth_token_ref(at + usize::from(negated)).token;
+            let distinct = is_keyword(next(1), Keyword::DISTINCT) && is_keyword(next(2), Keyword::FROM);
+            distinct.then_some(Infix::Distinct { negated })
+        }
         Token::Word(word) if word.keyword == Keyword::NOT && is_under(&parser.peek_nth_token_ref(1).token) => {
             Some(Infix::Under { negated: true })
         }
@@ -161,14 +198,38 @@ fn infix(parser: &Parser) -> Option<Infix> {
     }
 }
 
+fn is_keyword(token: &Token, keyword: Keyword) -> bool {
+    matches!(token, Token::Word(word) if word.keyword == keyword)
+}
+
 fn is_under(token: &Token) -> bool {
     matches!(token, Token::Word(word) if word.quote_style.is_none() && word.value.eq_ignore_ascii_case("under"))
 }
 
 impl Infix {
+    fn precedence(self) -> Precedence {
+        match self {
+            Infix::Distinct { .. } => Precedence::Is,
+            Infix::Under { .. } | Infix::Matches { .. } => Precedence::Like,
+        }
+    }
+
     fn parse(self, parser: &mut Parser, left: Expr, precedence: u8) -> Result<Expr, ParserError> {
         parser.advance_token();
         let (test, negated) = match self {
+            Infix::Distinct { negated } => {
+                if negated {
+                    parser.advance_token();
+                }
+                parser.expect_keyword(Keyword::DISTINCT)?;
+                parser.expect_keyword(Keyword::FROM)?;
+                let (left, right) = (Box::new(left), Box::new(parser.parse_subexpr(precedence)?));
+                return Ok(if negated {
+                    Expr::IsNotDistinctFrom(left, right)
+                } else {
+                    Expr::IsDistinctFrom(left, right)
+                });
+            }
             Infix::Matches { negated, function } => {
                 (call(function, vec![left, parser.parse_subexpr(precedence)?]), negated)
             }
@@ -230,6 +291,19 @@ mod tests {
         for (typed, expected) in cases {
             let statement = parse(&format!("SELECT 1 FROM t WHERE {typed}")).unwrap();
             assert_eq!(statement.to_string(), format!("SELECT 1 FROM t WHERE {expected}"));
+        }
+    }
+
+    #[test]
+    fn from_alone_selects_all() {
+        let cases = [
+            ("FROM t WHERE a = (SELECT 1) LIMIT 3", "SELECT * FROM t WHERE a = (SELECT 1) LIMIT 3"),
+            ("-- all\nfrom t", "SELECT * FROM t"),
+            ("FROM t SELECT a", "FROM t SELECT a"),
+            ("SELECT a FROM (FROM t)", "SELECT a FROM (FROM t)"),
+        ];
+        for (typed, expected) in cases {
+            assert_eq!(parse(typed).unwrap().to_string(), expected);
         }
     }
 

@@ -3,6 +3,8 @@
 use datafusion::common::{Column, SchemaError};
 use datafusion::error::DataFusionError;
 
+use crate::refusal;
+
 /// An error to show to the investigator.
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("{message}")]
@@ -81,6 +83,9 @@ impl Error {
         }
         let root = error.find_root();
         let span = error.diagnostic().and_then(|diagnostic| diagnostic.span).and_then(from_sql_span);
+        if let Some((message, hint)) = refusal::of(&root.strip_backtrace()) {
+            return Error::usage(message).hint(hint).at(span);
+        }
         match root {
             DataFusionError::SQL(parser, _) => from_parser(&parser.to_string(), statement),
             DataFusionError::SchemaError(schema, _) => from_schema(schema, statement, span),

@@ -1,7 +1,8 @@
 //! The leaf of every plan that asks a fleet, and the way of answers into it.
 
 use std::fmt;
-use std::sync::{Arc, Mutex};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use canvass_protocol::scan::Scan;
 use canvass_tables::Table;
@@ -15,22 +16,32 @@ use datafusion::physical_expr::{EquivalenceProperties, PhysicalExpr};
 use datafusion::physical_plan::execution_plan::{
     Boundedness, ChildrenPropertiesMode, EmissionType, ReplaceChildrenOptions,
 };
+use datafusion::physical_plan::joins::NestedLoopJoinExec;
+use datafusion::physical_plan::recursive_query::RecursiveQueryExec;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, Partitioning, PlanProperties};
 use futures::StreamExt as _;
 use tokio::sync::mpsc;
 
 use crate::catalog::{AGENT, HOST};
-
-/// What a scan's rows come through: batches in the scan's planned schema.
-pub type Feed = mpsc::UnboundedReceiver<RecordBatch>;
+use crate::feed::{Kept, Receiver};
 
 /// One scan of the action, as a leaf of the plan.
 pub struct FleetExec {
     pub table: &'static dyn Table,
     pub scan: Scan,
     properties: Arc<PlanProperties>,
-    feed: Mutex<Option<Feed>>,
+    feed: Mutex<Feed>,
+    /// The plan may execute it more than once.
+    repeats: AtomicBool,
+}
+
+/// Where the rows of a scan are.
+enum Feed {
+    /// Nobody was asked, or somebody has them.
+    Nowhere,
+    Once(Receiver),
+    Again(Arc<Kept>),
 }
 
 impl FleetExec {
@@ -41,13 +52,24 @@ impl FleetExec {
             EmissionType::Incremental,
             Boundedness::Bounded,
         );
-        FleetExec { table, scan, properties: Arc::new(properties), feed: Mutex::new(None) }
+        FleetExec {
+            table,
+            scan,
+            properties: Arc::new(properties),
+            feed: Mutex::new(Feed::Nowhere),
+            repeats: AtomicBool::new(false),
+        }
     }
 
     /// Opens the way for the scan's rows; the sender's end closes it.
     pub fn open(&self) -> mpsc::UnboundedSender<RecordBatch> {
         let (sender, receiver) = mpsc::unbounded_channel();
-        *self.feed.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(receiver);
+        let feed = if self.repeats.load(Ordering::Relaxed) {
+            Feed::Again(Kept::new(receiver, self.table.info().name))
+        } else {
+            Feed::Once(receiver)
+        };
+        *self.feed.lock().unwrap_or_else(PoisonError::into_inner) = feed;
         sender
     }
 
@@ -57,12 +79,30 @@ impl FleetExec {
     }
 }
 
-/// All scans of a plan, in the order in which EXPLAIN shows them.
+/// All scans of a plan that is complete, in the order in which EXPLAIN shows them.
 pub fn scans(plan: &Arc<dyn ExecutionPlan>) -> Vec<Arc<dyn ExecutionPlan>> {
-    if as_fleet(plan).is_some() {
-        return vec![plan.clone()];
+    let mut found = Vec::new();
+    search(plan, false, &mut found);
+    found
+}
+
+fn search(plan: &Arc<dyn ExecutionPlan>, repeats: bool, found: &mut Vec<Arc<dyn ExecutionPlan>>) {
+    if let Some(scan) = as_fleet(plan) {
+        if repeats {
+            scan.repeats.store(true, Ordering::Relaxed);
+        }
+        found.push(plan.clone());
     }
-    plan.children().into_iter().flat_map(scans).collect()
+    for (index, child) in plan.children().into_iter().enumerate() {
+        search(child, repeats || executes_again(plan, index), found);
+    }
+}
+
+/// Whether a node may execute one of its children more than once: WITH RECURSIVE its second once a round, and a nested loop
+/// join its first where memory is short.
+fn executes_again(plan: &Arc<dyn ExecutionPlan>, child: usize) -> bool {
+    let plan = plan.as_ref() as &dyn std::any::Any;
+    (plan.is::<RecursiveQueryExec>() && child == 1) || (plan.is::<NestedLoopJoinExec>() && child == 0)
 }
 
 /// A node of the plan as a scan of ours, if it is one.
@@ -133,11 +173,19 @@ impl ExecutionPlan for FleetExec {
     }
 
     fn execute(&self, _: usize, _: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
-        let feed = self.feed.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
-        let Some(mut feed) = feed else {
-            return exec_err!("the scan of `{}` was not asked, or its rows were taken before", self.scan.table);
+        let mut feed = self.feed.lock().unwrap_or_else(PoisonError::into_inner);
+        let rows = match std::mem::replace(&mut *feed, Feed::Nowhere) {
+            Feed::Once(mut receiver) => {
+                futures::stream::poll_fn(move |context| receiver.poll_recv(context)).map(Ok).boxed()
+            }
+            Feed::Again(kept) => {
+                *feed = Feed::Again(kept.clone());
+                kept.read()
+            }
+            Feed::Nowhere => {
+                return exec_err!("the scan of `{}` was not asked, or its rows were taken before", self.scan.table);
+            }
         };
-        let rows = futures::stream::poll_fn(move |context| feed.poll_recv(context)).map(Ok);
         Ok(Box::pin(RecordBatchStreamAdapter::new(self.schema(), rows)))
     }
 }

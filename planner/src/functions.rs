@@ -48,6 +48,12 @@ pub fn all() -> Vec<Arc<ScalarUDF>> {
     functions
 }
 
+/// One of them by its name.
+pub fn named(name: &str) -> Result<Arc<ScalarUDF>> {
+    let function = all().into_iter().find(|function| function.name() == name);
+    function.ok_or_else(|| DataFusionError::Internal(format!("no function {name}")))
+}
+
 /// What a call of one of our tests asks, where its right side is a constant.
 ///
 /// `pattern` is the second argument; tests of one argument ignore it. `Err` says what is wrong with the constant.

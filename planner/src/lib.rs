@@ -31,6 +31,8 @@ pub mod whom;
 
 mod exec;
 pub mod explain;
+mod feed;
+mod forget;
 
 mod again;
 pub mod kept;
@@ -44,4 +46,5 @@ mod support;
 mod workers;
 
 pub mod error;
+mod refusal;
 pub mod settings;

@@ -208,7 +208,7 @@ fn value(constant: &ScalarValue, kind: Kind) -> Option<Value> {
 }
 
 /// A LIKE pattern with another escape character, written with `\\`; none where nothing follows the escape.
-fn escaped(pattern: &str, escape: char) -> Option<String> {
+pub(crate) fn escaped(pattern: &str, escape: char) -> Option<String> {
     let mut rewritten = String::new();
     let mut characters = pattern.chars();
     while let Some(character) = characters.next() {

@@ -1,27 +1,54 @@
 //! The rules for predicates that hold before anything is optimised: content, sizes in words, patterns, places.
 
+mod compare;
+pub mod constants;
 pub(crate) mod globs;
+mod not_in;
 pub(crate) mod possible;
 mod presence;
 
-use std::sync::Arc;
-
-use canvass_protocol::filter::Is;
-use canvass_protocol::matcher::{self, TextMatcher};
+use canvass_protocol::filter::{Is, Pattern};
+use canvass_protocol::matcher::{PatternError, TextMatcher};
+use canvass_tables::engine;
 use datafusion::arrow::datatypes::{DataType, FieldRef};
-use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
+use datafusion::common::tree_node::{Transformed, TransformedResult as _, TreeNode, TreeNodeRecursion};
 use datafusion::common::{Column, DFSchema, ExprSchema as _, Result, ScalarValue};
 use datafusion::error::DataFusionError;
-use datafusion::functions::string::expr_fn::lower;
-use datafusion::logical_expr::expr::{AggregateFunction, InList, InSubquery, Like, ScalarFunction};
+use datafusion::logical_expr::expr::{AggregateFunction, Like, ScalarFunction};
+use datafusion::logical_expr::expr_rewriter::NamePreserver;
+use datafusion::logical_expr::simplify::SimplifyContext;
 use datafusion::logical_expr::utils::merge_schema;
-use datafusion::logical_expr::{
-    Between, BinaryExpr, Expr, ExprSchemable as _, LogicalPlan, LogicalPlanBuilder, Operator, ScalarUDF,
-};
+use datafusion::logical_expr::{Between, Expr, ExprSchemable as _, LogicalPlan, Operator};
+use datafusion::optimizer::simplify_expressions::ExprSimplifier;
 
 use crate::catalog::{CONTENT, HEX};
 use crate::error::{Error, locate};
-use crate::functions;
+use crate::{functions, lower};
+
+/// Aggregates that are the same in whatever order the rows come.
+const ORDERLESS: &[&str] = &[
+    "count",
+    "min",
+    "max",
+    "sum",
+    "avg",
+    "mean",
+    "median",
+    "bool_and",
+    "bool_or",
+    "bit_and",
+    "bit_or",
+    "bit_xor",
+    "stddev",
+    "stddev_pop",
+    "stddev_samp",
+    "var",
+    "var_pop",
+    "var_samp",
+    "approx_distinct",
+    "approx_median",
+    "any_value",
+];
 
 /// Checks and completes the predicates of a plan that was just made from a statement.
 pub fn check(plan: LogicalPlan, statement: &str) -> Result<LogicalPlan> {
@@ -37,8 +64,12 @@ impl Checker<'_> {
     fn node(&self, plan: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
         let schema = merge_schema(&plan.inputs());
         let decides_rows = matches!(plan, LogicalPlan::Filter(_) | LogicalPlan::Join(_));
+        let is_filter = matches!(plan, LogicalPlan::Filter(_));
+        // A plan knows the columns of those below it by name.
+        let names = NamePreserver::new(&plan);
         let checked = plan.map_expressions(|expr| {
-            let expr = expr.transform_up(|expr| self.complete(expr, &schema))?.data;
+            let expr = if is_filter { not_in::mind_nulls(expr, &schema)? } else { expr };
+            let expr = self.completed(expr, &names, &schema)?;
             self.check_content(&expr, &schema, decides_rows)?;
             Ok(Transformed::yes(expr))
         })?;
@@ -46,7 +77,8 @@ impl Checker<'_> {
             LogicalPlan::Filter(filter) => presence::require(filter).map(LogicalPlan::Filter),
             LogicalPlan::Join(mut join) => {
                 for (left, right) in &mut join.on {
-                    digits(left, right, &schema);
+                    self.check_kinds(left, right, &schema)?;
+                    (*left, *right) = compare::digits(left.clone(), right.clone(), &schema);
                 }
                 Ok(LogicalPlan::Join(join))
             }
@@ -54,49 +86,96 @@ impl Checker<'_> {
         })
     }
 
+    fn completed(&self, expr: Expr, names: &NamePreserver, schema: &DFSchema) -> Result<Expr> {
+        if let Expr::GroupingSet(_) = expr {
+            return expr.map_children(|key| self.completed(key, names, schema).map(Transformed::yes)).data();
+        }
+        let name = names.save(&expr);
+        let expr = expr.transform_up(|expr| self.complete(expr, schema))?.data;
+        Ok(name.restore(expr))
+    }
+
     /// Rewrites what has a meaning of ours: LIKE on content, sizes in words; and reads constants that may be wrong.
     fn complete(&self, expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
         match possible::check(expr, schema, self.statement)? {
-            Expr::Like(like) if is_content(&like.expr, schema) => self.line_like(like).map(Transformed::yes),
-            Expr::BinaryExpr(BinaryExpr { left, op, right }) if is_comparison(op) => {
-                let (mut left, mut right) = (self.in_words(*left, &right, schema)?, *right);
-                right = self.in_words(right, &left, schema)?;
-                digits(&mut left, &mut right, schema);
-                self.check_kinds(&left, &right, schema)?;
-                Ok(Transformed::yes(Expr::BinaryExpr(BinaryExpr { left: left.into(), op, right: right.into() })))
-            }
+            Expr::Like(like) => self.like(like, schema).map(Transformed::yes),
+            Expr::BinaryExpr(binary) if compares(binary.op) => self.comparison(binary, schema),
             Expr::Between(Between { expr, negated, low, high }) => {
-                let low: Box<Expr> = self.in_words(*low, &expr, schema)?.into();
-                let high: Box<Expr> = self.in_words(*high, &expr, schema)?.into();
-                self.check_kinds(&expr, &low, schema)?;
-                self.check_kinds(&expr, &high, schema)?;
-                Ok(Transformed::yes(Expr::Between(Between { expr, negated, low, high })))
+                let (_, low) = self.compare(*expr.clone(), *low, schema)?;
+                let (_, high) = self.compare(*expr.clone(), *high, schema)?;
+                Ok(Transformed::yes(Expr::Between(Between { expr, negated, low: low.into(), high: high.into() })))
             }
-            Expr::InList(InList { expr, list, negated }) => {
-                let list: Vec<Expr> =
-                    list.into_iter().map(|item| self.in_words(item, &expr, schema)).collect::<Result<_>>()?;
-                list.iter().try_for_each(|item| self.check_kinds(&expr, item, schema))?;
-                Ok(Transformed::yes(Expr::InList(InList { expr, list, negated })))
-            }
-            Expr::InSubquery(test) => {
-                let sub = test.subquery.subquery.schema();
-                if let (Some(column), Ok(kind)) = (sub.columns().first(), test.expr.get_type(schema)) {
-                    let other = Expr::Column(column.clone());
-                    self.same_kind((&test.expr, kind), (&other, sub.field(0).data_type().clone()))?;
-                }
-                small_digits(test, schema).map(Expr::InSubquery).map(Transformed::yes)
-            }
-            Expr::ScalarFunction(call) => {
-                self.check_constant(&call)?;
-                self.check_lines(&call, schema)?;
-                Ok(Transformed::no(Expr::ScalarFunction(call)))
-            }
-            Expr::AggregateFunction(call) => {
+            Expr::InList(list) => self.in_list(list, schema),
+            Expr::Case(case) => self.case(case, schema),
+            Expr::InSubquery(test) => self.in_subquery(test, schema),
+            Expr::SetComparison(test) => self.set_comparison(test, schema),
+            Expr::SimilarTo(_) => Err(Error::usage("SIMILAR TO is not understood here")
+                .hint("write a regular expression: name ~ '^(a|b).*$'")
+                .at(locate(self.statement, "similar"))
+                .into()),
+            Expr::ScalarFunction(call) => self.call(call, schema).map(Transformed::yes),
+            Expr::AggregateFunction(mut call) => {
                 self.check_order(&call, schema)?;
-                Ok(Transformed::no(Expr::AggregateFunction(call)))
+                // DataFusion 55 fails where an order is asked of what does not depend on one.
+                if ORDERLESS.contains(&call.func.name()) {
+                    call.params.order_by.clear();
+                }
+                Ok(Transformed::yes(Expr::AggregateFunction(call)))
             }
             other => Ok(Transformed::no(other)),
         }
+    }
+
+    /// Functions that test, and functions that compare their arguments.
+    fn call(&self, mut call: ScalarFunction, schema: &DFSchema) -> Result<Expr> {
+        match call.func.name() {
+            "greatest" | "least" | "coalesce" | "nvl" | "nvl2" | "ifnull" => {
+                for pair in call.args.windows(2) {
+                    self.check_kinds(&pair[0], &pair[1], schema)?;
+                }
+            }
+            "nullif" if call.args.len() == 2 => {
+                let (_, other) = self.compare(call.args[0].clone(), call.args[1].clone(), schema)?;
+                call.args[1] = other;
+            }
+            functions::MATCHES if call.args.first().is_some_and(|subject| has_mark(subject, schema, HEX)) => {
+                call.func = functions::named(functions::MATCHES_IGNORING_CASE)?;
+            }
+            _ => {}
+        }
+        if functions::test_of(call.func.name(), "").is_some() {
+            call.args = call.args.into_iter().map(folded).collect::<Result<_>>()?;
+        }
+        self.check_constant(&call, schema)?;
+        self.check_lines(&call, schema)?;
+        Ok(Expr::ScalarFunction(call))
+    }
+
+    /// `content LIKE 'x%'` is about lines, hexadecimal digits have no case, and `\\` is what escapes.
+    fn like(&self, mut like: Like, schema: &DFSchema) -> Result<Expr> {
+        *like.pattern = folded(*like.pattern)?;
+        if let Some(escape) = like.escape_char.take().filter(|escape| *escape != '\\') {
+            let Expr::Literal(ScalarValue::Utf8(Some(pattern)), _) = like.pattern.as_ref() else {
+                return Err(Error::usage("LIKE … ESCAPE takes a constant pattern")
+                    .hint("write the pattern with `\\`, which escapes without ESCAPE")
+                    .at(locate(self.statement, "escape"))
+                    .into());
+            };
+            let Some(escaped) = lower::escaped(pattern, escape) else {
+                return Err(Error::usage(format!(
+                    "the pattern `{pattern}` ends with `{escape}`, which escapes nothing"
+                ))
+                .hint(format!("write `{escape}{escape}` for the character itself"))
+                .at(locate(self.statement, pattern))
+                .into());
+            };
+            *like.pattern = Expr::Literal(ScalarValue::Utf8(Some(escaped)), None);
+        }
+        if is_content(&like.expr, schema) {
+            return line_like(like);
+        }
+        like.case_insensitive |= has_mark(&like.expr, schema, HEX);
+        Ok(Expr::Like(like))
     }
 
     /// Text beside a number would be read as a number row by row, and fail at the first that is none.
@@ -108,7 +187,27 @@ impl Checker<'_> {
         }
     }
 
+    /// Says that values of two classes are never compared.
+    fn never_equal(&self, (one, this): (&Expr, &str), (other, that): (&Expr, &str)) -> Result<()> {
+        let (one, other) = (name_of(one), name_of(other));
+        let hint = match (this, that) {
+            ("a time", _) | (_, "a time") => {
+                "write a time in quotes, such as '2026-11-01 10:00:00', or now() - interval '2 days'"
+            }
+            _ => "write true, false, or the comparison that is meant",
+        };
+        Err(Error::usage(format!("`{one}` is {this} and `{other}` is {that}"))
+            .hint(hint)
+            .at(locate(self.statement, &other).or_else(|| locate(self.statement, &one)))
+            .into())
+    }
+
     fn same_kind(&self, (one, a): (&Expr, DataType), (other, b): (&Expr, DataType)) -> Result<()> {
+        if let (Some(this), Some(that)) = (class(&a), class(&b))
+            && this != that
+        {
+            return self.never_equal((one, this), (other, that));
+        }
         let (text, number) = match (a == DataType::Utf8, b == DataType::Utf8) {
             (true, false) if b.is_numeric() => (one, other),
             (false, true) if a.is_numeric() => (other, one),
@@ -117,12 +216,7 @@ impl Checker<'_> {
         if matches!(text, Expr::Literal(..)) {
             return Ok(());
         }
-        let name = |expr: &Expr| match expr {
-            Expr::Column(column) => column.name.clone(),
-            Expr::Literal(value, _) => value.to_string(),
-            other => other.human_display().to_string(),
-        };
-        let (text, number) = (name(text), name(number));
+        let (text, number) = (name_of(text), name_of(number));
         Err(Error::usage(format!("`{text}` is text and `{number}` is a number"))
             .hint("quote the value, or compare as text with …::text")
             .at(locate(self.statement, &text))
@@ -171,22 +265,8 @@ impl Checker<'_> {
         Ok(Expr::Literal(ScalarValue::Int64(Some(size)), None))
     }
 
-    /// `content LIKE 'x%'` is about lines.
-    fn line_like(&self, like: Like) -> Result<Expr> {
-        let name = if like.case_insensitive { functions::LINE_LIKE_IGNORING_CASE } else { functions::LINE_LIKE };
-        if like.escape_char.is_some_and(|escape| escape != '\\') {
-            return Err(Error::usage("LIKE on content escapes with `\\` only").into());
-        }
-        let function: Arc<ScalarUDF> = functions::all()
-            .into_iter()
-            .find(|function| function.name() == name)
-            .ok_or_else(|| DataFusionError::Internal(format!("no function {name}")))?;
-        let call = Expr::ScalarFunction(ScalarFunction::new_udf(function, vec![*like.expr, *like.pattern]));
-        Ok(if like.negated { Expr::Not(Box::new(call)) } else { call })
-    }
-
     /// A constant pattern, folder or network is read now, so that a wrong one is an error before anything is signed.
-    fn check_constant(&self, call: &ScalarFunction) -> Result<()> {
+    fn check_constant(&self, call: &ScalarFunction, schema: &DFSchema) -> Result<()> {
         let is_size = call.func.name() == functions::BYTES;
         let Some(Expr::Literal(constant, _)) = call.args.get(usize::from(!is_size)) else { return Ok(()) };
         let Some(text) = constant.try_as_str().flatten() else { return Ok(()) };
@@ -197,13 +277,17 @@ impl Checker<'_> {
                 Err(reason) => Err(Error::usage(reason).at(span()).into()),
             };
         }
+        // Content is bytes, and a pattern may ask for such as are no text.
+        let lines =
+            |pattern: &Pattern| engine::check_line_pattern(pattern).map_err(|error| bad_pattern(&error, span()));
         match functions::test_of(call.func.name(), text) {
             Some(Err(reason)) => {
                 let (message, hint) = reason.split_once(": ").unwrap_or((&reason, ""));
                 Err(Error::usage(message).hint(hint).at(span()).into())
             }
-            Some(Ok(Is::EveryLine(pattern))) => {
-                matcher::compile(&pattern).map(|_| ()).map_err(|error| bad_pattern(&error, span()))
+            Some(Ok(Is::EveryLine(pattern))) => lines(&pattern),
+            Some(Ok(Is::Matches(pattern))) if call.args.first().is_some_and(|subject| is_content(subject, schema)) => {
+                lines(&pattern)
             }
             Some(Ok(is)) => TextMatcher::new(&is).map(|_| ()).map_err(|error| bad_pattern(&error, span())),
             None => Ok(()),
@@ -236,39 +320,58 @@ impl Checker<'_> {
     }
 }
 
-/// Hexadecimal digits have no case: what stands beside a column of them is compared in small letters.
-fn digits(left: &mut Expr, right: &mut Expr, schema: &DFSchema) {
-    let is_digits = |expr: &Expr| has_mark(expr, schema, HEX);
-    let is_text = |expr: &Expr| {
-        !matches!(expr, Expr::Literal(..)) && expr.get_type(schema).is_ok_and(|kind| kind == DataType::Utf8)
+/// What kind of value it is, where values of another kind are never compared with it.
+fn class(kind: &DataType) -> Option<&'static str> {
+    match kind {
+        DataType::Boolean => Some("true or false"),
+        DataType::Timestamp(..) | DataType::Date32 | DataType::Date64 => Some("a time"),
+        kind if kind.is_numeric() => Some("a number"),
+        _ => None,
+    }
+}
+
+fn name_of(expr: &Expr) -> String {
+    match expr {
+        Expr::Column(column) => column.name.clone(),
+        Expr::Literal(value, _) => value.to_string(),
+        other => other.human_display().to_string(),
+    }
+}
+
+/// `content LIKE 'x%'` as a test of lines.
+fn line_like(like: Like) -> Result<Expr> {
+    let name = if like.case_insensitive { functions::LINE_LIKE_IGNORING_CASE } else { functions::LINE_LIKE };
+    let call = ScalarFunction::new_udf(functions::named(name)?, vec![*like.expr, *like.pattern]);
+    let call = Expr::ScalarFunction(call);
+    Ok(if like.negated { Expr::Not(Box::new(call)) } else { call })
+}
+
+/// A constant that is computed (`'a' || 'b'`), computed now: only a plain one can be asked of endpoints.
+fn folded(expr: Expr) -> Result<Expr> {
+    let computes = |part: &Expr| {
+        matches!(
+            part,
+            Expr::Literal(..) | Expr::ScalarFunction(_) | Expr::BinaryExpr(_) | Expr::Cast(_) | Expr::Alias(_)
+        )
     };
-    match (is_digits(left), is_digits(right)) {
-        (true, false) if is_text(right) => *right = lower(right.clone()),
-        (false, true) if is_text(left) => *left = lower(left.clone()),
-        _ => {}
+    if matches!(expr, Expr::Literal(..)) || expr.exists(|part| Ok(!computes(part)))? {
+        return Ok(expr);
     }
+    let simplifier = ExprSimplifier::new(SimplifyContext::default());
+    let computed = simplifier.coerce(expr.clone(), &DFSchema::empty()).and_then(|expr| simplifier.simplify(expr));
+    Ok(match computed {
+        Ok(computed @ Expr::Literal(..)) => computed,
+        _ => expr,
+    })
 }
 
-/// The same for what a sub-query gives.
-fn small_digits(mut test: InSubquery, schema: &DFSchema) -> Result<InSubquery> {
-    let plan = &test.subquery.subquery;
-    let given = Expr::Column(Column::from(plan.schema().qualified_field(0)));
-    let text = plan.schema().field(0).data_type() == &DataType::Utf8;
-    if has_mark(&test.expr, schema, HEX) && text && !has_mark(&given, plan.schema(), HEX) {
-        let name = plan.schema().field(0).name().clone();
-        let small = LogicalPlanBuilder::from(Arc::clone(plan)).project([lower(given).alias(name)])?.build()?;
-        test.subquery = test.subquery.with_plan(Arc::new(small));
-    }
-    Ok(test)
-}
-
-fn bad_pattern(error: &matcher::PatternError, span: Option<crate::error::Span>) -> DataFusionError {
+fn bad_pattern(error: &PatternError, span: Option<crate::error::Span>) -> DataFusionError {
     let reason = error.reason.lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned();
     Error::usage(format!("bad regular expression `{}`", error.pattern)).hint(reason).at(span).into()
 }
 
 /// Says what to ask of content instead of what was asked.
-pub(crate) fn content_error(column: &Column, statement: &str) -> Error {
+fn content_error(column: &Column, statement: &str) -> Error {
     // What a computation gives has a name of DataFusion's making; content has that of its column.
     let name = if locate(statement, &column.name).is_some() { &column.name[..] } else { "content" };
     Error::usage(format!("`{name}` can be searched on the endpoint but never leaves it"))
@@ -288,6 +391,11 @@ fn is_line_test(call: &ScalarFunction) -> bool {
         functions::LINE_LIKE_IGNORING_CASE,
     ];
     constant && names.contains(&call.func.name())
+}
+
+/// Whether an operator compares its two sides, NULL with NULL too.
+fn compares(op: Operator) -> bool {
+    is_comparison(op) || matches!(op, Operator::IsDistinctFrom | Operator::IsNotDistinctFrom)
 }
 
 fn is_comparison(op: Operator) -> bool {

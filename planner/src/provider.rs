@@ -12,16 +12,16 @@ use canvass_tables::column::Class;
 use canvass_tables::{Table, bound};
 use datafusion::arrow::datatypes::{Schema, SchemaRef};
 use datafusion::catalog::{Session, TableProvider};
-use datafusion::common::{Column, Result};
+use datafusion::common::{Result, ScalarValue};
 use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType};
 use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_plan::empty::EmptyExec;
 
 use crate::catalog::{AGENT, HOST, endpoint_schema};
-use crate::error::Error;
+use crate::error::{Error, locate};
 use crate::exec::FleetExec;
 use crate::lower::{Lowered, lower};
 use crate::narrow::{Sets, TooLong};
-use crate::predicate::content_error;
 
 /// What one statement says to all of its scans; travels as an extension of the session's configuration.
 #[derive(Debug, Default)]
@@ -50,18 +50,12 @@ impl EndpointTable {
     fn scan_of(
         &self,
         columns: Vec<String>,
-        filters: &[Expr],
+        pushed: Pushed,
         limit: Option<usize>,
         scanning: &Scanning,
         sets: &Sets,
     ) -> Scan {
-        let (mut rows, mut agents) = (Vec::new(), Vec::new());
-        for lowered in filters.iter().filter_map(|filter| lower(filter, self.table)) {
-            match lowered {
-                Lowered::Filter(filter) => rows.push(filter),
-                Lowered::Target(filter) => agents.push(filter),
-            }
-        }
+        let Pushed { rows, mut agents } = pushed;
         if scanning.online_only {
             agents.push(Filter::test("status", Is::Equal(Value::Text("online".into()))));
         }
@@ -76,6 +70,41 @@ impl EndpointTable {
             options: options_of(self.table, scanning.options),
             ..Scan::default()
         }
+    }
+
+    /// The filters that were taken, lowered; `None` where no row can pass them.
+    ///
+    /// DataFusion goes on simplifying a filter after it was taken, by what it knows of the table: `host IS NULL`, which comes
+    /// from above a union or an outer join, is no test of a column any more but `false`.
+    fn pushed(&self, filters: &[Expr]) -> Result<Option<Pushed>, Error> {
+        let mut pushed = Pushed::default();
+        for filter in filters {
+            match (filter, lower(filter, self.table)) {
+                (_, Some(Lowered::Filter(filter))) => pushed.rows.push(filter),
+                (_, Some(Lowered::Target(filter))) => pushed.agents.push(filter),
+                (Expr::Literal(ScalarValue::Boolean(Some(true)), _), None) => {}
+                (Expr::Literal(ScalarValue::Boolean(_) | ScalarValue::Null, _), None) => return Ok(None),
+                (filter, None) => {
+                    let table = self.table.info().name;
+                    return Err(Error::internal(format!("`{filter}` cannot be asked of `{table}` as it was planned"))
+                        .hint(format!(
+                            "write the condition above a LIMIT: FROM (SELECT … FROM {table} LIMIT …) WHERE …"
+                        )));
+                }
+            }
+        }
+        Ok(Some(pushed))
+    }
+
+    /// A test of content that was not taken, since endpoints cannot decide all that it stands in an OR with.
+    fn content_is_left(&self, column: &str, statement: &str) -> Error {
+        Error::usage(format!(
+            "`{column}` is searched on the endpoint, which does not know what this condition has beside it"
+        ))
+        .hint(format!(
+            "join the test of {column} with AND, or write a SELECT for each side of the OR, with UNION between them"
+        ))
+        .at(locate(statement, column))
     }
 
     fn check_bound(&self, scan: &Scan, sets: &Sets) -> Result<(), Error> {
@@ -107,6 +136,13 @@ pub(crate) fn target_of(filters: &[Expr], table: &dyn Table) -> Target {
         _ => None,
     });
     all_of(agents.collect())
+}
+
+/// What a scan's filters were lowered to.
+#[derive(Default)]
+struct Pushed {
+    rows: Vec<Filter>,
+    agents: Vec<Filter>,
 }
 
 /// How files are read, for tables that look into files.
@@ -187,11 +223,12 @@ impl TableProvider for EndpointTable {
         let columns = own_columns(&schema);
         for column in columns.iter().filter_map(|name| self.table.column(name)) {
             if column.class == Class::Content {
-                return Err(content_error(&Column::from_name(column.name), &scanning.statement).into());
+                return Err(self.content_is_left(column.name, &scanning.statement).into());
             }
         }
+        let Some(pushed) = self.pushed(filters)? else { return Ok(Arc::new(EmptyExec::new(schema))) };
         let sets = session.config().get_extension::<Sets>().unwrap_or_default();
-        let scan = self.scan_of(columns, filters, limit, &scanning, &sets);
+        let scan = self.scan_of(columns, pushed, limit, &scanning, &sets);
         self.check_bound(&scan, &sets)?;
         Ok(Arc::new(FleetExec::new(self.table, scan, schema)))
     }

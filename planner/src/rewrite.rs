@@ -5,6 +5,7 @@
 
 mod merged;
 mod share;
+mod spelling;
 mod status;
 
 use std::ops::ControlFlow;
@@ -18,6 +19,7 @@ use datafusion::sql::sqlparser::ast::{
 };
 
 use self::share::Place;
+use self::spelling::Spelling;
 use crate::catalog::{self, AGENT, AGENT_FIELDS, HOST};
 use crate::error::Error;
 use crate::ignored;
@@ -31,6 +33,7 @@ pub type Find<'a> = &'a dyn Fn(&str) -> Option<&'static dyn Table>;
 pub fn rewrite(statement: &mut Statement, find: Find<'_>) -> Result<bool, Error> {
     match statement {
         Statement::Statement(inner) => {
+            let _ = VisitMut::visit(inner.as_mut(), &mut Spelling);
             let decides_status = status::decides(inner);
             let mut rewriter = Rewriter { find, scopes: Vec::new() };
             match VisitMut::visit(inner.as_mut(), &mut rewriter) {
@@ -73,11 +76,13 @@ struct Relation {
     pub place: Place,
     /// Columns of it for which `*` shows another value.
     pub replaced: Vec<(String, Expr)>,
+    /// It decides which rows of others there are, and gives none itself: the far side of a SEMI or ANTI join.
+    pub hidden: bool,
 }
 
 impl Relation {
     fn new(name: Ident, table: Option<&'static dyn Table>, join: Option<usize>) -> Relation {
-        Relation { name, table, merged: Vec::new(), join, place: Place::Where, replaced: Vec::new() }
+        Relation { name, table, merged: Vec::new(), join, place: Place::Where, replaced: Vec::new(), hidden: false }
     }
 }
 
@@ -115,8 +120,9 @@ impl VisitorMut for Rewriter<'_> {
         }
         let mut relations = self.all_relations(select);
         merged::replace(select, &mut relations);
-        select.projection =
-            std::mem::take(&mut select.projection).into_iter().flat_map(|item| expand(item, &relations)).collect();
+        let shown: Vec<&Relation> = relations.iter().filter(|relation| !relation.hidden).collect();
+        let items = std::mem::take(&mut select.projection).into_iter().flat_map(|item| expand(item, &shown));
+        select.projection = told_apart(items.collect());
         let endpoints: Vec<&Relation> = relations.iter().filter(|relation| relation.table.is_some()).collect();
         if endpoints.len() > 1 {
             share::share_agent_and_host(select, &endpoints);
@@ -255,23 +261,31 @@ pub(super) fn on_mut(join: &mut Join) -> Option<&mut Expr> {
         | JoinOperator::LeftOuter(JoinConstraint::On(on))
         | JoinOperator::Right(JoinConstraint::On(on))
         | JoinOperator::RightOuter(JoinConstraint::On(on))
-        | JoinOperator::FullOuter(JoinConstraint::On(on)) => Some(on),
+        | JoinOperator::FullOuter(JoinConstraint::On(on))
+        | JoinOperator::Semi(JoinConstraint::On(on))
+        | JoinOperator::LeftSemi(JoinConstraint::On(on))
+        | JoinOperator::RightSemi(JoinConstraint::On(on))
+        | JoinOperator::Anti(JoinConstraint::On(on))
+        | JoinOperator::LeftAnti(JoinConstraint::On(on))
+        | JoinOperator::RightAnti(JoinConstraint::On(on)) => Some(on),
         _ => None,
     }
 }
 
 /// Expands the wildcards that stand for endpoint tables or for `agent`.
-fn expand(item: SelectItem, relations: &[Relation]) -> Vec<SelectItem> {
+fn expand(item: SelectItem, relations: &[&Relation]) -> Vec<SelectItem> {
     let is_endpoint = |relation: &&Relation| relation.table.is_some();
     match item {
-        SelectItem::Wildcard(options) if is_plain(&options) && relations.iter().any(|r| is_endpoint(&r)) => {
+        SelectItem::Wildcard(options) if is_plain(&options) && relations.iter().any(is_endpoint) => {
             relations.iter().map(|relation| wildcard(relation, options.clone(), true)).collect()
         }
-        SelectItem::Wildcard(options) => vec![SelectItem::Wildcard(hide(options, relations.iter()))],
+        SelectItem::Wildcard(options) => {
+            vec![SelectItem::Wildcard(hide(options, relations.iter().copied()))]
+        }
         SelectItem::QualifiedWildcard(SelectItemQualifiedWildcardKind::ObjectName(name), options) => {
             let Some(ident) = name.0.last().and_then(|part| part.as_ident()).cloned() else { return vec![] };
             let named = |relation: &&Relation| relation.name.value.eq_ignore_ascii_case(&ident.value);
-            match relations.iter().find(named) {
+            match relations.iter().copied().find(named) {
                 Some(relation) if is_endpoint(&relation) => vec![wildcard(relation, options, false)],
                 None if ident.value.eq_ignore_ascii_case(AGENT) => agent_fields(&name.0, relations),
                 _ => vec![SelectItem::QualifiedWildcard(SelectItemQualifiedWildcardKind::ObjectName(name), options)],
@@ -305,6 +319,27 @@ fn named(expr: Expr) -> SelectItem {
         }
         _ => SelectItem::UnnamedExpr(expr),
     }
+}
+
+/// Gives result columns of one name, such as `a.agent.os` and `b.agent.os`, the whole name that was typed.
+fn told_apart(mut items: Vec<SelectItem>) -> Vec<SelectItem> {
+    let name = |item: &SelectItem| match item {
+        SelectItem::ExprWithAlias { alias, expr } => {
+            let is_given = alias.quote_style == Some('"') && expr.to_string().ends_with(&format!(".{}", alias.value));
+            is_given.then(|| alias.value.clone())
+        }
+        _ => None,
+    };
+    let names: Vec<Option<String>> = items.iter().map(name).collect();
+    for (index, item) in items.iter_mut().enumerate() {
+        let twice = names[index].is_some() && names.iter().filter(|other| **other == names[index]).count() > 1;
+        if let SelectItem::ExprWithAlias { alias, expr } = item
+            && twice
+        {
+            alias.value = expr.to_string();
+        }
+    }
+    items
 }
 
 /// Spells names as they are known: in small letters unless they were quoted, and without quotes.
@@ -374,7 +409,7 @@ fn exclude<'a>(options: &mut WildcardAdditionalOptions, columns: impl Iterator<I
 }
 
 /// `agent.*`, of the first endpoint table unless one is named before it.
-fn agent_fields(path: &[datafusion::sql::sqlparser::ast::ObjectNamePart], relations: &[Relation]) -> Vec<SelectItem> {
+fn agent_fields(path: &[datafusion::sql::sqlparser::ast::ObjectNamePart], relations: &[&Relation]) -> Vec<SelectItem> {
     let mut prefix: Vec<Ident> = path.iter().filter_map(|part| part.as_ident()).cloned().collect();
     if prefix.len() == 1 {
         let first = relations.iter().find(|relation| relation.table.is_some());

@@ -1,9 +1,14 @@
 //! DataFusion as every statement finds it.
 
+use std::sync::Arc;
+
 use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
 use datafusion::logical_expr::registry::FunctionRegistry as _;
+use datafusion::physical_optimizer::PhysicalOptimizerRule;
+use datafusion::physical_optimizer::optimizer::PhysicalOptimizer;
 use datafusion::prelude::SessionConfig;
 
+use crate::forget::ForgetConstants;
 use crate::functions;
 
 /// DataFusion set up for us: our functions, plain strings, spans for carets, `information_schema`.
@@ -18,7 +23,15 @@ pub fn open() -> SessionState {
     options.sql_parser.collect_spans = true;
     options.sql_parser.map_string_types_to_utf8view = false;
     options.execution.time_zone = Some("+00:00".into());
-    let mut state = SessionStateBuilder::new_with_default_features().with_config(config).build();
+    // What it checks is that two of DataFusion's own steps agree whether a column can be NULL; where they do not, it refuses
+    // statements that are right.
+    options.execution.skip_physical_aggregate_schema_check = true;
+    // It names the columns that it extracts alike on both sides of a join, and then cannot tell them apart.
+    options.optimizer.enable_leaf_expression_pushdown = false;
+    let mut rules: Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> = vec![Arc::new(ForgetConstants)];
+    rules.extend(PhysicalOptimizer::default().rules);
+    let builder = SessionStateBuilder::new_with_default_features();
+    let mut state = builder.with_config(config).with_physical_optimizer_rules(rules).build();
     for function in functions::all() {
         // Registering returns the function it replaces, of which there is none.
         let _ = state.register_udf(function);

@@ -22,6 +22,10 @@ pub enum Root {
 /// The named sets of a scan.
 pub type Sets = BTreeMap<String, Vec<Value>>;
 
+/// What stands in a path for bytes that are no UTF-8. Names of other bytes are shown alike, so such a text is searched for by
+/// what is shown, below the folder that holds it.
+const REPLACEMENT: char = '\u{fffd}';
+
 /// Pairs of roots that an AND is worth comparing; beyond, its shorter side is as good a bound.
 const PAIRS_MAX: usize = 1 << 20;
 
@@ -80,7 +84,7 @@ pub(crate) fn within_roots(filter: &Filter, column: &str, sets: &Sets) -> Filter
 
 /// Whether a part of a filter holds for whatever lies in `roots`.
 fn holds_in(part: &Filter, roots: &[Root], column: &str, sets: &Sets) -> bool {
-    if !is_exact(part, column) {
+    if !is_exact(part, column, sets) {
         return false;
     }
     let Some(places) = places(part, column, sets) else { return false };
@@ -89,14 +93,24 @@ fn holds_in(part: &Filter, roots: &[Root], column: &str, sets: &Sets) -> bool {
 }
 
 /// Whether the places of a part are what it says, no more.
-fn is_exact(part: &Filter, column: &str) -> bool {
+fn is_exact(part: &Filter, column: &str, sets: &Sets) -> bool {
     match part {
-        Filter::Any(parts) => parts.iter().all(|part| is_exact(part, column)),
-        Filter::Test(test) if test.column == column => {
-            matches!(test.is, Is::Equal(_) | Is::In(_) | Is::InSet(_) | Is::Under(_))
-        }
+        Filter::Any(parts) => parts.iter().all(|part| is_exact(part, column, sets)),
+        Filter::Test(test) if test.column == column => match &test.is {
+            Is::Equal(value) => names_one(value),
+            Is::In(values) => values.iter().all(names_one),
+            Is::InSet(name) => sets.get(name).is_some_and(|values| values.iter().all(names_one)),
+            Is::Under(Place::Folder(folder)) => !folder.contains(REPLACEMENT),
+            Is::Under(Place::Network(_)) => true,
+            _ => false,
+        },
         Filter::All(_) | Filter::Not(_) | Filter::Test(_) => false,
     }
+}
+
+/// Whether a path is what it says: a text with U+FFFD may be how another name is shown.
+fn names_one(value: &Value) -> bool {
+    !matches!(value, Value::Text(text) if text.contains(REPLACEMENT))
 }
 
 impl Root {
@@ -154,6 +168,7 @@ fn of_test(test: &Test, sets: &Sets) -> Option<Vec<Root>> {
         Is::Equal(value) => at_each(std::slice::from_ref(value)),
         Is::In(values) => at_each(values),
         Is::InSet(name) => at_each(sets.get(name)?),
+        Is::Under(Place::Folder(folder)) if folder.contains(REPLACEMENT) => under_prefix(folder).map(|root| vec![root]),
         Is::Under(Place::Folder(folder)) => Some(vec![Root::Under(folder.clone())]),
         Is::Under(Place::Network(network)) => Some(vec![Root::Under(network.to_string())]),
         Is::Like(pattern) => of_like(pattern),
@@ -164,14 +179,19 @@ fn of_test(test: &Test, sets: &Sets) -> Option<Vec<Root>> {
 
 fn at_each(values: &[Value]) -> Option<Vec<Root>> {
     let at = |value: &Value| match value {
-        Value::Text(text) => Some(Root::At(text.clone())),
+        Value::Text(text) => at_path(text),
         _ => None,
     };
     values.iter().map(at).collect()
 }
 
-/// The last whole folder of a prefix; none where there is no prefix at all.
+fn at_path(path: &str) -> Option<Root> {
+    if path.contains(REPLACEMENT) { under_prefix(path) } else { Some(Root::At(path.to_owned())) }
+}
+
+/// The last whole folder of a prefix that is known to the byte; none where there is no prefix at all.
 fn under_prefix(prefix: &str) -> Option<Root> {
+    let prefix = prefix.split(REPLACEMENT).next().unwrap_or_default();
     if prefix.is_empty() {
         return None;
     }
@@ -200,7 +220,7 @@ fn of_like(pattern: &Pattern) -> Option<Vec<Root>> {
         prefix.push(literal);
     }
     if whole {
-        return Some(vec![Root::At(prefix)]);
+        return at_path(&prefix).map(|root| vec![root]);
     }
     under_prefix(&prefix).map(|root| vec![root])
 }
@@ -226,7 +246,7 @@ fn of_regex(pattern: &Pattern) -> Option<Vec<Root>> {
             Err(error) => std::str::from_utf8(&literal.as_bytes()[..error.valid_up_to()]).unwrap_or(""),
         };
         if ends && literal.is_exact() && valid.len() == literal.as_bytes().len() {
-            Some(Root::At(valid.to_owned()))
+            at_path(valid)
         } else {
             under_prefix(valid)
         }

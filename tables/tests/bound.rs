@@ -184,3 +184,22 @@ fn a_bound_has_a_shape() {
     assert_eq!((REACHED.columns(), REACHED.column()), (vec!["destination", "port", "icmp"], None));
     assert_eq!((PATH.columns(), PATH.column()), (vec!["path"], Some("path")));
 }
+
+#[test]
+fn what_is_shown_for_bytes_that_are_no_text_bounds_by_the_folder() {
+    for (filter, expected) in [
+        (at("/t/bad\u{fffd}"), Some(&["/t"][..])),
+        (at("/t/bad\u{fffd}/x/y"), Some(&["/t"])),
+        (at("/\u{fffd}"), Some(&["/"])),
+        (at("\u{fffd}"), None),
+        (under("/t/bad\u{fffd}/x"), Some(&["/t"])),
+        (path(Is::In(vec![text("/a/b"), text("/t/\u{fffd}")])), Some(&["=/a/b", "/t"])),
+        (like("/t/bad\u{fffd}", false), Some(&["/t"])),
+        (like("/t/u/bad\u{fffd}/x%", false), Some(&["/t/u"])),
+        (regex("^/t/bad\u{fffd}/x", false), Some(&["/t"])),
+        (regex("^/t/bad\u{fffd}$", false), Some(&["/t"])),
+        (Filter::All(vec![under("/t"), at("/t/u/bad\u{fffd}")]), Some(&["/t/u"])),
+    ] {
+        check(&filter, expected);
+    }
+}

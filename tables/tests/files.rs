@@ -258,6 +258,37 @@ fn depth_bounds_the_walk() {
     }
 }
 
+/// Names that are not UTF-8 are compared as they are shown, whether a predicate is a root or not: what holds, what does not
+/// and what is unknown add up to all.
+#[test]
+fn names_that_are_no_text_are_compared_as_they_are_shown() {
+    let tree = tempfile::tempdir().unwrap();
+    let root = tree.path();
+    let folder = root.join(OsStr::from_bytes(b"dir\xfe"));
+    fs::create_dir(&folder).unwrap();
+    for name in [&b"bad\xff"[..], b"bad\xfe", "bad\u{fffd}".as_bytes(), b"good", b"dir\xfe/in"] {
+        fs::write(root.join(OsStr::from_bytes(name)), "").unwrap();
+    }
+    let shown = |name: &str| format!("{}/{name}", root.display());
+    let path = |is: Is| Filter::test("path", is);
+    let count = |filter: Filter| asked(root, &["path"], filter).rows().len();
+    let cases = [
+        (path(Is::Equal(text(&shown("bad\u{fffd}")))), 3),
+        (path(Is::In(vec![text(&shown("bad\u{fffd}")), text(&shown("good"))])), 4),
+        (path(Is::Equal(text(&shown("dir\u{fffd}/in")))), 1),
+        (path(Is::Under(Place::Folder(shown("dir\u{fffd}")))), 2),
+        (path(Is::Like(pattern(&shown("bad\u{fffd}")))), 3),
+        (path(Is::Equal(text(&shown("good")))), 1),
+    ];
+    for (filter, expected) in cases {
+        let alone = ask(&machine(), &scan("files", &["path"], filter.clone())).unwrap();
+        assert_eq!((alone.rows().len(), alone.record.troubles_count), (expected, 0), "{filter:?}");
+        let parts = [filter.clone(), not(filter.clone()), all(vec![filter.clone(), path(Is::Null)])];
+        let [holds, fails, unknown] = parts.map(count);
+        assert_eq!((holds, fails, unknown), (expected, 7 - expected, 0), "{filter:?}");
+    }
+}
+
 #[test]
 fn strange_names_are_told_exactly() {
     let tree = tempfile::tempdir().unwrap();

@@ -24,11 +24,19 @@ pub(super) fn place(relations: &mut [Relation], from: &TableWithJoins, index: us
         let on = matches!(constraint(&join.join_operator), Some(JoinConstraint::On(_)));
         for relation in relations.iter_mut().filter(|relation| relation.place == Place::Where) {
             let (here, before) = (relation.join == Some(at), relation.join.is_none_or(|other| other < at));
+            relation.hidden |= match &join.join_operator {
+                JoinOperator::Semi(_)
+                | JoinOperator::LeftSemi(_)
+                | JoinOperator::Anti(_)
+                | JoinOperator::LeftAnti(_) => here,
+                JoinOperator::RightSemi(_) | JoinOperator::RightAnti(_) => before,
+                _ => false,
+            };
             let missing = match &join.join_operator {
                 JoinOperator::Left(_) | JoinOperator::LeftOuter(_) => here,
                 JoinOperator::Right(_) | JoinOperator::RightOuter(_) => before,
                 JoinOperator::FullOuter(_) => here || before,
-                _ => false,
+                _ => relation.hidden,
             };
             let full = matches!(join.join_operator, JoinOperator::FullOuter(_));
             if missing {
@@ -54,6 +62,8 @@ pub(super) fn share_agent_and_host(select: &mut Select, endpoints: &[&Relation])
                 let copy = qualified(&part, endpoint);
                 match endpoint.place {
                     Place::Where => kept.push(copy),
+                    // It has no ON to narrow it by, and no columns here.
+                    Place::WhereUnlessMissing if endpoint.hidden => {}
                     Place::WhereUnlessMissing => kept.push(unless_missing(copy, endpoint)),
                     Place::On(from, join) => {
                         match select.from.get_mut(from).and_then(|from| from.joins.get_mut(join)) {
@@ -82,7 +92,9 @@ pub(super) fn share_agent_and_host(select: &mut Select, endpoints: &[&Relation])
 
 /// The relation whose `agent` and `host` stand for all: the first that no row lacks.
 fn owner<'a>(endpoints: &[&'a Relation]) -> &'a Ident {
-    &endpoints.iter().find(|endpoint| endpoint.place == Place::Where).unwrap_or(&endpoints[0]).name
+    let shown = || endpoints.iter().filter(|endpoint| !endpoint.hidden);
+    let owner = shown().find(|endpoint| endpoint.place == Place::Where).or_else(|| shown().next());
+    &owner.unwrap_or(&endpoints[0]).name
 }
 
 /// Likewise in ORDER BY, where a result column of the name comes first.

@@ -1,6 +1,7 @@
 //! A fleet whose agents answer at once, with the real engine and real signatures, over any tables.
 
 use std::collections::HashMap;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -25,6 +26,8 @@ pub struct Direct {
     tables: &'static [&'static dyn Table],
     endpoints: Vec<Endpoint>,
     keys: HashMap<String, SigningKey>,
+    /// The agents that stand for a folder; all others are on this machine.
+    hosts: HashMap<String, HostSpec>,
     tamper: Tamper,
     /// The agent that says nothing, before it is stopped.
     silent: Option<String>,
@@ -51,6 +54,7 @@ impl Direct {
             tables,
             endpoints,
             keys,
+            hosts: HashMap::new(),
             tamper,
             silent: None,
             kept: Mutex::default(),
@@ -90,8 +94,26 @@ impl Direct {
         self
     }
 
+    /// The fixture hosts of `examples/fleet`, which answer honestly.
+    pub fn fixtures(tables: &'static [&'static dyn Table]) -> Direct {
+        let mut fleet = Direct::new(tables, &["db-1", "laptop-7", "web-1"], |parts| parts);
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/fleet");
+        for endpoint in &mut fleet.endpoints {
+            let spec = HostSpec::Fixture(folder.join(&endpoint.host));
+            let host = Host::open(&spec).unwrap();
+            let (about, facts) = (host.about(), Arc::make_mut(&mut endpoint.facts));
+            facts.os.clone_from(&about.os);
+            facts.arch.clone_from(&about.arch);
+            facts.os_version.clone_from(&about.os_version);
+            facts.kernel.clone_from(&about.kernel);
+            facts.tags.clone_from(&about.tags);
+            fleet.hosts.insert(facts.id.clone(), spec);
+        }
+        fleet
+    }
+
     fn answer(&self, action: &Action, envelope: &Envelope, agent: &str) -> Vec<Part> {
-        let host = Host::open(&HostSpec::Machine).unwrap();
+        let host = Host::open(self.hosts.get(agent).unwrap_or(&HostSpec::Machine)).unwrap();
         let mut writer = Writer::new(&self.keys[agent], action.fleet.clone(), envelope.hash(), "00".repeat(16));
         let mut parts = Vec::new();
         let mut records = Vec::new();

@@ -2,8 +2,12 @@
 
 #![allow(dead_code, reason = "each test program uses its own part")]
 
+pub mod answers;
 pub mod changing;
+pub mod dice;
 pub mod direct;
+pub mod samples;
+pub mod statements;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -17,7 +17,9 @@ use std::num::NonZeroUsize;
 use std::sync::atomic::AtomicBool;
 
 use canvass_protocol::answer::ScanRecord;
+use canvass_protocol::filter::Pattern;
 use canvass_protocol::limits::Limits;
+use canvass_protocol::matcher::PatternError;
 use canvass_protocol::scan::Scan;
 
 use crate::bound;
@@ -32,6 +34,12 @@ pub use digest::Algorithm;
 pub(crate) use digest::hex;
 use shared::Shared;
 pub(crate) use watch::Watch;
+
+/// Whether the lines of content can be asked for a regular expression, which may match bytes that are no text.
+pub fn check_line_pattern(pattern: &Pattern) -> Result<(), PatternError> {
+    let wrong = |reason| PatternError { pattern: pattern.pattern.clone(), reason };
+    lines::LinePattern::regex(pattern).map(drop).map_err(wrong)
+}
 
 /// One scan, as an endpoint is to run it.
 pub struct Request<'a> {
