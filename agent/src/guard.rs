@@ -235,7 +235,7 @@ fn weigh_column(
 /// The tests of a scan's filter over columns that hold contents.
 fn content_predicates(scan: &Scan) -> u64 {
     let Some(table) = canvass_tables::find(&scan.table) else { return 0 };
-    let mut count = 0;
+    let mut count: u64 = 0;
     if let Some(filter) = &scan.filter {
         filter.for_each_test(&mut |test| {
             if table.column(&test.column).is_some_and(|column| column.class == Class::Content) {

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use canvass_protocol::answer::ScanRecord;
-use canvass_protocol::reason::Reason;
+use canvass_protocol::reason::{Code, Reason};
 
 use crate::fleet::Endpoint;
 use crate::whom::NotAsked;
@@ -119,7 +119,7 @@ impl Account {
         for entry in self.lock().iter_mut().filter(|entry| entry.state == State::Waiting) {
             entry.state = match entry.rows {
                 0 => State::Cancelled,
-                _ => State::Failed("it was stopped before its answer was whole".to_owned()),
+                _ => State::Failed(Reason::new(Code::Stopped, "it was stopped before its answer was whole")),
             };
         }
     }

@@ -245,7 +245,6 @@ fn json(value: &impl serde::Serialize) -> String {
 #[cfg(test)]
 mod tests {
     use canvass_protocol::filter::Pattern;
-    use canvass_protocol::scan::Options;
 
     use super::*;
 
@@ -288,15 +287,11 @@ mod tests {
     fn scan(table: &str, columns: &[&str], filter: Option<Filter>, target: Option<Filter>) -> Scan {
         Scan {
             table: table.into(),
-            statement: 0,
             target,
             columns: columns.iter().map(|column| (*column).to_owned()).collect(),
             filter,
-            limit: None,
-            aggregate: None,
-            order: None,
             sets: BTreeMap::from([("1".to_owned(), vec![text("x")])]),
-            options: Options::default(),
+            ..Scan::default()
         }
     }
 

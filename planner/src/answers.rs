@@ -331,7 +331,7 @@ impl Follower {
             // Rather this than the rows of a whole fleet in memory.
             match release_unsigned(agent, &self.scans) {
                 Ok(said) => doubt = said,
-                Err(reason) => taken = Err(reason),
+                Err(reason) => taken = Err(reason.into()),
             }
         }
         let shown = agent.shown.as_ref().filter(|_| !knew).map(|_| agent.endpoint.clone());

@@ -186,8 +186,8 @@ fn describe_lists(text: &mut String, scan: &Scan) {
 /// What a scan costs an endpoint beside listing rows: where it walks, and whether it reads files.
 fn work(table: &dyn Table, scan: &Scan) -> Vec<String> {
     let mut lines = Vec::new();
-    if let Some(bound) = table.info().bound {
-        let roots = bound::roots_with(scan.filter.as_ref(), bound.column, &scan.sets).unwrap_or_default();
+    if let Some(column) = table.info().bound.and_then(|bound| bound.keys.column()) {
+        let roots = bound::roots_with(scan.filter.as_ref(), column, &scan.sets).unwrap_or_default();
         let (under, at): (Vec<&Root>, Vec<&Root>) = roots.iter().partition(|root| matches!(root, Root::Under(_)));
         if under.iter().any(|root| root.path() == "/") {
             lines.push("walks    /, the whole disk".to_owned());

@@ -184,6 +184,6 @@ async fn what_resumes_says_nothing_of_the_inventory_of_now() {
     let mut desk = desk();
     let planned = desk.plan("SELECT u.name FROM users u WHERE host IN ('web-1', 'gone')").await.unwrap();
     assert_eq!((planned.warnings.len(), planned.not_asked.len()), (1, 0));
-    let again = desk.plan_again(&planned.action.unwrap(), planned.asked).await.unwrap();
+    let again = desk.plan_again(&planned.action.unwrap()).await.unwrap();
     assert_eq!((again.warnings, again.not_asked, again.nobody), (vec![], vec![], false));
 }

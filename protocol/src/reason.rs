@@ -79,6 +79,7 @@ codes! {
     Ended "ended" "The action has run already.",
     Running "running" "The action is running.",
     Withdrawn "withdrawn" "The action was withdrawn.",
+    Stopped "stopped" "The agent was stopped before its answer was whole.",
     Cage "cage" "The scan's process cannot be started or confined.",
     Scan "scan" "The scan cannot be run.",
     NoRows "no_rows" "The scan that it depends on found no row.",

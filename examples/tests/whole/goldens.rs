@@ -96,7 +96,7 @@ fn make_goldens() {
     for (name, statements) in ASKED {
         let mut command = yard.desk();
         command.current_dir(yard.path()).args(["--server", &yard.url(), "--format", "csv"]);
-        statements.iter().for_each(|statement| drop(command.args(["-c", statement])));
+        command.args(statements.iter().flat_map(|statement| ["-c", statement]));
         let output = command.output().unwrap();
         assert_eq!(output.status.code(), Some(0), "{name}: {}", stderr(&output));
         let rows = stdout(&output);

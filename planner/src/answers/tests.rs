@@ -1,6 +1,5 @@
 //! Tests of what is held until it is known whose it is.
 
-use std::collections::BTreeMap;
 
 use async_trait::async_trait;
 use canvass_protocol::action::Window;
@@ -63,15 +62,9 @@ fn early(known: Known, target: Target, room: usize, frames: u64) -> (Vec<String>
     let now = Timestamp::UNIX_EPOCH;
     let asked = scan::Scan {
         table: "numbers".into(),
-        statement: 0,
         target: target.clone(),
         columns: vec!["n".into()],
-        filter: None,
-        limit: None,
-        aggregate: None,
-        order: None,
-        sets: BTreeMap::new(),
-        options: scan::Options::default(),
+        ..scan::Scan::default()
     };
     let window = Window { from: now, until: now };
     let action = Action::new("test".into(), Uuid::nil(), "SELECT 1".into(), window, Limits::default(), vec![asked]);
@@ -80,7 +73,7 @@ fn early(known: Known, target: Target, room: usize, frames: u64) -> (Vec<String>
         Arc::new(Schema::new(vec![Field::new("host", DataType::Utf8, false), Field::new("n", DataType::Int64, true)]));
     let (feed, mut rows) = mpsc::unbounded_channel();
     let scans = vec![Scan { answer: batch().schema(), target, leaves: vec![Leaf { planned, feed }] }];
-    let account = Arc::new(Account::new(vec![endpoint.clone()]));
+    let account = Arc::new(Account::new(vec![endpoint.clone()], Vec::new()));
     let expected = vec![Expected { endpoint, known }];
     let mut follower = Follower::new(&action, hash, expected, account.clone(), scans, Arc::new(Nobody)).unwrap();
     follower.held_bytes_max = room;

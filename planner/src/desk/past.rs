@@ -4,14 +4,14 @@ use std::collections::HashMap;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use canvass_protocol::action::Action;
+use canvass_protocol::action::{Action, ActionHash};
 use canvass_protocol::envelope::Envelope;
 use canvass_protocol::scan::Scan;
 use datafusion::arrow::datatypes::Schema;
 use datafusion::physical_plan::ExecutionPlan as _;
 use datafusion::sql::parser::Statement;
 
-use super::{Basis, Desk, Plan, Planned, hash_of, sql_of};
+use super::{Basis, Desk, Plan, Planned, sql_of};
 pub use crate::again::Gives;
 use crate::answers::{self, Expected, Known};
 use crate::error::Error;
@@ -41,7 +41,7 @@ impl Desk {
     async fn plan_past(&mut self, action: &Action, deep: usize) -> Result<Planned, Error> {
         let asked = self.fleet.asked(action).await?;
         let (kept, listed) = (self.keeper.inventory(action)?, self.fleet.endpoints().await?);
-        let kept = kept.filter(|kept| kept.action == hash_of(action));
+        let kept = kept.filter(|kept| kept.action == ActionHash::of(&action.to_bytes()));
         let whole = kept.as_ref().filter(|kept| kept.whole).map(Inventory::endpoints);
         let is_whole = whole.is_some();
         let inventory = whole.unwrap_or_else(|| listed.clone());

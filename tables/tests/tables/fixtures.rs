@@ -217,8 +217,8 @@ fn what_columns_declare_holds_for_every_row() {
             let columns: Vec<_> = table.columns().into_iter().filter(|column| column.form != Form::Any).collect();
             let names: Vec<&str> = columns.iter().map(|column| column.name).collect();
             let name = table.info().name;
-            let bound =
-                table.info().bound.map(|bound| Filter::test(bound.column, Is::Under(Place::parse("/").unwrap())));
+            let bound = table.info().bound.and_then(|bound| bound.keys.column());
+            let bound = bound.map(|column| Filter::test(column, Is::Under(Place::parse("/").unwrap())));
             let (rows, _) = ask(&fleet(host), name, &names.join(" "), bound);
             for (column, at) in columns.iter().zip(0..) {
                 for cell in rows.iter().map(|row| &row[at]).filter(|cell| *cell != "NULL") {
