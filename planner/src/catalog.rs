@@ -31,6 +31,10 @@ pub(crate) const ENDPOINT: (&str, &str) = ("canvass.class", "endpoint");
 /// The mark in a field's metadata of a column of hexadecimal digits, which have no case.
 pub(crate) const HEX: (&str, &str) = ("canvass.digits", "hex");
 
+/// The mark of a column that counts bytes; a number that counts something else has [`COUNT`].
+pub(crate) const BYTES: (&str, &str) = ("canvass.form", "bytes");
+pub(crate) const COUNT: (&str, &str) = ("canvass.unit", "count");
+
 /// What is known of an agent: name, kind and whether the server says it. `location` and lists are not compared on endpoints.
 pub struct AgentField {
     pub name: &'static str,
@@ -60,6 +64,19 @@ pub static AGENT_FIELDS: &[AgentField] = &[
     word("location", "where that address is thought to be", location_type),
     word("heartbeat_at", "when the agent was last heard", time),
 ];
+
+impl AgentField {
+    /// The field's type in our words.
+    pub fn kind(&self) -> &'static str {
+        match (self.data_type)() {
+            DataType::Utf8 => Kind::Text.as_str(),
+            DataType::Timestamp(..) => Kind::Timestamp.as_str(),
+            DataType::List(_) => "list",
+            DataType::Map(..) => "map",
+            _ => "struct",
+        }
+    }
+}
 
 const fn field(name: &'static str, about: &'static str, data_type: fn() -> DataType) -> AgentField {
     AgentField { name, about, server_word: false, form: Form::Any, data_type }
@@ -117,7 +134,8 @@ static AGENT_ARROW_FIELDS: LazyLock<Fields> = LazyLock::new(|| {
 /// The schema of an endpoint table at the desk: `host`, its own columns, `agent`.
 pub fn endpoint_schema(table: &dyn Table) -> SchemaRef {
     let own = table.columns().into_iter().map(|column| {
-        let marks = [(CONTENT, column.class == Class::Content), (HEX, column.hex())];
+        let counts = column.kind == Kind::Integer && column.form == Form::Any;
+        let marks = [(CONTENT, column.class == Class::Content), (HEX, column.hex()), (COUNT, counts)];
         let marks = marks.into_iter().filter(|(_, marked)| *marked);
         let marks = marks.map(|((key, value), _)| (key.to_owned(), value.to_owned()));
         let metadata = marks.chain(form::mark(column.form)).collect();

@@ -47,7 +47,10 @@ use crate::settings::Settings;
 use crate::support::{self, sql_of};
 use crate::warning::Warning;
 use crate::whom::{self, NotAsked};
-use crate::{catalog, depth, dialect, exec, explain, meeting, predicate, question, rewrite, session, workers};
+use crate::{
+    catalog, depth, dialect, exec, explain, headings, meeting, predicate, question, rewrite, session, show, slips,
+    workers,
+};
 
 /// One session at a fleet.
 pub struct Desk {
@@ -183,6 +186,9 @@ impl Desk {
         }
         let (kind, verbose) = question::kind(&parsed)?;
         question::check(&parsed)?;
+        show::rewrite(&mut parsed, statement, &self.settings, &|name| self.find(name))?;
+        let slips = slips::check(&mut parsed, statement)?;
+        headings::name(&mut parsed, statement);
         let results = self.results(&mut parsed, deep).await?;
         let files =
             local::open(&mut parsed, statement, &contents, |name| name == catalog::AGENTS || self.find(name).is_some())
@@ -203,8 +209,7 @@ impl Desk {
         let scans = exec::scans(&physical);
         let wanted = wanted(&scans, &endpoints);
         // What the inventory of now says of the target is not what it said then.
-        let not_asked =
-            if online_only && !past { whom::not_asked(&read.narrowed, &endpoints) } else { Vec::new() };
+        let not_asked = if online_only && !past { whom::not_asked(&read.narrowed, &endpoints) } else { Vec::new() };
         let (action, asked) =
             if past { (None, Vec::new()) } else { self.action(statement, wanted.clone(), &files, &endpoints, at)? };
         let judged = if past {
@@ -239,7 +244,8 @@ impl Desk {
         let all = reads_agents.then_some(endpoints);
         let plan = Some(Plan { physical, state, scans, wanted, all, past: None });
         let lacking = action.iter().flat_map(|action| support::refusals(action, &asked));
-        let remarks = results.iter().flat_map(PastResult::remarks).chain(lacking).collect();
+        let remarks = results.iter().flat_map(PastResult::remarks).chain(lacking);
+        let remarks = slips.into_iter().chain(remarks).collect();
         let nobody = judged.nobody && kind == StatementKind::Query;
         Ok(Planned { action, asks, asked, explanation, remarks, warnings, not_asked, nobody, schema, kind, plan })
     }

@@ -13,7 +13,7 @@ use datafusion::sql::sqlparser::ast::{
 use datafusion::sql::sqlparser::dialect::{Dialect, GenericDialect, Precedence};
 use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::parser::{Parser, ParserError};
-use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer};
+use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer, TokenizerError};
 
 use crate::error::Error;
 use crate::{functions, size};
@@ -24,9 +24,8 @@ const RECURSION_MAX: usize = size::NESTING_MAX * 8;
 
 /// Parses one statement; a final `;` may stand.
 pub fn parse(statement: &str) -> Result<Statement, Error> {
-    let mut tokens = Tokenizer::new(&CanvassDialect, statement)
-        .tokenize_with_location()
-        .map_err(|error| Error::from_datafusion(&ParserError::from(error).into(), statement))?;
+    let mut tokens =
+        tokens(statement).map_err(|error| Error::from_datafusion(&ParserError::from(error).into(), statement))?;
     size::check(&tokens)?;
     select_all(&mut tokens);
     let mut parser = DFParserBuilder::new(tokens)
@@ -61,6 +60,16 @@ fn select_all(tokens: &mut Vec<TokenWithSpan>) {
         let all = [Token::make_keyword("SELECT"), Token::Mul];
         tokens.splice(0..0, all.map(TokenWithSpan::wrap));
     }
+}
+
+/// The words of a text, white space among them.
+pub(crate) fn tokens(text: &str) -> Result<Vec<TokenWithSpan>, TokenizerError> {
+    Tokenizer::new(&CanvassDialect, text).tokenize_with_location()
+}
+
+/// A parser of a part of a statement that was parsed already.
+pub(crate) fn parser(tokens: Vec<TokenWithSpan>) -> Parser<'static> {
+    Parser::new(&CanvassDialect).with_recursion_limit(RECURSION_MAX).with_tokens_with_locations(tokens)
 }
 
 /// Splits a text into statements at `;`, minding quotes and comments. The flag says whether the last one was ended;

@@ -1,9 +1,14 @@
 //! What can be wrong with a statement, and where.
 
-use datafusion::common::{Column, SchemaError};
+mod arithmetic;
+mod names;
+mod syntax;
+
+use datafusion::common::Column;
 use datafusion::error::DataFusionError;
 
 use crate::refusal;
+use crate::source::Source;
 
 /// An error to show to the investigator.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -73,6 +78,11 @@ impl Error {
         self.span = span;
         self
     }
+
+    fn at_if_none(mut self, span: Option<Span>) -> Error {
+        self.span = self.span.or(span);
+        self
+    }
 }
 
 impl Error {
@@ -87,10 +97,14 @@ impl Error {
             return Error::usage(message).hint(hint).at(span);
         }
         match root {
-            DataFusionError::SQL(parser, _) => from_parser(&parser.to_string(), statement),
-            DataFusionError::SchemaError(schema, _) => from_schema(schema, statement, span),
+            DataFusionError::SQL(parser, _) => syntax::from_parser(&parser.to_string(), statement),
+            DataFusionError::SchemaError(schema, _) => names::from_schema(schema, statement, span),
             DataFusionError::Plan(message) | DataFusionError::NotImplemented(message) => {
-                from_plan(message, statement, span)
+                arithmetic::from_types(message, statement).unwrap_or_else(|| names::from_plan(message, statement, span))
+            }
+            DataFusionError::ArrowError(error, _) => arithmetic::from_arrow(error, statement),
+            DataFusionError::Execution(message) => {
+                arithmetic::from_sum(message).unwrap_or_else(|| Error::usage(tidy(&root.strip_backtrace())).at(span))
             }
             DataFusionError::Internal(message) => Error::internal(tidy(message)),
             DataFusionError::ResourcesExhausted(message) => Error::internal(tidy(message)),
@@ -124,111 +138,14 @@ fn from_sql_span(span: datafusion::common::Span) -> Option<Span> {
     Some(Span { line, column, length })
 }
 
-/// `sql parser error: Expected: an expression, found: FROM at Line: 1, Column: 8`
-fn from_parser(message: &str, statement: &str) -> Error {
-    let message = message.trim_start_matches("sql parser error: ").trim_start_matches("SQL error: ");
-    let number = |after: &str| {
-        let rest = &message[message.rfind(after)? + after.len()..];
-        rest.chars().take_while(char::is_ascii_digit).collect::<String>().parse::<usize>().ok()
-    };
-    let place = number("Line: ").zip(number("Column: "));
-    let text = message.rfind(" at Line: ").map_or(message, |end| &message[..end]);
-    let span = place.filter(|(line, _)| *line > 0).map(|(line, column)| {
-        let rest = statement.lines().nth(line - 1).unwrap_or_default().chars().skip(column.saturating_sub(1));
-        let length = rest.take_while(|c| c.is_alphanumeric() || *c == '_').count().max(1);
-        Span { line, column, length }
-    });
-    Error::usage(tidy(text)).at(span)
-}
-
-fn from_schema(error: &SchemaError, statement: &str, span: Option<Span>) -> Error {
-    match error {
-        SchemaError::FieldNotFound { field, valid_fields } => {
-            let error = Error::usage(format!("there is no column `{}`", field.flat_name()));
-            let names = valid_fields.iter().map(|field| field.name.as_str());
-            let error = match closest(&field.name, names) {
-                Some(name) => error.hint(format!("did you mean `{}`?", as_typed(name))),
-                None => error,
-            };
-            error.at(span.or_else(|| locate(statement, &field.name)))
-        }
-        SchemaError::AmbiguousReference { field } => {
-            Error::usage(format!("column `{}` stands in more than one table", field.name))
-                .hint(format!("write the table before it, as in `t.{}`", field.name))
-                .at(span.or_else(|| locate(statement, &field.name)))
-        }
-        other => Error::usage(tidy(&other.to_string())).at(span),
-    }
-}
-
-fn from_plan(message: &str, statement: &str, span: Option<Span>) -> Error {
-    let quoted = |prefix: &str| message.strip_prefix(prefix)?.split('\'').next();
-    if let Some(table) = quoted("table '") {
-        let name = table.strip_prefix("canvass.public.").or(table.strip_prefix("canvass.")).unwrap_or(table);
-        let error = Error::usage(format!("there is no table `{name}`"));
-        let names =
-            canvass_tables::TABLES.iter().map(|table| table.info().name).chain(["agents", "actions", "commands"]);
-        let error = match closest(name, names) {
-            Some(name) => error.hint(format!("did you mean `{name}`?")),
-            None if names_a_file(name) => error.hint(format!("put a file's name in quotes: FROM '{name}'")),
-            None => error.hint("`.tables` lists what can be asked"),
-        };
-        return error.at(span.or_else(|| locate(statement, name)));
-    }
-    if let Some(function) = quoted("Invalid function '") {
-        let suggestion = message.lines().find_map(|line| line.strip_prefix("Did you mean '"));
-        let error = Error::usage(format!("there is no function `{function}`"));
-        let suggestion = suggestion.and_then(|rest| rest.split('\'').next());
-        let error = match suggestion.and_then(|name| closest(function, std::iter::once(name))) {
-            Some(name) => error.hint(format!("did you mean `{name}`?")),
-            None => error,
-        };
-        return error.at(span.or_else(|| locate(statement, function)));
-    }
-    if let Some(rest) = message.split("argument types '").nth(1) {
-        let call = rest.rsplit_once("'. ").map_or(rest, |(call, _)| call);
-        let function = call.split('(').next().unwrap_or(call);
-        return Error::usage(format!("there is no `{}`", in_our_words(call)))
-            .hint(format!("`{function}` takes other arguments; cast them, as in name::bigint or uid::text"))
-            .at(span.or_else(|| locate(statement, function)));
-    }
-    if let Some(field) = message.strip_prefix("Field ").and_then(|rest| rest.split(" not found in struct").next())
-        && message.contains(" not found in struct")
-    {
-        let error = Error::usage(format!("there is no column `agent.{field}`"));
-        let names = crate::catalog::AGENT_FIELDS.iter().map(|field| field.name);
-        let error = match closest(field, names) {
-            Some(name) => error.hint(format!("did you mean `agent.{name}`?")),
-            None => error,
-        };
-        return error.at(span.or_else(|| locate(statement, field)));
-    }
-    if let Some(rest) = message.strip_prefix("Cannot create filter with non-boolean predicate '") {
-        let predicate = rest.split('\'').next().unwrap_or(rest);
-        let typed = predicate.rsplit('.').next().unwrap_or(predicate);
-        return Error::usage(format!("`{typed}` is neither true nor false"))
-            .hint(format!("write a comparison, such as {typed} = …"))
-            .at(span.or_else(|| locate(statement, typed)));
-    }
-    if message.contains("OuterReferenceColumn") {
-        return Error::usage("a sub-query uses columns from around it where it cannot").hint("write a join").at(span);
-    }
-    if let Some(join) = message.strip_prefix("Unsupported JOIN operator ") {
-        let words = join.split(['(', ' ']).next().unwrap_or_default();
-        return Error::usage(format!("a join of kind `{words}` is not understood here"))
-            .hint("write JOIN, LEFT JOIN, LEFT SEMI JOIN or LEFT ANTI JOIN … ON …")
-            .at(span);
-    }
-    Error::usage(tidy(message)).at(span)
-}
-
 /// Types as QUERY names them, for DataFusion's.
 fn in_our_words(message: &str) -> String {
-    const NAMES: [(&str, &str); 7] = [
+    const NAMES: [(&str, &str); 8] = [
         ("Timestamp(ns, \"+00:00\")", "timestamp"),
         ("Timestamp(ns, \"UTC\")", "timestamp"),
         ("Timestamp(ns)", "timestamp"),
         ("Utf8", "text"),
+        ("UInt64", "integer"),
         ("Int64", "integer"),
         ("Float64", "float"),
         ("Boolean", "boolean"),
@@ -236,26 +153,21 @@ fn in_our_words(message: &str) -> String {
     NAMES.iter().fold(message.to_owned(), |message, (theirs, ours)| message.replace(theirs, ours))
 }
 
-fn names_a_file(name: &str) -> bool {
-    let endings = [".csv", ".json", ".jsonl", ".ndjson", ".parquet"];
-    name.contains('/') || endings.iter().any(|ending| name.to_lowercase().ends_with(ending))
-}
-
-/// A column's name as a statement spells it: with large letters or spaces it needs quotes.
-fn as_typed(name: &str) -> String {
-    let plain = |c: char| c == '_' || c.is_ascii_digit() || c.is_lowercase();
-    if name.chars().all(plain) && !name.starts_with(|c: char| c.is_ascii_digit()) {
-        return name.to_owned();
-    }
-    format!("\"{}\"", name.replace('"', "\"\""))
-}
-
 /// The name closest to what was typed, if any is close.
 pub fn closest<'a>(typed: &str, names: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    closest_of(typed, names, |longest| (longest / 3).max(1))
+}
+
+/// Likewise, with as many letters changed as are allowed for the length of the longer name; of two as close the first.
+fn closest_of<'a>(
+    typed: &str,
+    names: impl Iterator<Item = &'a str>,
+    allowed: impl Fn(usize) -> usize,
+) -> Option<&'a str> {
     let typed = typed.to_lowercase();
     names
         .map(|name| (strsim::damerau_levenshtein(&typed, &name.to_lowercase()), name))
-        .filter(|(distance, name)| *distance <= (name.chars().count().max(typed.chars().count()) / 3).max(1))
+        .filter(|(distance, name)| *distance <= allowed(name.chars().count().max(typed.chars().count())))
         .min_by_key(|(distance, _)| *distance)
         .map(|(_, name)| name)
 }
@@ -296,6 +208,11 @@ pub(crate) fn locate_constant(statement: &str, column: &Column, typed: &str) -> 
         }
     }
     if from.is_some() { locate_constant(statement, &Column::from_name(""), typed) } else { None }
+}
+
+/// Where a text constant stands in a statement.
+pub(crate) fn locate_text(statement: &str, text: &str) -> Option<Span> {
+    Source::new(statement).find_text(text).or_else(|| locate(statement, text))
 }
 
 /// DataFusion's sentence in the style of ours: first letter small, no final stop, no name of the engine or of its types.

@@ -24,6 +24,7 @@ pub fn mark(form: Form) -> Option<(String, String)> {
         Form::Octal => "octal".to_owned(),
         Form::Mode => "mode".to_owned(),
         Form::Path => "path".to_owned(),
+        Form::Bytes => "bytes".to_owned(),
     };
     Some((KEY.to_owned(), value))
 }
@@ -72,6 +73,7 @@ fn of_field(field: &FieldRef) -> Option<Marked> {
         "octal" => Form::Octal,
         "mode" => Form::Mode,
         "path" => Form::Path,
+        "bytes" => Form::Bytes,
         other => Form::Hex(Some(other.strip_prefix("hex ")?.parse().ok()?)),
     }))
 }
@@ -94,6 +96,7 @@ mod tests {
             Form::Octal,
             Form::Mode,
             Form::Path,
+            Form::Bytes,
             Form::OneOf(&["a", "b c"]),
             Form::Any,
         ];

@@ -17,6 +17,8 @@ use datafusion::logical_expr::{
     ColumnarValue, Expr, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility, lit,
 };
 
+use crate::zone::AtTimeZone;
+
 pub const MATCHES: &str = "matches";
 pub const MATCHES_IGNORING_CASE: &str = "matches_ignoring_case";
 pub const UNDER: &str = "under";
@@ -45,6 +47,8 @@ pub fn all() -> Vec<Arc<ScalarUDF>> {
     let mut functions: Vec<_> =
         tests.iter().map(|(name, arity)| Arc::new(ScalarUDF::from(TextTest::new(name, *arity)))).collect();
     functions.push(Arc::new(ScalarUDF::from(Bytes { signature: texts(1) })));
+    functions.push(Arc::new(ScalarUDF::from(AtTimeZone::default())));
+    functions.push(Arc::new(ScalarUDF::from(Version { signature: Signature::nullary(Volatility::Immutable) })));
     functions
 }
 
@@ -207,6 +211,31 @@ impl ScalarUDFImpl for Bytes {
         let sizes = array.as_string::<i32>().iter().map(|text| text.map(parse_size).transpose());
         let sizes = sizes.collect::<std::result::Result<Int64Array, String>>().map_err(DataFusionError::Execution)?;
         give(Arc::new(sizes), constant)
+    }
+}
+
+/// `version()`: that of this program.
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct Version {
+    signature: Signature,
+}
+
+impl ScalarUDFImpl for Version {
+    fn name(&self) -> &'static str {
+        "version"
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn return_type(&self, _: &[DataType]) -> Result<DataType> {
+        Ok(DataType::Utf8)
+    }
+
+    fn invoke_with_args(&self, _: ScalarFunctionArgs) -> Result<ColumnarValue> {
+        let version = format!("canvass {}", env!("CARGO_PKG_VERSION"));
+        Ok(ColumnarValue::Scalar(ScalarValue::Utf8(Some(version))))
     }
 }
 

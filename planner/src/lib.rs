@@ -6,17 +6,23 @@ pub mod desk;
 
 mod depth;
 mod dialect;
+mod headings;
 mod ignored;
 mod question;
 mod rewrite;
 mod session;
+mod show;
 mod size;
+mod slips;
+mod source;
 
 pub mod catalog;
+mod corrected;
 mod form;
 pub mod local;
 mod provider;
 
+mod arithmetic;
 mod functions;
 mod predicate;
 mod results;
@@ -48,3 +54,4 @@ mod workers;
 pub mod error;
 mod refusal;
 pub mod settings;
+pub mod zone;

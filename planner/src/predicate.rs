@@ -6,11 +6,12 @@ pub(crate) mod globs;
 mod not_in;
 pub(crate) mod possible;
 mod presence;
+mod words;
 
 use canvass_protocol::filter::{Is, Pattern};
-use canvass_protocol::matcher::{PatternError, TextMatcher};
+use canvass_protocol::matcher::{self, PatternError, TextMatcher};
 use canvass_tables::engine;
-use datafusion::arrow::datatypes::{DataType, FieldRef};
+use datafusion::arrow::datatypes::{DataType, FieldRef, TimeUnit};
 use datafusion::common::tree_node::{Transformed, TransformedResult as _, TreeNode, TreeNodeRecursion};
 use datafusion::common::{Column, DFSchema, ExprSchema as _, Result, ScalarValue};
 use datafusion::error::DataFusionError;
@@ -21,8 +22,10 @@ use datafusion::logical_expr::utils::merge_schema;
 use datafusion::logical_expr::{Between, Expr, ExprSchemable as _, LogicalPlan, Operator};
 use datafusion::optimizer::simplify_expressions::ExprSimplifier;
 
-use crate::catalog::{CONTENT, HEX};
-use crate::error::{Error, locate};
+use self::words::Unit;
+use crate::catalog::{BYTES, CONTENT, COUNT, HEX};
+use crate::error::{Error, locate, locate_text};
+use crate::zone::{self, Zone};
 use crate::{functions, lower};
 
 /// Aggregates that are the same in whatever order the rows come.
@@ -256,13 +259,13 @@ impl Checker<'_> {
         if has_mark(beside, schema, HEX) {
             return Ok(Expr::Literal(ScalarValue::Utf8(Some(text.to_ascii_lowercase())), None));
         }
-        let number = beside.get_type(schema).is_ok_and(|kind| kind == DataType::Int64);
-        if !number || text.trim().parse::<i64>().is_ok() {
-            return Ok(constant);
-        }
-        let size = functions::parse_size(text)
-            .map_err(|reason| DataFusionError::from(Error::usage(reason).at(locate(self.statement, text))))?;
-        Ok(Expr::Literal(ScalarValue::Int64(Some(size)), None))
+        let meant = match beside.get_type(schema) {
+            Ok(DataType::Int64) => words::number(text, unit(beside, schema)?, &name_of(beside)),
+            Ok(DataType::Timestamp(TimeUnit::Nanosecond, zone)) => words::moment(text, zone).map(Some),
+            _ => Ok(None),
+        };
+        let meant = meant.map_err(|error| DataFusionError::from(error.at(locate_text(self.statement, text))))?;
+        Ok(meant.map_or(constant, |value| Expr::Literal(value, None)))
     }
 
     /// A constant pattern, folder or network is read now, so that a wrong one is an error before anything is signed.
@@ -270,12 +273,21 @@ impl Checker<'_> {
         let is_size = call.func.name() == functions::BYTES;
         let Some(Expr::Literal(constant, _)) = call.args.get(usize::from(!is_size)) else { return Ok(()) };
         let Some(text) = constant.try_as_str().flatten() else { return Ok(()) };
-        let span = || locate(self.statement, text);
+        let span = || locate_text(self.statement, text);
         if is_size {
             return match functions::parse_size(text) {
                 Ok(_) => Ok(()),
                 Err(reason) => Err(Error::usage(reason).at(span()).into()),
             };
+        }
+        match call.func.name() {
+            zone::AT_TIME_ZONE => return Zone::parse(text).map(drop).map_err(|error| error.at(span()).into()),
+            // Flags such as 'i' change what a pattern finds and not whether it is one.
+            name if name.starts_with("regexp_") => {
+                let pattern = Pattern { pattern: text.to_owned(), ignore_case: false };
+                return matcher::compile(&pattern).map(drop).map_err(|error| bad_pattern(&error, span()));
+            }
+            _ => {}
         }
         // Content is bytes, and a pattern may ask for such as are no text.
         let lines =
@@ -391,6 +403,22 @@ fn is_line_test(call: &ScalarFunction) -> bool {
         functions::LINE_LIKE_IGNORING_CASE,
     ];
     constant && names.contains(&call.func.name())
+}
+
+/// What the columns of an expression count; none where no table of ours says so.
+fn unit(expr: &Expr, schema: &DFSchema) -> Result<Option<Unit>> {
+    let mut unit = None;
+    expr.apply(|part| {
+        if has_mark(part, schema, BYTES) {
+            unit = Some(Unit::Bytes);
+            return Ok(TreeNodeRecursion::Stop);
+        }
+        if has_mark(part, schema, COUNT) {
+            unit = Some(Unit::Other);
+        }
+        Ok(TreeNodeRecursion::Continue)
+    })?;
+    Ok(unit)
 }
 
 /// Whether an operator compares its two sides, NULL with NULL too.

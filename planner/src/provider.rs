@@ -18,6 +18,7 @@ use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::empty::EmptyExec;
 
 use crate::catalog::{AGENT, HOST, endpoint_schema};
+use crate::corrected;
 use crate::error::{Error, locate};
 use crate::exec::FleetExec;
 use crate::lower::{Lowered, lower};
@@ -107,7 +108,7 @@ impl EndpointTable {
         .at(locate(statement, column))
     }
 
-    fn check_bound(&self, scan: &Scan, sets: &Sets) -> Result<(), Error> {
+    fn check_bound(&self, scan: &Scan, sets: &Sets, statement: &str) -> Result<(), Error> {
         let Some(required) = self.table.info().bound else { return Ok(()) };
         let Some(missing) = bound::missing(scan.filter.as_ref(), &required.keys, &scan.sets) else { return Ok(()) };
         let (table, columns) = (self.table.info().name, required.keys.columns());
@@ -120,12 +121,13 @@ impl EndpointTable {
             ))
             .hint(format!("bound `{column}` with UNDER as well, or take fewer values at a time")));
         }
-        Err(Error::usage(format!("`{table}` has to be told {}: a bound on {missing} is missing", required.about)).hint(
-            format!(
-                "bound {missing} with =, IN, UNDER, LIKE 'prefix%' or ~ '^prefix', as in: {}",
-                self.table.info().example
-            ),
-        ))
+        let error =
+            Error::usage(format!("`{table}` has to be told {}: a bound on {missing} is missing", required.about));
+        let bounds = format!("bound {missing} with =, IN, UNDER, LIKE 'prefix%' or ~ '^prefix', as in:");
+        Err(match corrected::with_bound(statement, table, required.example) {
+            Some((span, corrected)) => error.hint(format!("{bounds} {corrected}")).at(Some(span)),
+            None => error.hint(format!("{bounds} {}", self.table.info().example)),
+        })
     }
 }
 
@@ -229,7 +231,7 @@ impl TableProvider for EndpointTable {
         let Some(pushed) = self.pushed(filters)? else { return Ok(Arc::new(EmptyExec::new(schema))) };
         let sets = session.config().get_extension::<Sets>().unwrap_or_default();
         let scan = self.scan_of(columns, pushed, limit, &scanning, &sets);
-        self.check_bound(&scan, &sets)?;
+        self.check_bound(&scan, &sets, &scanning.statement)?;
         Ok(Arc::new(FleetExec::new(self.table, scan, schema)))
     }
 }

@@ -15,14 +15,14 @@ use datafusion::sql::parser::Statement;
 use datafusion::sql::sqlparser::ast::{
     ExcludeSelectItem, Expr, Ident, Join, JoinConstraint, JoinOperator, ObjectName, OrderBy, OrderByKind, Query,
     ReplaceSelectElement, ReplaceSelectItem, Select, SelectItem, SelectItemQualifiedWildcardKind, SetExpr, TableFactor,
-    TableWithJoins, VisitMut, VisitorMut, WildcardAdditionalOptions,
+    TableWithJoins, Value, VisitMut, VisitorMut, WildcardAdditionalOptions,
 };
 
 use self::share::Place;
 use self::spelling::Spelling;
 use crate::catalog::{self, AGENT, AGENT_FIELDS, HOST};
 use crate::error::Error;
-use crate::ignored;
+use crate::{dialect, ignored, zone};
 
 /// Finds an endpoint table by its name.
 pub type Find<'a> = &'a dyn Fn(&str) -> Option<&'static dyn Table>;
@@ -114,6 +114,16 @@ impl VisitorMut for Rewriter<'_> {
         ControlFlow::Continue(())
     }
 
+    fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<Error> {
+        // DataFusion's own changes the type and not what is shown.
+        if let Expr::AtTimeZone { timestamp, time_zone } = expr {
+            let null = || Box::new(Expr::Value(Value::Null.into()));
+            let (time, zone) = (std::mem::replace(timestamp, null()), std::mem::replace(time_zone, null()));
+            *expr = dialect::call(zone::AT_TIME_ZONE, vec![*time, *zone]);
+        }
+        ControlFlow::Continue(())
+    }
+
     fn pre_visit_select(&mut self, select: &mut Select) -> ControlFlow<Error> {
         if let Err(error) = ignored::check_select(select) {
             return ControlFlow::Break(error);
@@ -143,8 +153,14 @@ impl Rewriter<'_> {
 
     /// ORDER BY stands outside of the SELECT whose tables it speaks of.
     fn order_by(&self, query: &mut Query) {
-        let SetExpr::Select(select) = query.body.as_mut() else { return };
         let Some(OrderBy { kind: OrderByKind::Expressions(orders), .. }) = &mut query.order_by else { return };
+        let SetExpr::Select(select) = query.body.as_mut() else {
+            // The columns of a union are those of its first SELECT.
+            if let Some(first) = first_select(&query.body) {
+                share::order_by_position(orders, &first.projection);
+            }
+            return;
+        };
         if select.distinct.is_some() {
             share::order_by_position(orders, &select.projection);
         }
@@ -202,6 +218,17 @@ impl Rewriter<'_> {
                 relations.extend(nested.into_iter().map(|relation| Relation { join, ..relation }));
             }
             _ => {}
+        }
+    }
+}
+
+/// The SELECT that a run of unions begins with.
+fn first_select(mut body: &SetExpr) -> Option<&Select> {
+    loop {
+        match body {
+            SetExpr::SetOperation { left, .. } => body = left,
+            SetExpr::Select(select) => return Some(select),
+            _ => return None,
         }
     }
 }
@@ -298,7 +325,15 @@ fn expand(item: SelectItem, relations: &[&Relation]) -> Vec<SelectItem> {
 
 /// Names a result column after what was typed: `agent.os`, not how it is computed.
 fn named(expr: Expr) -> SelectItem {
-    let path: &[Ident] = match &expr {
+    match agent_heading(&expr) {
+        Some(alias) => SelectItem::ExprWithAlias { alias: Ident::with_quote('"', alias), expr },
+        None => SelectItem::UnnamedExpr(expr),
+    }
+}
+
+/// What a field of `agent` is called; none where the expression is something else.
+pub(crate) fn agent_heading(expr: &Expr) -> Option<String> {
+    let path: &[Ident] = match expr {
         Expr::CompoundIdentifier(parts) => parts,
         Expr::CompoundFieldAccess { root, .. } => match root.as_ref() {
             Expr::Identifier(ident) => std::slice::from_ref(ident),
@@ -307,18 +342,14 @@ fn named(expr: Expr) -> SelectItem {
         },
         _ => &[],
     };
-    let agent = path.iter().position(|part| part.value.eq_ignore_ascii_case(AGENT));
-    let is_field = |at: usize| at + 1 < path.len() || matches!(expr, Expr::CompoundFieldAccess { .. });
-    match agent {
-        Some(at) if at <= 1 && is_field(at) => {
-            let mut plain = expr.clone();
-            each_expr(&mut plain, &mut unquote);
-            let typed = plain.to_string();
-            let alias = if at == 0 { &typed[..] } else { typed.split_once('.').map_or(&typed[..], |(_, rest)| rest) };
-            SelectItem::ExprWithAlias { alias: Ident::with_quote('"', alias), expr }
-        }
-        _ => SelectItem::UnnamedExpr(expr),
+    let at = path.iter().position(|part| part.value.eq_ignore_ascii_case(AGENT)).filter(|at| *at <= 1)?;
+    if at + 1 == path.len() && !matches!(expr, Expr::CompoundFieldAccess { .. }) {
+        return None;
     }
+    let mut plain = expr.clone();
+    each_expr(&mut plain, &mut unquote);
+    let typed = plain.to_string();
+    Some(if at == 0 { typed } else { typed.split_once('.').map_or(typed.clone(), |(_, rest)| rest.to_owned()) })
 }
 
 /// Gives result columns of one name, such as `a.agent.os` and `b.agent.os`, the whole name that was typed.

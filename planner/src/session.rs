@@ -3,11 +3,13 @@
 use std::sync::Arc;
 
 use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
+use datafusion::logical_expr::AggregateUDF;
 use datafusion::logical_expr::registry::FunctionRegistry as _;
 use datafusion::physical_optimizer::PhysicalOptimizerRule;
 use datafusion::physical_optimizer::optimizer::PhysicalOptimizer;
 use datafusion::prelude::SessionConfig;
 
+use crate::arithmetic::{CheckedArithmetic, Sum};
 use crate::forget::ForgetConstants;
 use crate::functions;
 
@@ -31,10 +33,23 @@ pub fn open() -> SessionState {
     let mut rules: Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> = vec![Arc::new(ForgetConstants)];
     rules.extend(PhysicalOptimizer::default().rules);
     let builder = SessionStateBuilder::new_with_default_features();
-    let mut state = builder.with_config(config).with_physical_optimizer_rules(rules).build();
+    let builder = builder.with_config(config).with_physical_optimizer_rules(rules);
+    let mut state = builder.with_analyzer_rule(Arc::new(CheckedArithmetic)).build();
     for function in functions::all() {
         // Registering returns the function it replaces, of which there is none.
         let _ = state.register_udf(function);
     }
+    let _ = state.register_udaf(Arc::new(AggregateUDF::from(Sum::default())));
     state
+}
+
+/// The names of all functions that a statement can call.
+pub fn functions() -> Vec<String> {
+    let state = open();
+    let scalar = state.scalar_functions().keys();
+    let mut names: Vec<String> =
+        scalar.chain(state.aggregate_functions().keys()).chain(state.window_functions().keys()).cloned().collect();
+    names.sort();
+    names.dedup();
+    names
 }

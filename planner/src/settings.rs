@@ -8,6 +8,7 @@ use canvass_protocol::scan::Options;
 
 use crate::error::{Error, closest};
 use crate::functions::parse_size;
+use crate::zone::Zone;
 
 /// The settings of one session.
 #[derive(Debug, Clone, PartialEq)]
@@ -20,6 +21,8 @@ pub struct Settings {
     pub confirm_above: u64,
     pub limits: Limits,
     pub options: Options,
+    /// In which moments are shown on a terminal.
+    pub timezone: Zone,
 }
 
 impl Default for Settings {
@@ -30,6 +33,7 @@ impl Default for Settings {
             confirm_above: 100,
             limits: Limits::default(),
             options: Options::default(),
+            timezone: Zone::default(),
         }
     }
 }
@@ -46,6 +50,7 @@ pub const NAMES: &[&str] = &[
     "limit_memory",
     "decompress",
     "follow",
+    "timezone",
 ];
 
 /// The settings that decide how a statement is planned, beside the limits, which an action carries anyway.
@@ -95,6 +100,7 @@ impl Settings {
             "limit_memory" => self.limits.memory_bytes = size()?,
             "decompress" => self.options.decompress = truth()?,
             "follow" => self.options.follow = truth()?,
+            "timezone" => self.timezone = Zone::parse(value)?,
             "two_stage" => return Err(Error::usage("canvass.two_stage is not in this version")),
             _ => return Err(unknown(name)),
         }
@@ -114,6 +120,7 @@ impl Settings {
             "limit_memory" => self.limits.memory_bytes.to_string(),
             "decompress" => self.options.decompress.to_string(),
             "follow" => self.options.follow.to_string(),
+            "timezone" => self.timezone.to_string(),
             _ => return Err(unknown(name)),
         })
     }

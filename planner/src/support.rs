@@ -7,9 +7,9 @@ use canvass_protocol::features;
 use canvass_protocol::reason::{Code, Reason};
 
 use crate::account::{Account, State};
-use crate::hosts::is_meant_for;
 use crate::error::Error;
 use crate::fleet::Endpoint;
+use crate::hosts::is_meant_for;
 
 /// Hosts named of those that will refuse; the rest is a count.
 const HOSTS_SHOWN: usize = 3;

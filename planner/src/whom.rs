@@ -12,9 +12,9 @@ use datafusion::common::Result;
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::logical_expr::LogicalPlan;
 
-use crate::hosts::is_meant_for;
 use crate::error::closest;
 use crate::fleet::Endpoint;
+use crate::hosts::is_meant_for;
 use crate::narrow::endpoint_table;
 use crate::predicate::possible::meant;
 use crate::provider::target_of;

@@ -239,19 +239,43 @@ fn of_regex(pattern: &Pattern) -> Option<Vec<Root>> {
     }
     let ends = properties.look_set_suffix().contains(Look::End);
     let prefixes = Extractor::new().extract(&parsed);
-    let roots = prefixes.literals()?.iter().map(|literal| {
-        let valid = match std::str::from_utf8(literal.as_bytes()) {
+    let starts = prefixes.literals()?.iter().map(|literal| {
+        let bytes = literal.as_bytes();
+        let valid = match std::str::from_utf8(bytes) {
             Ok(text) => text,
             // A literal can be cut within a character.
-            Err(error) => std::str::from_utf8(&literal.as_bytes()[..error.valid_up_to()]).unwrap_or(""),
+            Err(error) => std::str::from_utf8(&bytes[..error.valid_up_to()]).unwrap_or(""),
         };
-        if ends && literal.is_exact() && valid.len() == literal.as_bytes().len() {
-            at_path(valid)
-        } else {
-            under_prefix(valid)
-        }
+        (valid.to_owned(), ends && literal.is_exact() && valid.len() == bytes.len())
     });
-    roots.collect()
+    let starts: Vec<(String, bool)> = starts.collect();
+    let starts = if ignores_case(pattern) { caseless(starts) } else { starts };
+    starts.into_iter().map(|(start, whole)| if whole { at_path(&start) } else { under_prefix(&start) }).collect()
+}
+
+/// Whether some part of a pattern is matched in any case.
+fn ignores_case(pattern: &Pattern) -> bool {
+    let flags = pattern.pattern.split("(?").skip(1).map(|rest| rest.split([':', ')', '-', '<']).next().unwrap_or(""));
+    pattern.ignore_case || flags.into_iter().any(|flags| flags.contains('i'))
+}
+
+/// Starts that differ in the case of their letters become one, which ends where they differ: no folder is looked for under
+/// names that nobody gave it.
+fn caseless(starts: Vec<(String, bool)>) -> Vec<(String, bool)> {
+    let mut alike: BTreeMap<String, (String, bool)> = BTreeMap::new();
+    for (start, whole) in starts {
+        match alike.get_mut(&start.to_lowercase()) {
+            None => {
+                alike.insert(start.to_lowercase(), (start, whole));
+            }
+            Some((common, known)) => {
+                let same = common.char_indices().zip(start.chars()).find(|((_, a), b)| a != b).map(|((at, _), _)| at);
+                common.truncate(same.unwrap_or(common.len().min(start.len())));
+                *known = false;
+            }
+        }
+    }
+    alike.into_values().collect()
 }
 
 /// What a lower and an upper limit among the parts of an AND have in common at their start.

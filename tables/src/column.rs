@@ -86,8 +86,10 @@ pub enum Form {
     Octal,
     /// Type and permissions as ls prints them: ten letters.
     Mode,
-    /// A path.
+    /// A path from the root on.
     Path,
+    /// A number of bytes: constants may be sizes in words, such as '10M'.
+    Bytes,
 }
 
 /// Letters of `ls -l` by their place in a mode; `-` is one everywhere.
@@ -97,7 +99,7 @@ impl Form {
     /// Whether a text can be a value of such a column.
     pub fn fits(self, text: &str) -> bool {
         match self {
-            Form::Any => true,
+            Form::Any | Form::Bytes => true,
             Form::OneOf(values) => values.contains(&text),
             Form::Hex(digits) => {
                 digits.map_or(text.len().is_multiple_of(2), |digits| text.len() == digits)

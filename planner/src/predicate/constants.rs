@@ -19,6 +19,9 @@ pub fn check(plan: &LogicalPlan, state: &SessionState, statement: &str) -> Resul
     plan.apply_with_subqueries(|node| {
         node.apply_expressions(|expr| {
             expr.apply(|part| {
+                if may_stay_out(part) {
+                    return Ok(TreeNodeRecursion::Jump);
+                }
                 if matches!(part, Expr::Literal(..) | Expr::Column(_)) || !is_constant(part) {
                     return Ok(TreeNodeRecursion::Continue);
                 }
@@ -28,6 +31,15 @@ pub fn check(plan: &LogicalPlan, state: &SessionState, statement: &str) -> Resul
         })
     })?;
     Ok(())
+}
+
+/// Whether parts of an expression are computed for some rows only, perhaps for none.
+fn may_stay_out(expr: &Expr) -> bool {
+    match expr {
+        Expr::Case(_) => true,
+        Expr::ScalarFunction(call) => call.func.short_circuits(),
+        _ => false,
+    }
 }
 
 /// Whether an expression is computed from constants alone, and the same each time.
@@ -61,11 +73,10 @@ fn compute(expr: &Expr, state: &SessionState) -> Result<()> {
 
 fn about(error: &DataFusionError, statement: &str) -> DataFusionError {
     let reason = Error::from_datafusion(error, statement);
-    let error = if reason.message.contains("Timestamp out of range") {
-        Error::usage("a time of the statement is out of range")
-            .hint("times lie between 1677-09-22 and 2262-04-11, to the nanosecond")
-    } else {
-        Error::usage(format!("a constant of the statement cannot be computed: {}", reason.message))
-    };
-    error.at(reason.span).into()
+    if reason.message.to_lowercase().contains("timestamp out of range") {
+        let error = Error::usage("a time of the statement is out of range")
+            .hint("times lie between 1677-09-22 and 2262-04-11, to the nanosecond");
+        return error.at(reason.span).into();
+    }
+    reason.into()
 }

@@ -138,6 +138,12 @@ impl Judge<'_> {
             Marked::Form(form @ Form::Hex(_)) => self.digits(&name, &column, form, text)?,
             Marked::Form(form @ Form::Octal) if !form.fits(text) => return Err(self.octal(&name, &column, text)),
             Marked::Form(form @ Form::Mode) if !form.fits(text) => return Err(self.mode(&name, &column, text)),
+            Marked::Form(Form::Path) if !text.is_empty() && !Form::Path.fits(text) => {
+                let file = text.rsplit('/').next().unwrap_or(text);
+                let error = Error::usage(format!("`{text}` does not begin with `/`, as every path does"))
+                    .hint(format!("write '/{text}', or ask for a name: name = '{file}'"));
+                return Err(self.at(error, &column, &format!("'{text}'")));
+            }
             Marked::Form(_) => {}
         }
         Ok(constant)

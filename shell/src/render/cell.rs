@@ -16,7 +16,9 @@ use arrow::datatypes::{
 use arrow::record_batch::RecordBatch;
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use jiff::Timestamp;
+use jiff::tz::TimeZone;
 
+use super::duration;
 use super::escape::{json_string, visible, visible_cell};
 
 /// A cell, ready to be escaped for a format.
@@ -29,6 +31,11 @@ pub enum Cell {
     Text(String),
     /// JSON of a list, map or struct.
     Nested(String),
+    /// A length of time.
+    Duration {
+        text: String,
+        json: String,
+    },
 }
 
 impl Cell {
@@ -36,7 +43,7 @@ impl Cell {
     pub fn text(&self) -> Option<&str> {
         match self {
             Cell::Null => None,
-            Cell::Literal(text) | Cell::Text(text) | Cell::Nested(text) => Some(text),
+            Cell::Literal(text) | Cell::Text(text) | Cell::Nested(text) | Cell::Duration { text, .. } => Some(text),
         }
     }
 
@@ -52,7 +59,7 @@ impl Cell {
     pub fn json(&self) -> String {
         match self {
             Cell::Null => "null".to_owned(),
-            Cell::Literal(json) | Cell::Nested(json) => json.clone(),
+            Cell::Literal(json) | Cell::Nested(json) | Cell::Duration { json, .. } => json.clone(),
             Cell::Text(text) => json_string(text),
         }
     }
@@ -119,7 +126,7 @@ pub fn cell(array: &dyn Array, row: usize) -> Cell {
             .as_any()
             .downcast_ref::<FixedSizeBinaryArray>()
             .map_or(Cell::Null, |a| Cell::Text(hex::encode(a.value(row)))),
-        DataType::Timestamp(unit, _) => timestamp(array, *unit, row),
+        DataType::Timestamp(unit, zone) => timestamp(array, *unit, zone.is_some(), row),
         DataType::Struct(_) => Cell::Nested(object(array.as_struct(), row)),
         DataType::Map(..) => Cell::Nested(map(array.as_map(), row)),
         DataType::List(_) => Cell::Nested(list(&array.as_list::<i32>().value(row))),
@@ -127,7 +134,7 @@ pub fn cell(array: &dyn Array, row: usize) -> Cell {
         DataType::ListView(_) => Cell::Nested(list(&array.as_list_view::<i32>().value(row))),
         DataType::LargeListView(_) => Cell::Nested(list(&array.as_list_view::<i64>().value(row))),
         DataType::FixedSizeList(..) => Cell::Nested(list(&array.as_fixed_size_list().value(row))),
-        _ => other(array, row),
+        _ => duration::cell(array, row).unwrap_or_else(|| other(array, row)),
     }
 }
 
@@ -146,7 +153,8 @@ fn float(value: f64) -> Cell {
     }
 }
 
-fn timestamp(array: &dyn Array, unit: TimeUnit, row: usize) -> Cell {
+/// A moment, or what clocks somewhere showed, which belongs to no zone.
+fn timestamp(array: &dyn Array, unit: TimeUnit, is_moment: bool, row: usize) -> Cell {
     let (value, scale) = match unit {
         TimeUnit::Second => (value_of::<TimestampSecondType>(array, row), 1_000_000_000),
         TimeUnit::Millisecond => (value_of::<TimestampMillisecondType>(array, row), 1_000_000),
@@ -154,7 +162,8 @@ fn timestamp(array: &dyn Array, unit: TimeUnit, row: usize) -> Cell {
         TimeUnit::Nanosecond => (value_of::<TimestampNanosecondType>(array, row), 1),
     };
     match Timestamp::from_nanosecond(i128::from(value) * scale) {
-        Ok(at) => Cell::Text(at.to_string()),
+        Ok(at) if is_moment => Cell::Text(at.to_string()),
+        Ok(at) => Cell::Text(at.to_zoned(TimeZone::UTC).datetime().to_string()),
         Err(_) => other(array, row),
     }
 }
@@ -193,7 +202,7 @@ fn list(values: &ArrayRef) -> String {
     format!("[{}]", items.join(","))
 }
 
-/// Dates, times, intervals, durations and unions, as Arrow writes them.
+/// Dates, times and unions, as Arrow writes them.
 fn other(array: &dyn Array, row: usize) -> Cell {
     let options = FormatOptions::new().with_null("null");
     ArrayFormatter::try_new(array, &options)

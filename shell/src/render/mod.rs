@@ -8,11 +8,13 @@ pub mod escape;
 
 mod arrow_file;
 mod csv;
+mod duration;
 mod json;
 mod jsonl;
 mod layout;
 mod lines;
 mod markdown;
+mod moments;
 mod table;
 mod tsv;
 mod vertical;
@@ -22,6 +24,7 @@ use std::path::Path;
 
 use arrow::datatypes::SchemaRef;
 use arrow::record_batch::RecordBatch;
+use canvass_planner::zone::Zone;
 use clap::ValueEnum;
 
 pub use lines::Lines;
@@ -63,6 +66,8 @@ pub struct Look {
     pub listing: bool,
     /// Rows shown at most by `table` and `vertical`; `None` shows all.
     pub rows_max: Option<usize>,
+    /// In which `table` and `vertical` show moments; `None` is UTC.
+    pub zone: Option<Zone>,
 }
 
 /// What a result says of itself after its last row.

@@ -11,7 +11,7 @@ use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 use super::cell::{cell, columns, is_numeric};
 use super::escape::{visible, visible_cell};
 use super::layout::Layout;
-use super::{Closing, Look, Remark, Render, vertical};
+use super::{Closing, Look, Remark, Render, moments, vertical};
 
 /// Rows written in one go.
 const ROWS_AT_ONCE: usize = 256;
@@ -67,6 +67,7 @@ impl Table {
         if let Some(layout) = &self.layout {
             return Ok(layout.clone());
         }
+        self.batches = moments::shown(std::mem::take(&mut self.batches), self.look.zone, None);
         self.natural = self.natural_widths();
         let layout = Layout::of(&self.natural, &self.text, self.look.width);
         self.layout = Some(layout.clone());

@@ -11,7 +11,7 @@ use unicode_width::UnicodeWidthStr;
 use super::cell::{cell, columns};
 use super::escape::{visible, visible_cell};
 use super::table::null;
-use super::{Closing, Look, Remark, Render};
+use super::{Closing, Look, Remark, Render, moments};
 
 pub struct Vertical {
     look: Look,
@@ -51,7 +51,8 @@ impl Render for Vertical {
     }
 
     fn batch(&mut self, batch: &RecordBatch, out: &mut dyn Write) -> io::Result<()> {
-        let columns = columns(batch);
+        let digits = self.look.terminal.then_some(moments::ALL_DIGITS);
+        let Some(columns) = moments::shown(vec![columns(batch)], self.look.zone, digits).pop() else { return Ok(()) };
         for at in 0..batch.num_rows() {
             self.rows += 1;
             if self.look.rows_max.is_none_or(|max| self.rows <= max) {

@@ -180,6 +180,11 @@ impl Session {
         }
         if let Some(error) = &followed.error {
             exit = exit.max(report(error, None, &self.terminal));
+            let lost: u64 = entries.iter().map(|entry| entry.rows).sum();
+            if about.asks && lost > 0 {
+                let warning = self.terminal.paint(Tone::Warning, "warning:");
+                eprintln!("{warning} {lost} rows had come from hosts, and the result of them is not whole");
+            }
         }
         if followed.interrupted {
             exit = Exit::Interrupted;

@@ -48,9 +48,10 @@ const COLUMNS: &[Column<FileRow>] = &[
     }),
     Column::field("type", Kind::Text, "What kind of file it is", |row: &FileRow| kind_name(row.kind()).into())
         .values(&["file", "directory", "link", "fifo", "socket", "block", "char"]),
-    Column::read("size", Kind::Integer, "Its size in bytes, as it claims", |row, host| {
+    Column::read("size", Kind::Integer, "Its size in bytes, as it claims", |row: &FileRow, host| {
         stat(row, host, |stat| stat.size.into())
-    }),
+    })
+    .form(Form::Bytes),
     Column::<FileRow>::read("mode", Kind::Text, "Type and permissions as ls prints them", |row, host| {
         stat(row, host, |stat| mode(stat).into())
     })

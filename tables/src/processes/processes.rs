@@ -86,8 +86,9 @@ pub static PROCESSES: Declared<Process> = Declared {
             "memory_bytes",
             Kind::Integer,
             "Memory it holds in RAM, in bytes; NULL for kernel threads and zombies",
-            |p| p.memory_bytes.into(),
-        ),
+            |p: &Process| p.memory_bytes.into(),
+        )
+        .form(Form::Bytes),
         Column::field(
             "cpu_time_ms",
             Kind::Integer,

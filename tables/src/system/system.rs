@@ -5,7 +5,7 @@ use std::path::Path;
 
 use canvass_protocol::answer::Trouble;
 
-use crate::column::{Cell, Column, Kind};
+use crate::column::{Cell, Column, Form, Kind};
 use crate::engine::Collector;
 use crate::host::Host;
 use crate::processes::proc;
@@ -51,12 +51,17 @@ pub static SYSTEM: Declared<System> = Declared {
         }),
         Column::field("uptime_s", Kind::Integer, "Time since the start, in whole seconds", |s| s.uptime_s.into()),
         Column::field("cpus", Kind::Integer, "Processors in use", |s| s.cpus.into()),
-        Column::field("memory_bytes", Kind::Integer, "Memory that the kernel manages, in bytes", |s| {
+        Column::field("memory_bytes", Kind::Integer, "Memory that the kernel manages, in bytes", |s: &System| {
             s.memory_bytes.into()
-        }),
-        Column::field("memory_available_bytes", Kind::Integer, "Memory that programs could still get, in bytes", |s| {
-            s.memory_available_bytes.into()
-        }),
+        })
+        .form(Form::Bytes),
+        Column::field(
+            "memory_available_bytes",
+            Kind::Integer,
+            "Memory that programs could still get, in bytes",
+            |s: &System| s.memory_available_bytes.into(),
+        )
+        .form(Form::Bytes),
         Column::field("load_1m", Kind::Float, "Processes running or waiting, averaged over a minute", |s| {
             s.load_1m.map_or(Cell::Null, Cell::Float)
         }),
