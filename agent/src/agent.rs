@@ -201,8 +201,8 @@ impl Agent {
         self.facts.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Which action a withdrawal withdraws, where anybody of the keyring signed it; else why it is not heeded.
-    pub fn check_withdrawal(&self, envelope: &Envelope, now: Timestamp) -> Result<ActionHash, String> {
+    /// A withdrawal that anybody of the keyring signed; else why it is not heeded.
+    pub fn check_withdrawal(&self, envelope: &Envelope, now: Timestamp) -> Result<Withdrawal, String> {
         let policy = self.policy.get();
         let policy = policy.as_ref().as_ref().map_err(ToString::to_string)?;
         let verdict = policy.keyring.verify(envelope.payload.as_bytes(), &envelope.signatures, now);
@@ -213,7 +213,7 @@ impl Agent {
         if withdrawal.fleet != self.fleet {
             return Err(format!("it is of fleet `{}`", withdrawal.fleet));
         }
-        Ok(withdrawal.action)
+        Ok(withdrawal)
     }
 
     /// The answer to an action that is not even looked at.

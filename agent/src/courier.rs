@@ -9,6 +9,7 @@ use std::time::Duration;
 use canvass_protocol::action::{Action, ActionHash};
 use canvass_protocol::envelope::Envelope;
 use canvass_protocol::limits;
+use canvass_protocol::login::{Running, Withdrawal};
 use canvass_protocol::reason::{Code, Reason};
 use canvass_protocol::relay::{FromAgent, ToAgent};
 use jiff::{SignedDuration, Timestamp};
@@ -153,14 +154,7 @@ impl Courier {
         }
         if self.work.withdrawn.contains(hash) {
             drop(state);
-            let reason = Reason::new(Code::Withdrawn, "the action was withdrawn");
-            let refusal = self.agent.refuse(hash, reason, Timestamp::now());
-            let until = useful_until(&envelope, Timestamp::now());
-            if let Err(error) = self.spool.add(hash, until, envelope.signatures.len(), refusal, true) {
-                tracing::error!(action = %hash, %error, "an answer cannot be kept");
-            }
-            self.work.changed.notify_one();
-            return;
+            return refuse(&self.agent, &self.spool, &self.work, hash, &envelope);
         }
         let room = state.waiting.len() < WAITING_MAX && !state.running.contains_key(&hash);
         match state.waiting.iter_mut().find(|(waiting, _)| *waiting == hash) {
@@ -177,20 +171,38 @@ impl Courier {
         begin(&agent, &spool, &work);
     }
 
-    /// Heeds a withdrawal that somebody of the keyring signed: the action is not begun, and ends where it runs.
+    /// Heeds a withdrawal that somebody of the keyring signed: the action is not begun, and where it runs it ends or goes on,
+    /// as the withdrawal says.
     fn withdraw(&self, envelope: &Envelope) {
-        match self.agent.check_withdrawal(envelope, Timestamp::now()) {
-            Ok(hash) => {
-                if let Err(error) = self.work.withdrawn.add(hash, Timestamp::now()) {
-                    tracing::error!(action = %hash, %error, "a withdrawal will be forgotten");
-                }
-                if let Some(stop) = self.work.lock().running.get(&hash) {
-                    stop.store(true, Ordering::Relaxed);
-                }
-            }
-            Err(reason) => tracing::warn!(reason, "a withdrawal is not heeded"),
+        let Withdrawal { action: hash, running, .. } = match self.agent.check_withdrawal(envelope, Timestamp::now()) {
+            Ok(withdrawal) => withdrawal,
+            Err(reason) => return tracing::warn!(reason, "a withdrawal is not heeded"),
+        };
+        if let Err(error) = self.work.withdrawn.add(hash, Timestamp::now()) {
+            tracing::error!(action = %hash, %error, "a withdrawal will be forgotten");
+        }
+        let mut state = self.work.lock();
+        if let Some(stop) = state.running.get(&hash).filter(|_| running == Running::Ends) {
+            stop.store(true, Ordering::Relaxed);
+        }
+        let place = state.waiting.iter().position(|(waiting, _)| *waiting == hash);
+        let waiting = place.and_then(|place| state.waiting.remove(place));
+        drop(state);
+        if let Some((_, envelope)) = waiting {
+            refuse(&self.agent, &self.spool, &self.work, hash, &envelope);
         }
     }
+}
+
+/// Answers that an action was withdrawn before it began here.
+fn refuse(agent: &Agent, spool: &Spool, work: &Work, hash: ActionHash, envelope: &Envelope) {
+    let now = Timestamp::now();
+    let reason = Reason::new(Code::Withdrawn, "the action was withdrawn");
+    let refusal = agent.refuse(hash, reason, now);
+    if let Err(error) = spool.add(hash, useful_until(envelope, now), envelope.signatures.len(), refusal, true) {
+        tracing::error!(action = %hash, %error, "an answer cannot be kept");
+    }
+    work.changed.notify_one();
 }
 
 /// The time to the second heartbeat of a line, the same share of [`HEARTBEAT`] for the same agent: a fleet that came all at
@@ -247,7 +259,12 @@ fn begin(agent: &Arc<Agent>, spool: &Arc<Spool>, work: &Arc<Work>) {
             return;
         }
         let Some((hash, envelope)) = state.waiting.pop_front() else { return };
-        let stop = Arc::new(AtomicBool::new(work.withdrawn.contains(hash)));
+        if work.withdrawn.contains(hash) {
+            drop(state);
+            refuse(agent, spool, work, hash, &envelope);
+            continue;
+        }
+        let stop = Arc::new(AtomicBool::new(false));
         state.running.insert(hash, stop.clone());
         drop(state);
         let (agent, spool, work) = (agent.clone(), spool.clone(), work.clone());

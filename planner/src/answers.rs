@@ -6,13 +6,14 @@ use std::sync::Arc;
 use canvass_protocol::action::{Action, ActionHash};
 use canvass_protocol::answer::{Final, Frame, Outcome, Part, Reader, Says};
 use canvass_protocol::api::Ending;
-use canvass_protocol::limits::Limits;
+use canvass_protocol::limits::{self, Limits};
 use canvass_protocol::reason::{Code, Reason};
 use canvass_protocol::target::{self, Facts, Target};
 use canvass_protocol::value::Truth;
 use canvass_tables::frame;
 use datafusion::arrow::array::{RecordBatch, StructArray};
 use datafusion::arrow::datatypes::{Schema, SchemaRef};
+use jiff::{SignedDuration, Timestamp};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Duration, Instant};
 
@@ -81,6 +82,8 @@ pub struct Follower {
     /// Bytes held of all agents.
     held_bytes: usize,
     held_bytes_max: usize,
+    /// From then on no clock lets an agent begin, and whoever has not answered is expired.
+    expires: Timestamp,
 }
 
 struct Agent {
@@ -133,6 +136,7 @@ impl Follower {
             names: HashMap::new(),
             held_bytes: 0,
             held_bytes_max: HELD_BYTES_MAX,
+            expires: expires(action),
         };
         // Of all at once, of which each agent has a row: an array of its own for each costs more than its answer does.
         let (endpoints, known): (Vec<Endpoint>, Vec<Known>) =
@@ -261,6 +265,7 @@ impl Follower {
         if stopped {
             self.account.settle_stopped();
         }
+        self.expire(Timestamp::now());
     }
 
     /// Ends the feeds, so that the plan finishes over what came, and withdraws what no agent has begun. Who has begun goes on, and
@@ -311,6 +316,13 @@ impl Follower {
                 Err(reason) => Some(reason),
             };
             self.account.update(agent.index, |entry| entry.troubles.extend(doubt));
+        }
+    }
+
+    /// Nobody is waited for once no clock lets an agent begin, whatever the server says of it.
+    fn expire(&self, now: Timestamp) {
+        if self.expires <= now {
+            self.account.settle(&State::Expired);
         }
     }
 
@@ -382,6 +394,11 @@ async fn sleep_until(until: Option<Instant>) {
         Some(until) => tokio::time::sleep_until(until).await,
         None => std::future::pending().await,
     }
+}
+
+fn expires(action: &Action) -> Timestamp {
+    let skew = SignedDuration::from_secs(limits::CLOCK_SKEW_S);
+    action.window.until.saturating_add(skew).unwrap_or(Timestamp::MAX)
 }
 
 fn facts_of(endpoints: &[Endpoint]) -> Result<StructArray, Error> {
@@ -560,6 +577,7 @@ fn feed(agent: &Agent, scans: &[Scan], index: usize, batch: &RecordBatch) -> Res
 fn close(entry: &mut crate::account::Entry, mut last: Final) {
     last.bound();
     entry.state = match last.outcome {
+        outcome if outcome.is_withdrawn() => State::Cancelled,
         Outcome::Answered => State::Answered,
         Outcome::Failed(reason) => State::Failed(reason),
         Outcome::Refused(reason) => State::Refused(reason),

@@ -15,7 +15,7 @@ use tokio::sync::mpsc;
 use uuid::Uuid;
 
 use crate::error::Error;
-use crate::past::PastCommand;
+use crate::past::{Page, PastCommand, PastFilter};
 
 /// One agent as the desk believes it: facts verified with the agent's signature, and the server's words beside them.
 #[derive(Debug, Clone, PartialEq)]
@@ -73,6 +73,11 @@ pub trait Fleet: Send + Sync {
     /// The name that actions for this fleet carry.
     fn name(&self) -> &str;
 
+    /// Whether what was asked of a fleet of this name is remembered here as this fleet's own.
+    fn answers_for(&self, fleet: &str) -> bool {
+        fleet == self.name()
+    }
+
     /// All agents known, in order of name.
     async fn endpoints(&self) -> Result<Vec<Endpoint>, Error>;
 
@@ -81,7 +86,7 @@ pub trait Fleet: Send + Sync {
 
     /// The agents (ids) that an action was brought to, which was posted before; those that have left the fleet too.
     async fn asked(&self, _: &Action) -> Result<Vec<String>, Error> {
-        Err(no_past())
+        Err(needs_server())
     }
 
     /// The name that an agent with these signed facts is shown by, where nobody has kept under which it was.
@@ -91,62 +96,63 @@ pub trait Fleet: Send + Sync {
 
     /// Hands over what these agents have said of an action that was posted before, and what they will say.
     async fn follow(&self, _: &Envelope, _: Vec<String>) -> Result<mpsc::Receiver<Delivery>, Error> {
-        Err(no_past())
+        Err(needs_server())
     }
 
-    /// Withdraws an action: nobody begins it any more, and it ends where it runs.
+    /// Withdraws an action: nobody begins it any more, and where it runs it ends.
     async fn withdraw(&self, _: &Envelope) -> Result<(), Error> {
-        Err(no_past())
+        Err(needs_server())
     }
 
     /// An action that was posted before, by the start of its id, as somebody signed it whom this desk knows.
     async fn signed(&self, _wanted: &str) -> Result<Envelope, Error> {
-        Err(no_past())
+        Err(needs_server())
     }
 
     /// Hands over what these agents have said so far of an action that was posted before; nobody waits for more.
     async fn stored(&self, _: &Envelope, _: Vec<String>) -> Result<mpsc::Receiver<Delivery>, Error> {
-        Err(no_past())
+        Err(needs_server())
     }
 
     /// Adds a signature to an action.
     async fn cosign(&self, _id: Uuid, _signature: &Cosignature) -> Result<(), Error> {
-        Err(no_past())
+        Err(needs_server())
     }
 
     /// Agents that wait to be let into the fleet: name and id of each.
     async fn pending(&self) -> Result<Vec<(String, String)>, Error> {
-        Err(no_past())
+        Err(needs_server())
     }
 
     /// Lets an agent into the fleet.
     async fn approve(&self, _id: &str) -> Result<(), Error> {
-        Err(no_past())
+        Err(needs_server())
     }
 
     /// The latest lines of the server's audit, newest first, at most so many.
     async fn audit(&self, _count: usize) -> Result<Vec<AuditLine>, Error> {
-        Err(no_past())
+        Err(needs_server())
     }
 
-    /// What was asked before, the newest first.
-    async fn actions(&self) -> Result<Vec<ActionSummary>, Error> {
-        Err(no_past())
+    /// What was asked before, the newest first: the page that begins behind `after`, of what the filter wants or more.
+    async fn actions(&self, _: &PastFilter, _after: Option<&str>) -> Result<Page<ActionSummary>, Error> {
+        Err(needs_server())
     }
 
-    /// What became of it at each agent, that of the newest action first.
-    async fn commands(&self) -> Result<Vec<PastCommand>, Error> {
-        Err(no_past())
+    /// What became of it at each agent, that of the newest action first: the page that begins behind `after`, of what the
+    /// filter wants or more.
+    async fn commands(&self, _: &PastFilter, _after: Option<&str>) -> Result<Page<PastCommand>, Error> {
+        Err(needs_server())
     }
 
     /// Whether agents go on with an action after the prompt has stopped following it.
     fn outlives_us(&self) -> bool;
 
-    /// Withdraws what no agent has started and stops what runs here; answers so far are kept.
+    /// Withdraws what no agent has started. What runs elsewhere runs on, and is remembered where it was asked; what runs in
+    /// this program is stopped. Answers so far are kept.
     async fn stop(&self);
 }
 
-fn no_past() -> Error {
-    Error::usage("agents of this machine end with the program; there is nothing to go back to")
-        .hint("with `--server` there is")
+fn needs_server() -> Error {
+    Error::usage("this needs a server").hint("add `--server URL`")
 }

@@ -1,4 +1,6 @@
-//! What was asked before: the tables `actions` and `commands`, which a server answers from what it remembers.
+//! What was asked before: the tables `actions` and `commands`, which a fleet answers from what it remembers.
+
+mod filter;
 
 use std::sync::Arc;
 
@@ -9,12 +11,16 @@ use datafusion::arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray, T
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::catalog::{Session, TableProvider};
 use datafusion::common::Result;
-use datafusion::datasource::MemTable;
 use datafusion::error::DataFusionError;
-use datafusion::logical_expr::{Expr, TableType};
+use datafusion::execution::{SendableRecordBatchStream, TaskContext};
+use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType};
 use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
+use datafusion::physical_plan::streaming::{PartitionStream, StreamingTableExec};
 use jiff::Timestamp;
 
+pub use self::filter::PastFilter;
+use crate::error::Error;
 use crate::fleet::Fleet;
 use crate::form;
 
@@ -23,6 +29,13 @@ use crate::form;
 pub struct PastCommand {
     pub host: Option<String>,
     pub command: CommandSummary,
+}
+
+/// A page of the past, and where the next one begins; `None` at the end.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Page<T> {
+    pub items: Vec<T>,
+    pub next: Option<String>,
 }
 
 /// A table of the past: name, sentence, columns.
@@ -81,7 +94,7 @@ const fn column(name: &'static str, kind: PastKind, about: &'static str) -> Past
 pub static PAST: [PastTable; 2] = [
     PastTable {
         name: "actions",
-        about: "what was asked of the fleet, as the server remembers it",
+        about: "what was asked of the fleet, as the server or this machine remembers it",
         columns: &[
             column("id", PastKind::Text, "the action's name, for .resume and .cancel"),
             column("statement", PastKind::Text, "what was typed"),
@@ -89,12 +102,12 @@ pub static PAST: [PastTable; 2] = [
             column("hash", PastKind::Text, "SHA-256 of what was signed"),
             column("created_at", PastKind::Time, "when the server took it"),
             column("expires_at", PastKind::Time, "when the last agent may begin it"),
-            column("state", PastKind::Text, "open, complete, expired or withdrawn").values(&[
-                "open",
-                "complete",
-                "expired",
-                "withdrawn",
-            ]),
+            column(
+                "state",
+                PastKind::Text,
+                "open, complete (everybody is accounted for), expired (some did not answer in time) or withdrawn",
+            )
+            .values(&["open", "complete", "expired", "withdrawn"]),
             column("asked", PastKind::Integer, "agents it was brought to, which the others add up to"),
             column("answered", PastKind::Integer, "agents that have answered"),
             column("failed", PastKind::Integer, "agents that could not run it"),
@@ -134,11 +147,12 @@ pub static PAST: [PastTable; 2] = [
             column("bytes", PastKind::Integer, "bytes of the answer's frames"),
             column("troubles", PastKind::Integer, "things that went wrong beside the rows"),
             column("reason", PastKind::Text, "why it failed or was refused"),
+            column("cut", PastKind::Text, "the limits that cut it short, by their names"),
         ],
     },
 ];
 
-/// A table of the past as DataFusion sees it: read from the server when it is scanned.
+/// A table of the past as DataFusion sees it: read page by page when it is scanned, and only what WHERE wants.
 pub struct PastProvider {
     fleet: Arc<dyn Fleet>,
     table: &'static PastTable,
@@ -152,15 +166,6 @@ impl PastProvider {
             Field::new(column.name, column.kind.data_type(), true).with_metadata(metadata)
         });
         PastProvider { fleet, table, schema: Arc::new(Schema::new(fields.collect::<Vec<_>>())) }
-    }
-
-    async fn read(&self) -> Result<RecordBatch> {
-        let failed = |error| DataFusionError::External(Box::new(error));
-        let columns = match self.table.name {
-            "actions" => actions(&self.fleet.actions().await.map_err(failed)?),
-            _ => commands(&self.fleet.commands().await.map_err(failed)?),
-        };
-        Ok(RecordBatch::try_new(self.schema.clone(), columns)?)
     }
 }
 
@@ -180,16 +185,102 @@ impl TableProvider for PastProvider {
         TableType::Base
     }
 
+    fn supports_filters_pushdown(&self, filters: &[&Expr]) -> Result<Vec<TableProviderFilterPushDown>> {
+        let push = |filter: &&Expr| match PastFilter::default().add(filter) {
+            // What is asked for may be more than what is wanted, and the filter stays at the desk.
+            true => TableProviderFilterPushDown::Inexact,
+            false => TableProviderFilterPushDown::Unsupported,
+        };
+        Ok(filters.iter().map(push).collect())
+    }
+
     async fn scan(
         &self,
-        session: &dyn Session,
+        _: &dyn Session,
         projection: Option<&Vec<usize>>,
         filters: &[Expr],
         limit: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        let table = MemTable::try_new(self.schema.clone(), vec![vec![self.read().await?]])?;
-        table.scan(session, projection, filters, limit).await
+        let mut filter = PastFilter::default();
+        for wanted in filters {
+            // What it cannot say stays at the desk.
+            let _ = filter.add(wanted);
+        }
+        // The desk's filter comes after this, so its LIMIT is none of ours.
+        let limit = limit.filter(|_| filters.is_empty());
+        let (fleet, table, schema) = (self.fleet.clone(), self.table, self.schema.clone());
+        let pages: Arc<dyn PartitionStream> = Arc::new(Pages { fleet, table, schema, filter: Arc::new(filter) });
+        let plan = StreamingTableExec::try_new(self.schema.clone(), vec![pages], projection, [], false, limit)?;
+        Ok(Arc::new(plan))
     }
+}
+
+/// Rows of the past, a batch a page.
+struct Pages {
+    fleet: Arc<dyn Fleet>,
+    table: &'static PastTable,
+    schema: SchemaRef,
+    filter: Arc<PastFilter>,
+}
+
+/// Where the next page begins.
+enum Place {
+    First,
+    After(String),
+    End,
+}
+
+impl std::fmt::Debug for Pages {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Pages").field("table", &self.table.name).field("filter", &self.filter).finish()
+    }
+}
+
+impl PartitionStream for Pages {
+    fn schema(&self) -> &SchemaRef {
+        &self.schema
+    }
+
+    fn execute(&self, _: Arc<TaskContext>) -> SendableRecordBatchStream {
+        let (fleet, filter, table, schema) = (self.fleet.clone(), self.filter.clone(), self.table, self.schema.clone());
+        let first = if self.filter.is_empty() { Place::End } else { Place::First };
+        let pages = futures::stream::try_unfold(first, move |place| {
+            let (fleet, filter, schema) = (fleet.clone(), filter.clone(), schema.clone());
+            async move {
+                let after = match &place {
+                    Place::First => None,
+                    Place::After(place) => Some(place.as_str()),
+                    Place::End => return Ok(None),
+                };
+                let (columns, next) = page(fleet.as_ref(), table, &filter, after)
+                    .await
+                    .map_err(|error| DataFusionError::External(Box::new(error)))?;
+                let next = next.map_or(Place::End, Place::After);
+                Ok(Some((RecordBatch::try_new(schema, columns)?, next)))
+            }
+        });
+        Box::pin(RecordBatchStreamAdapter::new(self.schema.clone(), pages))
+    }
+}
+
+async fn page(
+    fleet: &dyn Fleet,
+    table: &PastTable,
+    filter: &PastFilter,
+    after: Option<&str>,
+) -> std::result::Result<(Vec<ArrayRef>, Option<String>), Error> {
+    let (columns, next) = if table.name == "actions" {
+        let Page { items, next } = fleet.actions(filter, after).await?;
+        (actions(&items), next)
+    } else {
+        let Page { items, next } = fleet.commands(filter, after).await?;
+        (commands(&items), next)
+    };
+    // Whoever says that the next page begins where this one did would be asked for ever.
+    if next.is_some() && next.as_deref() == after {
+        return Err(Error::unreachable("the server tells its past in no order"));
+    }
+    Ok((columns, next))
 }
 
 /// The columns of `actions`, in their order.
@@ -208,7 +299,7 @@ fn actions(actions: &[ActionSummary]) -> Vec<ArrayRef> {
         texts(|action| action.hash.to_string()),
         times(|action| action.created_at),
         times(|action| action.expires_at),
-        texts(state),
+        texts(|action| action.state().to_owned()),
         numbers(actions.iter().map(|action| action.tally.values().sum())),
         count(&["answered"]),
         count(&["failed"]),
@@ -219,16 +310,6 @@ fn actions(actions: &[ActionSummary]) -> Vec<ArrayRef> {
         count(&["waiting", "sent"]),
         numbers(actions.iter().map(|action| action.rows)),
     ]
-}
-
-fn state(action: &ActionSummary) -> String {
-    let open = ["waiting", "sent"].iter().any(|state| action.tally.get(*state).is_some_and(|count| *count > 0));
-    match (action.withdrawn, open) {
-        (true, _) => "withdrawn",
-        (false, true) => "open",
-        (false, false) => "complete",
-    }
-    .to_owned()
 }
 
 /// The columns of `commands`, in their order.
@@ -248,6 +329,7 @@ fn commands(commands: &[PastCommand]) -> Vec<ArrayRef> {
         counts(|command| command.bytes),
         counts(|command| command.troubles),
         texts(|past| past.command.reason.clone()),
+        texts(|past| past.command.cut.clone()),
     ]
 }
 

@@ -3,7 +3,9 @@
 //! Nobody but the agent can write an answer: each part is a [`Statement`] signed with the agent's Ed25519 key, and the
 //! final record signs the hash of all frames before it. Rows without a final record are cut short.
 
+mod counts;
 mod reader;
+mod summary;
 mod writer;
 
 use ed25519_dalek::{Signature, VerifyingKey};
@@ -20,7 +22,9 @@ use crate::seal::{Seal, Sealed};
 use crate::strict::{self, Kind, StrictError};
 use crate::target::Facts;
 
-pub use reader::{AnswerError, Reader};
+pub use counts::Counts;
+pub use reader::{AnswerError, Opened, Reader};
+pub use summary::Summary;
 pub use writer::Writer;
 
 /// One part of an answer as it travels.
@@ -159,6 +163,11 @@ impl Outcome {
 
     pub fn refused(code: Code, reason: impl Into<String>) -> Outcome {
         Outcome::Refused(Reason::new(code, reason))
+    }
+
+    /// Whether the agent never began, because nobody was waiting for it any more: that is no refusal of the agent's own.
+    pub fn is_withdrawn(&self) -> bool {
+        matches!(self, Outcome::Refused(reason) if reason.code == Code::Withdrawn)
     }
 }
 

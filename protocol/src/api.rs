@@ -147,6 +147,25 @@ pub struct Cosignature {
     pub signature: String,
 }
 
+/// `GET /v1/actions`: the newest first, a page of them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ActionsPage {
+    pub actions: Vec<ActionSummary>,
+    /// What `?after=` goes on with; absent where none follow.
+    pub next: Option<String>,
+}
+
+/// `GET /v1/commands`: those of the newest action first, a page of them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CommandsPage {
+    pub commands: Vec<CommandSummary>,
+    /// What `?after=` goes on with; absent where none follow.
+    pub next: Option<String>,
+}
+
+/// Values of one parameter of an address, with commas between them.
+pub const LISTED_VALUES_MAX: usize = 100;
+
 /// `GET /v1/actions/{id}`, and one of `GET /v1/actions`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ActionSummary {
@@ -164,6 +183,31 @@ pub struct ActionSummary {
     pub tally: BTreeMap<String, u64>,
     /// Rows answered.
     pub rows: u64,
+}
+
+/// States of an action, as [`ActionSummary::state`] says them.
+pub const ACTION_STATES: [&str; 4] = ["open", "complete", "expired", "withdrawn"];
+
+/// States of a command.
+pub const COMMAND_STATES: [&str; 8] =
+    ["waiting", "sent", "answered", "failed", "refused", "interrupted", "expired", "cancelled"];
+
+impl ActionSummary {
+    /// Where the action stands: open while an agent may still answer, complete where all have, expired where some did not in
+    /// time, or withdrawn.
+    pub fn state(&self) -> &'static str {
+        let any = |states: &[&str]| states.iter().any(|state| self.tally.get(*state).is_some_and(|count| *count > 0));
+        let [open, complete, expired, withdrawn] = ACTION_STATES;
+        if self.withdrawn {
+            withdrawn
+        } else if any(&["waiting", "sent"]) {
+            open
+        } else if any(&["expired"]) {
+            expired
+        } else {
+            complete
+        }
+    }
 }
 
 /// One of `GET /v1/actions/{id}/commands`, or of `GET /v1/commands`.
@@ -184,6 +228,9 @@ pub struct CommandSummary {
     /// What kind of reason it is, as [`crate::reason::Code`] spells it.
     #[serde(default)]
     pub code: Option<String>,
+    /// The limits that cut its scans short.
+    #[serde(default)]
+    pub cut: Option<String>,
 }
 
 /// One of `GET /v1/audit`.

@@ -19,7 +19,7 @@ pub struct Login {
     pub nonce: String,
 }
 
-/// The word of an investigator that an action is not to begin any more, and to end where it runs.
+/// The word of an investigator that an action is not to begin any more.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Withdrawal {
@@ -27,6 +27,25 @@ pub struct Withdrawal {
     pub fleet: String,
     pub action: ActionHash,
     pub at: Timestamp,
+    #[serde(default, skip_serializing_if = "Running::ends")]
+    pub running: Running,
+}
+
+/// What becomes of scans of a withdrawn action that have begun.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Running {
+    /// They are stopped, and hand over what they found, marked.
+    #[default]
+    Ends,
+    /// They run to their end: nobody waits for them now, and their answers can be read later.
+    GoesOn,
+}
+
+impl Running {
+    fn ends(&self) -> bool {
+        *self == Running::Ends
+    }
 }
 
 impl Login {
@@ -46,8 +65,8 @@ impl Login {
 }
 
 impl Withdrawal {
-    pub fn new(fleet: String, action: ActionHash, at: Timestamp) -> Withdrawal {
-        Withdrawal { canvass: Kind::Withdraw, fleet, action, at }
+    pub fn new(fleet: String, action: ActionHash, running: Running, at: Timestamp) -> Withdrawal {
+        Withdrawal { canvass: Kind::Withdraw, fleet, action, at, running }
     }
 
     /// The bytes to sign.

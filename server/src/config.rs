@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
 use clap::{Parser, ValueEnum};
+use ipnet::IpNet;
 use serde::Deserialize;
 use url::Url;
 
@@ -66,6 +67,10 @@ pub struct Flags {
     /// A name by which desks and agents call this server, beside those of a loopback address; may be given several times
     #[arg(long, env = "CANVASS_PUBLIC_NAME", value_name = "NAME", value_delimiter = ',')]
     public_name: Option<Vec<String>>,
+    /// A load balancer or proxy, by address or network, that says truly in `Forwarded` or `X-Forwarded-For` where a request
+    /// came from; may be given several times [default: none is believed]
+    #[arg(long, env = "CANVASS_TRUSTED_PROXY", value_name = "CIDR", value_delimiter = ',')]
+    trusted_proxy: Option<Vec<String>>,
     /// What investigators may do here: by fingerprint, or `default`, one of `none`, `read`, `hunt` and `admin`
     #[arg(skip)]
     roles: Option<BTreeMap<String, Grant>>,
@@ -99,6 +104,8 @@ pub struct Config {
     pub fleet: Option<String>,
     /// By which requests may call this server; any where it is empty and others can reach it.
     pub public_names: Vec<String>,
+    /// Who is believed about where a request came from.
+    pub trusted_proxies: Vec<IpNet>,
     pub roles: Roles,
 }
 
@@ -150,6 +157,7 @@ impl Flags {
             keyring: self.keyring.or(file.keyring),
             fleet: self.fleet.or(file.fleet),
             public_name: self.public_name.or(file.public_name),
+            trusted_proxy: self.trusted_proxy.or(file.trusted_proxy),
             roles: file.roles,
         }
     }
@@ -198,9 +206,21 @@ impl Flags {
             keyring,
             fleet: self.fleet,
             public_names: names.map(|name| name.to_ascii_lowercase()).collect(),
+            trusted_proxies: networks(self.trusted_proxy.unwrap_or_default())?,
             roles: Roles::parse(self.roles.unwrap_or_default())?,
         })
     }
+}
+
+/// Networks by CIDR, or single addresses.
+fn networks(texts: Vec<String>) -> Result<Vec<IpNet>> {
+    let network = |text: String| {
+        let read = text.parse::<IpNet>().ok().filter(|network| network.addr() == network.network());
+        read.or_else(|| text.parse::<IpAddr>().ok().map(|address| address.to_canonical().into())).with_context(|| {
+            format!("`--trusted-proxy {text}` is no address and no network: write `10.0.0.7` or `10.0.0.0/24`")
+        })
+    };
+    texts.into_iter().map(network).collect()
 }
 
 fn relay(own: Option<&str>, public: Option<&str>, admin: Option<&str>) -> Result<RelayUrl> {
@@ -285,6 +305,15 @@ mod tests {
     }
 
     #[test]
+    fn proxies_are_networks_and_addresses() {
+        let proxies = |arguments: &str, file: &str| config(arguments, file).unwrap().trusted_proxies;
+        assert_eq!(proxies("", ""), []);
+        let expected = ["10.0.0.0/24", "192.0.2.7/32"].map(|text| text.parse::<IpNet>().unwrap());
+        assert_eq!(proxies("--trusted-proxy 10.0.0.0/24 --trusted-proxy 192.0.2.7", ""), expected);
+        assert_eq!(proxies("", "trusted_proxy = ['10.0.0.0/24', '::ffff:192.0.2.7']"), expected);
+    }
+
+    #[test]
     fn what_cannot_be_is_told() {
         for (arguments, file, words) in [
             ("--listen 0.0.0.0:1664", "", "needs TLS"),
@@ -298,6 +327,8 @@ mod tests {
             ("--relay amqp://localhost --relay-public ftp://x", "", "`--relay-public` is no address"),
             ("--enrol-token x", "", "goes with `--enrol token`"),
             ("--fleet local:x", "", "letters, digits"),
+            ("--trusted-proxy balancer", "", "no address and no network"),
+            ("--trusted-proxy 10.0.0.7/24", "", "write `10.0.0.7` or `10.0.0.0/24`"),
             ("", "colour = 1", "unknown field `colour`"),
             ("", "[roles]\nalice = \"admin\"", "neither a fingerprint nor `default`"),
             ("", "[roles]\ndefault = \"king\"", "unknown variant `king`"),

@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::{self, Display, Formatter};
+use std::net::IpAddr;
 use std::str::FromStr;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
@@ -144,16 +145,22 @@ impl Inventory {
 impl Known {
     /// What the server says of the agent.
     pub fn words(&self, now: Timestamp) -> ServerWords {
-        let silent = now.duration_since(self.agent.heard_at);
-        let status = if silent <= HEARTBEAT * 3 && self.facts.mode == Mode::Daemon {
-            Status::Online
-        } else if silent <= DAY {
-            Status::Idle
-        } else {
-            Status::Offline
-        };
-        ServerWords { status, heartbeat_at: self.agent.heard_at, public_ip: self.agent.public_ip }
+        words(self.facts.mode, self.agent.heard_at, self.agent.public_ip, now)
     }
+}
+
+/// What a server says of an agent of this mode that was last heard then: every server says the same, and so does the
+/// scheduler. A check-in agent is idle even while it is here.
+pub fn words(mode: Mode, heard_at: Timestamp, public_ip: Option<IpAddr>, now: Timestamp) -> ServerWords {
+    let silent = now.duration_since(heard_at);
+    let status = if silent <= HEARTBEAT * 3 && mode == Mode::Daemon {
+        Status::Online
+    } else if silent <= DAY {
+        Status::Idle
+    } else {
+        Status::Offline
+    };
+    ServerWords { status, heartbeat_at: heard_at, public_ip }
 }
 
 impl Agents {

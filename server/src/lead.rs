@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use canvass_protocol::action::{Action as Signed, ActionHash};
 use canvass_protocol::envelope::Envelope;
+use canvass_protocol::limits;
 use canvass_protocol::relay::ToAgent;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use crate::metrics::Metrics;
 use crate::relay::Relay;
@@ -48,6 +49,8 @@ impl Lead {
         let (scheduler, envelopes, outgoing) = (Scheduler::default(), HashMap::new(), VecDeque::new());
         let mut lead = Lead { means, scheduler, envelopes, outgoing };
         lead.means.relay.shake(lost).await;
+        // What expired while no server was there is brought to nobody.
+        lead.feed(Event::Now(Timestamp::now())).await;
         for agent in present {
             lead.feed(Event::Present { agent }).await;
         }
@@ -122,7 +125,8 @@ impl Lead {
     pub async fn learn(&mut self, action: store::Action) -> Result<(), StoreError> {
         let Some(known) = self.envelopes.get(&action.hash) else { return self.restore(action).await };
         let signed = known.envelope.signatures.len() < action.envelope.signatures.len();
-        let withdrawal = action.withdrawal.filter(|_| known.withdrawal.is_none());
+        // One that lets go on what runs may be followed by one that ends it.
+        let withdrawal = action.withdrawal.filter(|withdrawal| known.withdrawal.as_ref() != Some(withdrawal));
         if signed {
             self.cosign(action.envelope).await;
         }
@@ -204,11 +208,12 @@ impl Lead {
 /// What the scheduler has to know of a stored action; `None` where its payload is none.
 fn posted(action: &store::Action) -> Option<Posted> {
     let signed = Signed::parse(action.envelope.payload.as_bytes()).ok()?;
+    let skew = SignedDuration::from_secs(limits::CLOCK_SKEW_S);
     Some(Posted {
         hash: action.hash,
         target: signed.target(),
         signatures: action.envelope.signatures.len(),
         until: action.expires_at,
-        answers_until: action.answers_until,
+        answers_until: action.expires_at.saturating_add(skew).unwrap_or(Timestamp::MAX),
     })
 }

@@ -92,7 +92,7 @@ impl Metrics {
         for refused in [Refused::Part, Refused::Heartbeat] {
             drop(metrics.refused.get_or_create(&kind(refused)));
         }
-        for state in [State::Answered, State::Failed, State::Refused, State::Interrupted] {
+        for state in [State::Answered, State::Failed, State::Refused, State::Interrupted, State::Cancelled] {
             drop(metrics.concluded.get_or_create(&[("state", state.as_str())]));
         }
         metrics.register();

@@ -1,7 +1,8 @@
 //! Takes what agents say and what investigators want, stores it, and has it acted on: by the scheduler here, or by the server
 //! that leads where several share a store.
 
-mod conclusion;
+mod parts;
+mod readers;
 #[cfg(test)]
 mod tests;
 
@@ -15,30 +16,27 @@ use canvass_protocol::envelope::Envelope;
 use canvass_protocol::heartbeat::Heartbeat;
 use canvass_protocol::relay::ToAgent;
 use canvass_protocol::signed;
-use canvass_protocol::target::{Facts, ServerWords, Status};
+use canvass_protocol::target::Facts;
 use jiff::Timestamp;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep, sleep_until};
 
-use self::conclusion::{Said, conclusion};
+use self::parts::Said;
+use self::readers::Readers;
 use crate::clash::Clashes;
-use crate::inventory::Inventory;
+use crate::inventory::{self, Inventory};
 use crate::lead::{LONG, Lead, Means};
 use crate::metrics::Refused;
 use crate::peers::{Changes, News, Peers};
 use crate::receipts::Receipts;
 use crate::relay::Incoming;
-use crate::scheduler::{Event, State};
-use crate::store::{self, Conclusion, NewPart, StoreError};
+use crate::scheduler::Event;
+use crate::store::{self, StoreError};
 
 /// What is stored in one transaction, at most.
 const BATCH_MAX: usize = 1024;
 /// Bodies of parts in one transaction, in bytes, above which it is not made longer.
 const BATCH_BYTES_MAX: usize = 32 << 20;
-/// How long parts gather behind those that were stored, for each of these and at most: where few come none waits, where many
-/// come a transaction is worth its price.
-const GATHER_EACH: Duration = Duration::from_millis(2);
-const GATHER_MAX: Duration = Duration::from_millis(50);
 /// How long heartbeats gather behind those that were stored, to be stored together: one that comes alone does not wait.
 const HEAR_AFTER: Duration = Duration::from_millis(200);
 /// How long the store is left alone before what was open is read from it once more.
@@ -68,6 +66,7 @@ pub struct Pump {
     lead: Option<Lead>,
     clashes: Clashes,
     receipts: Receipts,
+    readers: Readers,
     /// Heartbeats that are not stored yet, the latest of each agent, and when the next are to be.
     heard: Heard,
     hears_at: Instant,
@@ -87,6 +86,7 @@ impl Pump {
         others: Option<(Arc<Peers>, mpsc::Receiver<News>)>,
     ) -> Result<Pump, StoreError> {
         let mut pump = Pump {
+            readers: Readers::new(fleet.clone()),
             fleet,
             inventory,
             means,
@@ -177,7 +177,7 @@ impl Pump {
     async fn take(&mut self, batch: Vec<Incoming>) {
         let now = Timestamp::now();
         let mut lines = BTreeMap::new();
-        let mut parts = Vec::new();
+        let (mut said, mut parts) = (Vec::new(), Vec::new());
         let mut bytes = 0;
         for incoming in batch {
             match incoming {
@@ -185,32 +185,29 @@ impl Pump {
                     self.shaken.remove(&agent);
                     lines.insert(agent, true);
                 }
-                Incoming::Gone { agent } => drop(lines.insert(agent, false)),
+                Incoming::Gone { agent } => {
+                    // What it sent before is judged by what came before it.
+                    self.take_parts(std::mem::take(&mut said), std::mem::take(&mut parts), now).await;
+                    self.readers.leave(&agent);
+                    lines.insert(agent, false);
+                }
                 Incoming::Heartbeat { agent, heartbeat, public_ip } => {
                     self.heard.insert(agent, (heartbeat, public_ip));
                 }
                 Incoming::Part { agent, .. } if self.shaken.contains(&agent) => {}
                 Incoming::Part { agent, action, judged, part } => {
                     bytes += part.body.len();
-                    match conclusion(&self.fleet, &agent, action, judged, &part.statement) {
-                        Ok(Said { run, conclusion }) => {
-                            let (statement, signature, body) = (part.statement, part.signature, part.body);
-                            parts.push(NewPart { action, run, agent, statement, signature, body, conclusion });
-                        }
-                        Err(reason) => {
-                            self.means.metrics.refused(Refused::Part);
-                            tracing::warn!(agent, %action, reason, "a part of an answer is dropped");
-                        }
-                    }
+                    said.push(Said { agent, action, judged });
+                    parts.push(part);
                     if bytes > BATCH_BYTES_MAX {
-                        self.take_parts(std::mem::take(&mut parts), now).await;
+                        self.take_parts(std::mem::take(&mut said), std::mem::take(&mut parts), now).await;
                         bytes = 0;
                     }
                 }
             }
         }
         self.note_lines(lines).await;
-        self.take_parts(parts, now).await;
+        self.take_parts(said, parts, now).await;
         if self.heard.len() >= BATCH_MAX {
             self.hear().await;
         }
@@ -242,43 +239,6 @@ impl Pump {
         }
     }
 
-    async fn take_parts(&mut self, parts: Vec<NewPart>, now: Timestamp) {
-        if parts.is_empty() {
-            return;
-        }
-        let began = Instant::now();
-        if let Err(error) = self.means.store.take(&parts, now).await {
-            tracing::error!(%error, "answers cannot be stored; their agents will send them again");
-            let agents: BTreeSet<String> = parts.into_iter().map(|part| part.agent).collect();
-            let agents: Vec<String> = agents.into_iter().collect();
-            self.means.relay.shake(&agents).await;
-            self.shaken.extend(agents);
-            return;
-        }
-        self.means.metrics.stored(parts.len(), parts.iter().map(|part| part.body.len()).sum(), began.elapsed());
-        self.gathers_until = began + (GATHER_EACH * u32::try_from(parts.len()).unwrap_or(u32::MAX)).min(GATHER_MAX);
-        let mut changed = BTreeSet::new();
-        let mut concluded = Vec::new();
-        for NewPart { action: hash, agent, conclusion, .. } in parts {
-            changed.insert(hash);
-            if let Some(Conclusion { state, judged, .. }) = conclusion {
-                if state == State::Refused {
-                    // With another signature it is brought again, and whoever keeps its refusal does not look at it.
-                    self.means.relay.send(std::slice::from_ref(&agent), &ToAgent::Taken(hash)).await;
-                } else {
-                    concluded.push((hash, agent.clone()));
-                }
-                if let Some(lead) = &mut self.lead {
-                    lead.conclude(hash, agent, state, judged).await;
-                }
-            }
-        }
-        if !concluded.is_empty() {
-            self.receipts.add(concluded, Instant::now());
-        }
-        self.tell(changed).await;
-    }
-
     /// Stores the heartbeats that have gathered, and acts on them.
     async fn hear(&mut self) {
         self.hears_at = Instant::now() + HEAR_AFTER;
@@ -291,7 +251,8 @@ impl Pump {
                     self.note_clash(&heartbeat.facts, now).await;
                     agents.push(store::Agent { id, name, admitted: true, heartbeat: signed, heard_at: now, public_ip });
                     self.means.metrics.heard(heartbeat.at, now);
-                    let words = ServerWords { status: Status::Online, heartbeat_at: now, public_ip };
+                    // In the words in which the inventory lists it.
+                    let words = inventory::words(heartbeat.facts.mode, now, public_ip, now);
                     events.push(Event::Heard { facts: Box::new(heartbeat.facts), words });
                 }
                 Ok(_) => {

@@ -75,9 +75,10 @@ pub struct Posted {
     pub hash: ActionHash,
     pub target: Target,
     pub signatures: usize,
-    /// The end of the window: no agent begins later.
+    /// The end of the window: nobody is brought it later.
     pub until: Timestamp,
-    /// An agent that began in time has answered by then.
+    /// By then no clock that an agent may have lets it begin any more: who has not answered is expired. Its own word counts
+    /// however late it comes.
     pub answers_until: Timestamp,
 }
 
@@ -94,8 +95,8 @@ pub enum Event {
     Present { agent: String },
     /// The relay can reach it no more.
     Gone { agent: String },
-    /// An agent's last word on an action is stored: answered, failed, refused or interrupted. It was judged with so many
-    /// signatures.
+    /// An agent's last word on an action is stored: answered, failed, refused, interrupted, or cancelled where it was
+    /// withdrawn before it began there. It was judged with so many signatures.
     Concluded { hash: ActionHash, agent: String, state: State, judged: usize },
     /// An action has so many signatures now.
     Cosigned { hash: ActionHash, signatures: usize },
@@ -127,6 +128,8 @@ pub enum Effect {
 pub struct Scheduler {
     actions: BTreeMap<ActionHash, Open>,
     present: BTreeSet<String>,
+    /// The latest time that was told.
+    now: Option<Timestamp>,
 }
 
 /// An action that agents may still be brought or still answer.
@@ -138,6 +141,8 @@ struct Open {
     commands: HashMap<String, State>,
     progress: Progress,
     withdrawn: bool,
+    /// The window has closed.
+    over: bool,
     signatures: usize,
 }
 
@@ -183,7 +188,7 @@ impl Progress {
 }
 
 impl Open {
-    fn new(action: &Posted, commands: Vec<(String, State)>, withdrawn: bool) -> Open {
+    fn new(action: &Posted, commands: Vec<(String, State)>, withdrawn: bool, over: bool) -> Open {
         let mut open = Open {
             target: action.target.clone(),
             until: action.until,
@@ -191,6 +196,7 @@ impl Open {
             commands: HashMap::with_capacity(commands.len()),
             progress: Progress::default(),
             withdrawn,
+            over,
             signatures: action.signatures,
         };
         commands.into_iter().for_each(|(agent, state)| open.set(agent, state));
@@ -269,8 +275,9 @@ impl Scheduler {
 
     fn begin(&mut self, action: &Posted, commands: Vec<(String, State)>, withdrawn: bool, effects: &mut Vec<Effect>) {
         let hash = action.hash;
+        let over = self.now.is_some_and(|now| action.until <= now);
         // Posting twice is posting once.
-        let open = self.actions.entry(hash).or_insert_with(|| Open::new(action, commands, withdrawn));
+        let open = self.actions.entry(hash).or_insert_with(|| Open::new(action, commands, withdrawn, over));
         let agents = open.open_agents().into_iter().filter(|agent| self.present.contains(agent)).collect();
         reach(hash, open, agents, effects);
     }
@@ -279,6 +286,7 @@ impl Scheduler {
     fn heard(&mut self, facts: &Facts, words: &ServerWords, effects: &mut Vec<Effect>) {
         for (hash, open) in &mut self.actions {
             let meant = !open.withdrawn
+                && !open.over
                 && !open.commands.contains_key(&facts.id)
                 && open
                     .target
@@ -306,7 +314,7 @@ impl Scheduler {
     }
 
     fn reopen(&mut self, hash: ActionHash, agents: Vec<String>, effects: &mut Vec<Effect>) {
-        let Some(open) = self.actions.get_mut(&hash).filter(|open| !open.withdrawn) else { return };
+        let Some(open) = self.actions.get_mut(&hash).filter(|open| !open.withdrawn && !open.over) else { return };
         if agents.is_empty() {
             return;
         }
@@ -316,7 +324,7 @@ impl Scheduler {
         reach(hash, open, present, effects);
     }
 
-    /// What no agent was given is cancelled; what some were given is theirs to end and to answer.
+    /// What no agent was given is cancelled; those who were given it answer: that they had not begun, or what they found.
     fn withdraw(&mut self, hash: ActionHash, effects: &mut Vec<Effect>) {
         let Some(open) = self.actions.get_mut(&hash) else { return };
         open.withdrawn = true;
@@ -337,9 +345,11 @@ impl Scheduler {
         }
     }
 
-    /// Nobody begins after the window, and nobody who began in it is waited for longer than its scans may take.
+    /// Nobody is brought an action after its window, and nobody is waited for once no clock lets it begin.
     fn expire(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
+        self.now = Some(now);
         for (hash, open) in &mut self.actions {
+            open.over |= open.until <= now;
             let late = |state: State| match state {
                 State::Waiting => open.until <= now,
                 State::Sent => open.answers_until <= now,
@@ -370,6 +380,9 @@ fn reach(hash: ActionHash, open: &mut Open, agents: Vec<String>, effects: &mut V
     }
     if open.withdrawn {
         effects.push(Effect::Stop { hash, agents });
+        return;
+    }
+    if open.over {
         return;
     }
     for agent in &agents {

@@ -195,6 +195,7 @@ async fn open(config: &Config) -> Result<Arc<Shared>> {
         investigators,
         rates: Rates::default(),
         names: Names::new(config.public_names.clone(), config.listen),
+        trusted_proxies: config.trusted_proxies.clone(),
         enrol: config.enrol,
         enrol_token,
         metrics,

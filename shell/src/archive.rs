@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use canvass_planner::error::Error;
+use canvass_protocol::action::Action;
 use canvass_protocol::envelope::Envelope;
 use canvass_protocol::openpgp::{join_signatures, split_signatures};
 
@@ -65,8 +66,16 @@ impl Archive {
         })
     }
 
-    /// As [`Archive::find`], where it may be another machine's.
-    pub fn get(&self, wanted: &str) -> Result<Option<Signed>, Error> {
+    /// As [`Archive::find`], where it may be another machine's; `last` is the newest that was asked of this fleet.
+    pub fn get_of(&self, fleet: &str, wanted: &str) -> Result<Option<Signed>, Error> {
+        if !wanted.eq_ignore_ascii_case("last") {
+            return self.get(wanted);
+        }
+        let signed = self.ids().into_iter().rev().filter_map(|id| self.read(&id).ok());
+        Ok(signed.into_iter().find(|signed| Action::parse(&signed.payload).is_ok_and(|action| action.fleet == fleet)))
+    }
+
+    fn get(&self, wanted: &str) -> Result<Option<Signed>, Error> {
         let ids = self.ids();
         let wanted = wanted.to_lowercase();
         let found: Vec<&String> = match wanted.as_str() {

@@ -75,6 +75,16 @@ impl Places {
         self.data.join("kept")
     }
 
+    /// Certificates of keys that signed here and are kept elsewhere, as GnuPG's are.
+    pub fn signed_with(&self) -> PathBuf {
+        self.data.join("signed-with")
+    }
+
+    /// Answers of agents that ran in this program.
+    pub fn answers(&self) -> PathBuf {
+        self.data.join("answers")
+    }
+
     /// Which fleets and agents were seen before.
     pub fn pins(&self) -> PathBuf {
         self.data.join("pins.json")

@@ -7,6 +7,7 @@ use canvass_services::{Postgres, Rabbitmq, Tls};
 
 use crate::certificates;
 use crate::desk::{stderr, stdout};
+use crate::fleet::a_check_in_agent_is_not_asked_by_default;
 
 const COUNTS: &str = "SELECT host, count(*) AS n FROM users GROUP BY host ORDER BY host";
 const ROWS: &str = "host,n\ndb-1,7\nlaptop-7,4\nweb-1,8\n";
@@ -65,6 +66,12 @@ fn postgres_and_rabbitmq_carry_a_hunt_through_a_restart_of_each() {
     assert_eq!(stdout(&listed), "state,asked,answered,rows\ncomplete,3,3,19\n", "{}", stderr(&listed));
     let second = Yard::open(&["--store", &store]).err().unwrap();
     assert!(format!("{second:#}").contains("another server uses this database"), "{second:#}");
+}
+
+#[test]
+fn who_checks_in_is_not_asked_by_default_over_the_broker() {
+    let (postgres, rabbitmq) = (Postgres::start(false).unwrap(), Rabbitmq::start().unwrap());
+    a_check_in_agent_is_not_asked_by_default(&["--store", &postgres.url(), "--relay", &rabbitmq.url()]);
 }
 
 #[test]

@@ -134,8 +134,119 @@ fn a_key_of_gnupg_signs() {
     let mut desk = yard.desk();
     desk.env("GNUPGHOME", &home).args(["--server", &yard.url(), "--key", "grace@example.org", "--format", "csv"]);
     let output = desk.args(["-c", "SELECT host FROM users WHERE uid = 0"]).output().unwrap();
-    let _ = Command::new("gpgconf").arg("--homedir").arg(&home).args(["--kill", "all"]).status();
     check(&output, 0, "host\nweb-1\n", "1 answered");
+    // It comes back to its own hunts, and nobody has taken its certificate in.
+    let by_grace = |arguments: &[&str]| {
+        let mut desk = yard.desk();
+        desk.env("GNUPGHOME", &home).args(["--server", &yard.url(), "--key", "grace@example.org"]);
+        desk.args(arguments).output().unwrap()
+    };
+    check(&by_grace(&["--format", "csv", "-c", ".resume last"]), 0, "host\nweb-1\n", "1 answered");
+    check(&by_grace(&["--format", "csv", "-c", "SELECT * FROM results('last')"]), 0, "host\nweb-1\n", "1 row");
+    let shown = by_grace(&["action", "show", "last"]);
+    assert!(shown.status.success() && stderr(&shown).contains("signed by a key of this machine"), "{}", stderr(&shown));
+    let folder = yard.path().join("exported");
+    check(&by_grace(&["action", "export", "last", "-o", folder.to_str().unwrap()]), 0, "", "");
+    // What it is told to type names the key, since this desk has another.
+    yard.kill_agent("web-1");
+    let waiting = by_grace(&["--wait", "1s", "--format", "csv", "-c", "SELECT host FROM users WHERE uid = 0"]);
+    check(&waiting, 4, "host\n", "resume: canvass --server http://");
+    assert!(stderr(&waiting).contains("--key grace@example.org -c '.resume "), "{}", stderr(&waiting));
+    check(&by_grace(&["-c", ".cancel last"]), 0, "", "withdrawn: ");
+    let _ = Command::new("gpgconf").arg("--homedir").arg(&home).args(["--kill", "all"]).status();
+}
+
+/// Who only checks in is idle, and what is asked of agents that are online is not asked of it while it is here.
+pub fn a_check_in_agent_is_not_asked_by_default(arguments: &[&str]) {
+    let mut yard = Yard::open(arguments).unwrap();
+    yard.start_agent("web-1", "web-1", &[]).unwrap();
+    yard.wait_for(1).unwrap();
+    yard.kill_agent("web-1");
+    let statement = "SELECT host FROM users WHERE uid = 0";
+    let output = yard.ask(&["--wait", "1s", "--expire", "10m", "--format", "csv", "-c", statement]).unwrap();
+    check(&output, 4, "host\n", "1 waiting");
+    assert!(
+        yard.agent("cron-1", "web-1", &["--once", "--tag", "checks=in"]).unwrap().status().unwrap().success(),
+        "{}",
+        yard.log("cron-1")
+    );
+    // It stayed long enough to be heard over its line, and for the server to act on that.
+    yard.wait_for_tag("checks", "in").unwrap();
+    let both = "SELECT name, status FROM agents ORDER BY name";
+    let expected = "name,status\ncron-1,idle\nweb-1,online\n";
+    check(&yard.ask(&["--format", "csv", "-c", both]).unwrap(), 0, expected, "2 rows");
+    let asked = "SELECT host, state IN ('waiting', 'sent') AS open FROM commands";
+    check(&yard.ask(&["--format", "csv", "-c", asked]).unwrap(), 0, "host,open\nweb-1,true\n", "1 row");
+    yard.start_agent("web-1", "web-1", &[]).unwrap();
+    check(
+        &yard.ask(&["--wait", "20s", "--format", "csv", "-c", ".resume last"]).unwrap(),
+        0,
+        "host\nweb-1\n",
+        "1 of 1 hosts",
+    );
+}
+
+#[test]
+fn who_checks_in_is_not_asked_by_default() {
+    a_check_in_agent_is_not_asked_by_default(&[]);
+}
+
+#[test]
+fn a_satisfied_limit_cancels_what_it_made_needless_at_the_server_too() {
+    let mut yard = yard();
+    yard.kill_agent("web-1");
+    let output = yard
+        .ask(&["--wait", "expire", "--format", "csv", "-c", "SELECT uid FROM users WHERE uid = 0 LIMIT 1"])
+        .unwrap();
+    check(&output, 0, "uid\n0\n", "1 cancelled");
+    let past =
+        "SELECT a.state AS action, c.state FROM actions a JOIN commands c ON c.action = a.id WHERE c.host = 'web-1'";
+    check(&yard.ask(&["--format", "csv", "-c", past]).unwrap(), 0, "action,state\nwithdrawn,cancelled\n", "1 row");
+    // It is not begun when its agent comes, and is not asked for again.
+    yard.start_agent("web-1", "web-1", &[]).unwrap();
+    yard.wait_for(3).unwrap();
+    check(&yard.ask(&["--format", "csv", "-c", past]).unwrap(), 0, "action,state\nwithdrawn,cancelled\n", "1 row");
+}
+
+#[test]
+fn the_past_is_asked_for_by_what_bounds_it() {
+    let yard = yard();
+    for number in 0..3 {
+        let statement = format!("SELECT host FROM users WHERE uid = {number}");
+        assert!(yard.ask(&["-q", "-c", &statement]).unwrap().status.success());
+    }
+    let ask = |statement: &str| stdout(&yard.ask(&["--format", "csv", "-c", statement]).unwrap());
+    let newest = ask("SELECT id FROM actions ORDER BY created_at DESC");
+    let ids: Vec<&str> = newest.lines().skip(1).collect();
+    assert_eq!(ids.len(), 3);
+    for (statement, expected) in [
+        (
+            format!("SELECT statement FROM actions WHERE id = '{}'", ids[0]),
+            "statement\nSELECT host FROM users WHERE uid = 2\n",
+        ),
+        (format!("SELECT count(*) AS n FROM commands WHERE action IN ('{}', '{}')", ids[1], ids[2]), "n\n6\n"),
+        (format!("SELECT count(*) AS n FROM commands WHERE action = '{}' AND host = 'db-1'", ids[1]), "n\n1\n"),
+        ("SELECT count(*) AS n FROM commands WHERE host = 'nobody'".to_owned(), "n\n0\n"),
+        (
+            "SELECT count(*) AS n FROM commands WHERE host IN ('db-1', 'web-1') AND state = 'answered'".to_owned(),
+            "n\n6\n",
+        ),
+        ("SELECT count(*) AS n FROM actions WHERE state = 'open'".to_owned(), "n\n0\n"),
+        ("SELECT count(*) AS n FROM actions WHERE state IN ('open', 'complete')".to_owned(), "n\n3\n"),
+        ("SELECT count(*) AS n FROM actions WHERE created_at > now() - interval '1 hour'".to_owned(), "n\n3\n"),
+        ("SELECT count(*) AS n FROM actions WHERE created_at > now()".to_owned(), "n\n0\n"),
+        (format!("SELECT count(*) AS n FROM actions WHERE id LIKE '{}%'", ids[0]), "n\n1\n"),
+    ] {
+        assert_eq!(ask(&statement), expected, "{statement}");
+    }
+    // Another desk of the same person finds them by the beginning of their ids.
+    std::fs::remove_dir_all(yard.path().join("home/.local/share/canvass/actions")).ok();
+    check(
+        &yard.ask(&["--format", "csv", "-c", &format!(".resume {}", &ids[2][..20])]).unwrap(),
+        0,
+        "host\n",
+        "3 answered",
+    );
 }
 
 #[test]
@@ -239,5 +350,5 @@ fn what_was_answered_is_read_again_and_narrows_what_is_asked() {
     check(&yard.ask(&["-c", "SELECT * FROM results('zzzz')"]).unwrap(), 2, "", "knows an action `zzzz`");
     check(&yard.ask(&["-c", "SELECT * FROM results(7)"]).unwrap(), 2, "", "`results` takes the id of an action");
     let here = yard.desk().args(["--local", "-c", &format!("SELECT * FROM results('{id}')")]).output().unwrap();
-    check(&here, 2, "", "with `--server` there is");
+    check(&here, 2, "", "those asked of a server need `--server URL`");
 }

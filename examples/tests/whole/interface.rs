@@ -7,7 +7,7 @@ use std::process::Command;
 
 use canvass_examples::program;
 use canvass_examples::yard::Yard;
-use canvass_protocol::api::{About, CommandSummary, Posted, Record, Session};
+use canvass_protocol::api::{About, CommandSummary, CommandsPage, Posted, Record, Session};
 use canvass_protocol::envelope::Envelope;
 use canvass_protocol::login::Login;
 use canvass_protocol::openpgp::{KeyFile, Signer as _};
@@ -191,8 +191,8 @@ impl Seeded {
         let request = client.post(format!("{url}/v1/sessions")).header("content-type", "application/json");
         let session: Session = read(request.body(login.to_bytes())).await;
         let request = client.get(format!("{url}/v1/commands")).bearer_auth(&session.token);
-        let mut commands: Vec<CommandSummary> = read(request).await;
-        let CommandSummary { action, agent, .. } = commands.pop().unwrap();
+        let mut page: CommandsPage = read(request).await;
+        let CommandSummary { action, agent, .. } = page.commands.pop().unwrap();
         Seeded { token: session.token, action: action.to_string(), agent }
     }
 

@@ -16,6 +16,7 @@ mod interrupts;
 mod journey;
 mod local_files;
 mod manual;
+mod memory;
 mod metrics;
 mod past;
 mod prompt;

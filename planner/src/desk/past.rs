@@ -99,7 +99,7 @@ impl Desk {
         Box::pin(async move {
             let envelope = self.fleet.signed(id).await?;
             let action = Action::parse(envelope.payload.as_bytes()).map_err(|error| Error::usage(error.to_string()))?;
-            if action.fleet != self.fleet.name() {
+            if !self.fleet.answers_for(&action.fleet) {
                 return Err(Error::usage(format!("action `{id}` was asked of fleet `{}`", action.fleet)));
             }
             let planned = self.plan_past(&action, deep).await?;

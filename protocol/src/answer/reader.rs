@@ -5,7 +5,7 @@ use sha2::{Digest, Sha256};
 use super::{Final, Frame, Outcome, Part, Says, Statement, agent_id, verify};
 use crate::action::ActionHash;
 use crate::limits;
-use crate::strict::{self, Kind, StrictError};
+use crate::strict::StrictError;
 
 /// Why a part of an answer is not believed.
 #[derive(Debug, thiserror::Error)]
@@ -26,6 +26,47 @@ pub enum AnswerError {
     Sequence,
     #[error("a part follows the final record")]
     AfterFinal,
+    #[error("it has rows of scan {scan}, which was not asked")]
+    NoScan { scan: u32 },
+    #[error("scan {scan} gives more than the action allows")]
+    TooMuch { scan: u32 },
+    #[error("its final record is of {said} scans, and {asked} were asked")]
+    Scans { said: usize, asked: usize },
+    #[error("its final record counts {said} rows of scan {scan}, and {came} came")]
+    Totals { scan: usize, said: u64, came: u64 },
+}
+
+/// A part whose signature was verified, and nothing else.
+#[derive(Debug)]
+pub struct Opened {
+    pub statement: Statement,
+    body_bytes: usize,
+    body_sha256: [u8; 32],
+}
+
+impl Opened {
+    /// The length of the part's body.
+    pub fn body_bytes(&self) -> usize {
+        self.body_bytes
+    }
+}
+
+impl Part {
+    /// Verifies the signature, which takes no knowledge of the parts before it and so can be done for many at once.
+    ///
+    /// The statement is read before it is verified, for the key it is to be verified with, and bounded before that.
+    pub fn open(&self) -> Result<Opened, AnswerError> {
+        if self.body.len() > limits::FRAME_BYTES_MAX {
+            return Err(AnswerError::TooLong { bytes: self.body.len() });
+        }
+        if self.statement.len() > limits::STATEMENT_BYTES_MAX {
+            return Err(AnswerError::StatementTooLong { bytes: self.statement.len() });
+        }
+        let statement = Statement::parse(self.statement.as_bytes())?;
+        verify(&statement.key, self.statement.as_bytes(), &self.signature).ok_or(AnswerError::Signature)?;
+        let body_sha256 = Sha256::digest(&self.body).into();
+        Ok(Opened { statement, body_bytes: self.body.len(), body_sha256 })
+    }
 }
 
 /// Reads and verifies the parts of one run of one agent, in order.
@@ -58,31 +99,31 @@ impl Reader {
 
     /// Verifies a part and says what it holds.
     ///
-    /// The statement is read before it is verified, for the key it is to be verified with, and bounded before that.
     /// After a crash an agent says `interrupted` in a run of its own, which ends the answer of the run before it.
     pub fn read(&mut self, part: &Part) -> Result<Says, AnswerError> {
         if self.finished {
             return Err(AnswerError::AfterFinal);
         }
-        if part.body.len() > limits::FRAME_BYTES_MAX {
-            return Err(AnswerError::TooLong { bytes: part.body.len() });
+        self.accept(part.open()?)
+    }
+
+    /// Says what a part holds whose signature was verified, where it is the next one.
+    pub fn accept(&mut self, opened: Opened) -> Result<Says, AnswerError> {
+        if self.finished {
+            return Err(AnswerError::AfterFinal);
         }
-        if part.statement.len() > limits::STATEMENT_BYTES_MAX {
-            return Err(AnswerError::StatementTooLong { bytes: part.statement.len() });
-        }
-        let statement: Statement = strict::from_bytes(Kind::Answer, part.statement.as_bytes())?;
-        verify(&statement.key, part.statement.as_bytes(), &part.signature).ok_or(AnswerError::Signature)?;
+        let Opened { statement, body_bytes, body_sha256 } = opened;
         self.check_place(&statement)?;
         match &statement.says {
-            Says::Frame(frame) => self.check_frame(frame, &part.body)?,
-            Says::Final(last) if last.last.is_none() && !part.body.is_empty() => return Err(AnswerError::Body),
+            Says::Frame(frame) => self.check_frame(frame, body_sha256)?,
+            Says::Final(last) if last.last.is_none() && body_bytes > 0 => return Err(AnswerError::Body),
             Says::Final(last) if last.facts.as_ref().is_some_and(|facts| facts.id != self.agent) => {
                 return Err(AnswerError::Other("agent"));
             }
             Says::Final(last) if is_interruption(last) => self.finished = true,
             Says::Final(last) => {
                 if let Some(frame) = &last.last {
-                    self.check_frame(frame, &part.body)?;
+                    self.check_frame(frame, body_sha256)?;
                 }
                 let hashes = hex::encode(self.hashes.clone().finalize());
                 if last.frames != self.sequence || last.frames_sha256 != hashes {
@@ -94,8 +135,13 @@ impl Reader {
         Ok(statement.says)
     }
 
-    fn check_frame(&mut self, frame: &Frame, body: &[u8]) -> Result<(), AnswerError> {
-        let hash = Sha256::digest(body);
+    /// Whether a part is one of those that were read before, sent once more.
+    pub fn has_read(&self, opened: &Opened) -> bool {
+        let same_run = self.nonce.as_ref() == Some(&opened.statement.nonce);
+        same_run && matches!(&opened.statement.says, Says::Frame(frame) if frame.sequence < self.sequence)
+    }
+
+    fn check_frame(&mut self, frame: &Frame, hash: [u8; 32]) -> Result<(), AnswerError> {
         if hex::encode(hash) != frame.sha256 {
             return Err(AnswerError::Body);
         }

@@ -1,13 +1,11 @@
-//! Actions: posted, listed, withdrawn.
-
-use std::collections::{BTreeMap, HashMap};
+//! Actions: posted, shown, withdrawn.
 
 use axum::Json;
 use axum::http::StatusCode;
-use canvass_protocol::action::{Action as Signed, ActionHash};
+use canvass_protocol::action::Action as Signed;
 use canvass_protocol::api::{ActionSummary, CommandSummary, Posted, Role};
 use canvass_protocol::envelope::Envelope;
-use canvass_protocol::login::Withdrawal;
+use canvass_protocol::login::{Running, Withdrawal};
 use canvass_protocol::target;
 use canvass_protocol::value::Truth;
 use jiff::Timestamp;
@@ -15,15 +13,14 @@ use tokio::sync::oneshot;
 use uuid::Uuid;
 
 use super::problem::{Body, Problem};
-use super::{Caller, Id, State};
+use super::{Caller, Id, State, past};
 use crate::investigators::Investigator;
 use crate::pump::Order;
-use crate::store::{Action, Command};
+use crate::store::Action;
+use crate::store::page::Listed;
 
-/// Actions listed at once; each is read with its envelope, which may have some megabytes.
-const LISTED_MAX: u32 = 200;
-/// Commands listed at once.
-const COMMANDS_LISTED_MAX: u32 = 200_000;
+/// How often a withdrawal is tried beside others'.
+const TRIES: usize = 5;
 
 /// `POST /v1/actions`
 pub async fn post(shared: State, caller: Caller, body: Body<Envelope>) -> Result<(StatusCode, Json<Posted>), Problem> {
@@ -87,18 +84,20 @@ fn asked(shared: &State, action: &Signed, now: Timestamp) -> Vec<String> {
     asked
 }
 
-/// `GET /v1/actions`
-pub async fn list(shared: State, caller: Caller) -> Result<Json<Vec<ActionSummary>>, Problem> {
-    caller.check(Role::Read)?;
-    let mut actions = shared.store.actions(LISTED_MAX).await?;
-    actions.retain(|action| may_see(&caller.0, action));
-    Ok(Json(summaries(&shared, actions).await?))
-}
-
 /// `GET /v1/actions/{id}`
 pub async fn show(shared: State, caller: Caller, id: Id) -> Result<Json<ActionSummary>, Problem> {
     let action = find(&shared, &caller, id.0).await?;
-    let summary = summaries(&shared, vec![action]).await?.pop();
+    let listed = Listed {
+        hash: action.hash,
+        id: action.id,
+        statement: action.statement,
+        investigator: action.investigator,
+        signers: action.signers,
+        created_at: action.created_at,
+        expires_at: action.expires_at,
+        withdrawn: action.withdrawal.is_some(),
+    };
+    let summary = past::summaries(&shared, vec![listed]).await?.pop();
     summary.map(Json).ok_or_else(|| Problem::not_found("action"))
 }
 
@@ -106,15 +105,7 @@ pub async fn show(shared: State, caller: Caller, id: Id) -> Result<Json<ActionSu
 pub async fn commands(shared: State, caller: Caller, id: Id) -> Result<Json<Vec<CommandSummary>>, Problem> {
     let action = find(&shared, &caller, id.0).await?;
     let commands = shared.store.commands(action.hash).await?;
-    Ok(Json(commands.into_iter().map(|command| command_summary(action.id, command)).collect()))
-}
-
-/// `GET /v1/commands`
-pub async fn latest_commands(shared: State, caller: Caller) -> Result<Json<Vec<CommandSummary>>, Problem> {
-    caller.check(Role::Read)?;
-    let own = caller.check(Role::Admin).err().map(|_| caller.0.fingerprint.0.as_str());
-    let commands = shared.store.latest_commands(own, COMMANDS_LISTED_MAX).await?;
-    Ok(Json(commands.into_iter().map(|(action, command)| command_summary(action, command)).collect()))
+    Ok(Json(commands.into_iter().map(|command| past::command(action.id, command)).collect()))
 }
 
 /// `POST /v1/actions/{id}/withdrawal`
@@ -129,12 +120,37 @@ pub async fn withdraw(shared: State, caller: Caller, id: Id, body: Body<Envelope
         return Err(Problem::bad("the withdrawal is of another action"));
     }
     shared.note(&caller.0.fingerprint.0, "withdraw", Some(action.hash), String::new()).await?;
-    shared.store.withdraw(action.hash, &envelope).await?;
+    if !note_withdrawal(&shared, action, &envelope, withdrawal.running).await? {
+        return Ok(StatusCode::NO_CONTENT);
+    }
     let (done, withdrawn) = oneshot::channel();
-    if shared.orders.send(Order::Withdraw { hash: action.hash, withdrawal: envelope, done }).await.is_ok() {
+    if shared.orders.send(Order::Withdraw { hash: withdrawal.action, withdrawal: envelope, done }).await.is_ok() {
         let _ = withdrawn.await;
     }
     Ok(StatusCode::NO_CONTENT)
+}
+
+/// Stores a withdrawal; false where it says no more than the one that is there. One that ends what runs takes the place of
+/// one that lets it go on, and never the other way.
+async fn note_withdrawal(
+    shared: &State,
+    mut action: Action,
+    withdrawal: &Envelope,
+    running: Running,
+) -> Result<bool, Problem> {
+    for _ in 0..TRIES {
+        let before = action.withdrawal.as_ref();
+        let known = before.and_then(|before| Withdrawal::parse(before.payload.as_bytes()).ok());
+        if known.is_some_and(|known| known.running == Running::Ends || running == Running::GoesOn) {
+            return Ok(false);
+        }
+        if shared.store.withdraw(action.hash, before, withdrawal).await? {
+            return Ok(true);
+        }
+        // Somebody else withdrew it meanwhile.
+        action = shared.store.action(action.id).await?.ok_or_else(|| Problem::not_found("action"))?;
+    }
+    Err(Problem::new(StatusCode::CONFLICT, "others withdraw the action at the same time").hint("try again"))
 }
 
 /// An action that the caller may see.
@@ -148,46 +164,4 @@ pub async fn find(shared: &State, caller: &Caller, id: Uuid) -> Result<Action, P
 fn may_see(investigator: &Investigator, action: &Action) -> bool {
     let own = &investigator.fingerprint.0;
     action.investigator == *own || action.signers.contains(own) || investigator.check(Role::Admin).is_ok()
-}
-
-async fn summaries(shared: &State, actions: Vec<Action>) -> Result<Vec<ActionSummary>, Problem> {
-    let hashes: Vec<ActionHash> = actions.iter().map(|action| action.hash).collect();
-    let mut tallies: HashMap<ActionHash, (BTreeMap<String, u64>, u64)> = HashMap::new();
-    for tally in shared.store.tallies(&hashes).await? {
-        let (states, rows) = tallies.entry(tally.action).or_default();
-        states.insert(tally.state.as_str().to_owned(), tally.count);
-        *rows += tally.rows;
-    }
-    let summary = |action: Action| {
-        let (tally, rows) = tallies.remove(&action.hash).unwrap_or_default();
-        ActionSummary {
-            id: action.id,
-            hash: action.hash,
-            statement: action.statement,
-            investigator: action.investigator,
-            signers: action.signers,
-            created_at: action.created_at,
-            expires_at: action.expires_at,
-            withdrawn: action.withdrawal.is_some(),
-            tally,
-            rows,
-        }
-    };
-    Ok(actions.into_iter().map(summary).collect())
-}
-
-fn command_summary(action: Uuid, command: Command) -> CommandSummary {
-    CommandSummary {
-        action,
-        run: command.run,
-        agent: command.agent,
-        state: command.state.as_str().to_owned(),
-        sent_at: command.sent_at,
-        finished_at: command.finished_at,
-        rows: command.totals.rows,
-        bytes: command.totals.bytes,
-        troubles: command.totals.troubles,
-        reason: command.reason,
-        code: command.code,
-    }
 }

@@ -44,7 +44,7 @@ pub async fn enrol(shared: State, peer: Peer, body: Body<Enrol>) -> Result<Json<
         admitted,
         heartbeat: signed,
         heard_at: Timestamp::now(),
-        public_ip: peer.0.map(|peer| peer.ip().to_canonical()),
+        public_ip: peer.0,
     };
     shared.inventory.hear(vec![agent.clone()]).await?;
     match known {

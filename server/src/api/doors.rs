@@ -56,7 +56,7 @@ pub async fn host(shared: State, name: ServerName, request: Request, next: Next)
 /// Refuses who comes too often.
 pub async fn rate(shared: State, peer: Peer, request: Request, next: Next) -> Result<Response, Problem> {
     if let Some(peer) = peer.0 {
-        shared.rates.address(peer.ip().to_canonical())?;
+        shared.rates.address(peer)?;
     }
     Ok(next.run(request).await)
 }

@@ -7,15 +7,16 @@ mod audit;
 mod doors;
 pub mod metrics;
 mod openapi;
+mod past;
+mod peer;
 mod problem;
 mod relay;
 mod sessions;
 mod signatures;
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 
-use axum::extract::{ConnectInfo, DefaultBodyLimit, FromRequestParts, Path};
+use axum::extract::{DefaultBodyLimit, FromRequestParts, Path};
 use axum::http::StatusCode;
 use axum::http::header::{AUTHORIZATION, HOST};
 use axum::http::request::Parts;
@@ -25,6 +26,7 @@ use axum::{Json, Router};
 use canvass_protocol::action::ActionHash;
 use canvass_protocol::api::{About, Role};
 use canvass_protocol::limits;
+use ipnet::IpNet;
 use jiff::Timestamp;
 use serde::de::DeserializeOwned;
 use tokio::sync::{mpsc, watch};
@@ -42,6 +44,7 @@ use crate::store::{Audit, Store, StoreError};
 use crate::watchers::{Seen, Watchers};
 
 pub use doors::Names;
+use peer::Peer;
 use problem::Problem;
 
 /// What all requests share.
@@ -58,6 +61,8 @@ pub struct Shared {
     pub rates: Rates,
     /// By which names requests may call this server.
     pub names: Names,
+    /// Who is believed about where a request came from.
+    pub trusted_proxies: Vec<IpNet>,
     pub enrol: Enrol,
     /// What an agent has to know to be let in, where that is asked for.
     pub enrol_token: Option<String>,
@@ -85,11 +90,11 @@ pub fn routes(shared: Arc<Shared>) -> Router {
         .route("/v1/agents", get(agents::list))
         .route("/v1/agents/pending", get(agents::pending))
         .route("/v1/agents/{id}/admission", post(agents::admit))
-        .route("/v1/actions", get(actions::list).post(actions::post))
+        .route("/v1/actions", get(past::actions).post(actions::post))
         .route("/v1/actions/{id}", get(actions::show))
         .route("/v1/actions/{id}/envelope", get(signatures::envelope))
         .route("/v1/actions/{id}/signatures", post(signatures::cosign))
-        .route("/v1/commands", get(actions::latest_commands))
+        .route("/v1/commands", get(past::commands))
         .route("/v1/actions/{id}/commands", get(actions::commands))
         .route("/v1/actions/{id}/withdrawal", post(actions::withdraw))
         .route("/v1/actions/{id}/answers", get(answers::follow))
@@ -157,17 +162,6 @@ impl<S: Send + Sync, T: DeserializeOwned + Send> FromRequestParts<S> for Id<T> {
             Ok(Path(id)) => Ok(Id(id)),
             Err(error) => Err(Problem::new(error.status(), error.body_text())),
         }
-    }
-}
-
-/// Where the request came from.
-pub struct Peer(pub Option<SocketAddr>);
-
-impl<S: Sync> FromRequestParts<S> for Peer {
-    type Rejection = std::convert::Infallible;
-
-    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Peer, Self::Rejection> {
-        Ok(Peer(parts.extensions.get::<ConnectInfo<SocketAddr>>().map(|info| info.0)))
     }
 }
 

@@ -5,6 +5,7 @@
 use std::sync::LazyLock;
 
 use axum::Json;
+use canvass_protocol::api::COMMAND_STATES;
 use canvass_protocol::limits;
 use serde_json::{Map, Value, json};
 
@@ -137,6 +138,30 @@ fn paths() -> Value {
     let (uuid, text) = (json!({ "type": "string", "format": "uuid" }), json!({ "type": "string" }));
     let action = |operation: Operation| operation.of(&uuid, "the action's id");
     let (get, post, done) = (Operation::get, Operation::post, Operation::done);
+    let past = |operation: Operation, most: u32| {
+        let time = json!({ "type": "string", "format": "date-time" });
+        operation
+            .may_be(&[400, 403])
+            .query("after", &text, "the `next` of the page before")
+            .query(
+                "count",
+                &json!({ "type": "integer", "minimum": 1, "maximum": most, "default": most }),
+                "how many at most",
+            )
+            .query(
+                "id",
+                &text,
+                "ids of actions; lists have commas between their values, of which there are at most 100",
+            )
+            .query("prefix", &text, "what the ids of actions begin with")
+            .query("since", &time, "when the server took the actions, at the earliest")
+            .query("until", &time, "when the server took the actions, at the latest")
+            .query(
+                "state",
+                &text,
+                "states, as the lists name them; an action's is open, complete, expired or withdrawn",
+            )
+    };
     let operations = [
         ("/healthz", "get", Operation::new("Whether the server is there", 200, "text/plain", &text).open()),
         ("/v1", "get", Operation::new("Who answers here", 200, "application/json", &reference("About")).open()),
@@ -182,8 +207,10 @@ fn paths() -> Value {
         (
             "/v1/actions",
             "get",
-            get("The latest actions that the caller posted or signed; all for admins", &list("ActionSummary"))
-                .may_be(&[403]),
+            past(
+                get("Actions that the caller posted or signed, all for admins: the newest first", &reference("ActionsPage")),
+                super::past::ACTIONS_MAX,
+            ),
         ),
         (
             "/v1/actions",
@@ -227,7 +254,15 @@ fn paths() -> Value {
                 "how many agents are known to be asked, by the reply to the post: they are told where there are others",
             ),
         ),
-        ("/v1/commands", "get", get("Commands of the latest actions", &list("CommandSummary")).may_be(&[403])),
+        (
+            "/v1/commands",
+            "get",
+            past(
+                get("What became of these actions at each agent: those of the newest action first", &reference("CommandsPage")),
+                super::past::COMMANDS_MAX,
+            )
+            .query("agent", &text, "ids of agents"),
+        ),
         (
             "/v1/audit",
             "get",
@@ -282,7 +317,6 @@ fn schemas() -> Value {
         "type": "string", "maxLength": limits::SIGNATURE_BYTES_MAX, "description": "a detached OpenPGP signature, armored",
     });
     let signatures = json!({ "type": "array", "maxItems": limits::SIGNATURES_MAX, "items": signature });
-    let states = ["waiting", "sent", "answered", "failed", "refused", "interrupted", "expired", "cancelled"];
     let tally = json!({ "type": "object", "additionalProperties": count, "description": "agents by state" });
     let ended = object(&[("agent", text.clone()), ("state", words(&["expired", "cancelled"]))], false);
     let embedded = object(&[("path", text.clone())], false);
@@ -317,10 +351,12 @@ fn schemas() -> Value {
             ("created_at", time.clone()), ("expires_at", time.clone()), ("withdrawn", json!({ "type": "boolean" })), ("tally", tally),
             ("rows", count.clone()),
         ], false),
+        "ActionsPage": object(&[("actions", list("ActionSummary")), ("next?", text_or_null.clone())], false),
+        "CommandsPage": object(&[("commands", list("CommandSummary")), ("next?", text_or_null.clone())], false),
         "CommandSummary": object(&[
-            ("action", uuid), ("run", count.clone()), ("agent", text.clone()), ("state", words(&states)), ("sent_at?", time_or_null.clone()),
+            ("action", uuid), ("run", count.clone()), ("agent", text.clone()), ("state", words(&COMMAND_STATES)), ("sent_at?", time_or_null.clone()),
             ("finished_at?", time_or_null), ("rows", count.clone()), ("bytes", count.clone()), ("troubles", count.clone()),
-            ("reason?", text_or_null.clone()), ("code?", text_or_null.clone()),
+            ("reason?", text_or_null.clone()), ("code?", text_or_null.clone()), ("cut?", text_or_null.clone()),
         ], false),
         "AuditLine": object(&[
             ("position", json!({ "type": "integer" })), ("at", time), ("who", text.clone()), ("what", text.clone()), ("action?", text_or_null.clone()), ("detail", text.clone()),

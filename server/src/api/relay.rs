@@ -22,7 +22,7 @@ pub async fn connect(
     let Door::Embedded(relay) = shared.relay.clone() else { return Err(another_relay()) };
     let upgrade = upgrade.map_err(|error| Problem::new(error.status(), error.body_text()))?;
     let upgrade = upgrade.max_message_size(limits::MESSAGE_BYTES_MAX).max_frame_size(limits::MESSAGE_BYTES_MAX);
-    Ok(upgrade.on_upgrade(async move |socket| relay.serve(socket, &name.0, peer.0.map(|peer| peer.ip())).await))
+    Ok(upgrade.on_upgrade(async move |socket| relay.serve(socket, &name.0, peer.0).await))
 }
 
 /// `POST /v1/lines`
@@ -34,7 +34,7 @@ pub async fn open_line(
 ) -> Result<Json<QueueLine>, Problem> {
     let Door::Amqp(relay) = shared.relay.clone() else { return Err(another_relay()) };
     let Body(OpenLine { nonce, proof }) = body;
-    let public_ip = peer.0.map(|peer| peer.ip().to_canonical());
+    let public_ip = peer.0;
     let line = relay.come(&nonce, &proof, &name.0, public_ip).await.map_err(|why| {
         tracing::info!(%why, "an agent was not let in");
         let status = match why {

@@ -103,6 +103,7 @@ async fn servers_share_a_database() {
         totals: Totals::default(),
         reason: Some("why".to_owned()),
         code: Some("weight".to_owned()),
+        cut: None,
         judged: 1,
     };
     let part = NewPart {

@@ -69,6 +69,8 @@ fn linux() -> Target {
 struct Endpoint {
     connected: bool,
     ran: BTreeMap<ActionHash, u32>,
+    /// What has begun and not ended, how it will end, and with how many signatures it was judged.
+    running: BTreeMap<ActionHash, (State, usize)>,
     withdrawn: BTreeSet<ActionHash>,
     spool: BTreeMap<ActionHash, (State, usize)>,
 }
@@ -79,7 +81,8 @@ enum Message {
     Stop(ActionHash),
     /// With what was judged.
     Answer(ActionHash, State, usize),
-    Taken(ActionHash),
+    /// Of which of its answers: a line is in order, so that of a refusal comes before the action is brought again.
+    Taken(ActionHash, State),
 }
 
 /// A fleet, its store, and the messages between them.
@@ -186,7 +189,7 @@ impl World {
                 Message::Command(hash, signatures) => Message::Command(*hash, *signatures),
                 Message::Stop(hash) => Message::Stop(*hash),
                 Message::Answer(hash, state, judged) => Message::Answer(*hash, *state, *judged),
-                Message::Taken(hash) => Message::Taken(*hash),
+                Message::Taken(hash, state) => Message::Taken(*hash, *state),
             };
             self.flying.push((agent.to_owned(), copy));
         }
@@ -209,23 +212,50 @@ impl World {
                     _ => State::Answered,
                 };
                 let endpoint = self.endpoints.get_mut(&agent).unwrap();
-                if !endpoint.connected || endpoint.spool.contains_key(&hash) {
+                let busy = endpoint.spool.contains_key(&hash) || endpoint.running.contains_key(&hash);
+                if !endpoint.connected || busy {
                     return;
                 }
                 let runs = endpoint.ran.entry(hash).or_default();
                 let missing = signatures < self.signatures[&hash].1;
-                let state = if *runs > 0 || !open || missing || endpoint.withdrawn.contains(&hash) {
+                let state = if endpoint.withdrawn.contains(&hash) {
+                    State::Cancelled
+                } else if *runs > 0 || !open || missing {
                     State::Refused
+                } else if outcome == State::Refused {
+                    outcome
                 } else {
                     *runs += 1;
-                    outcome
+                    endpoint.running.insert(hash, (outcome, signatures));
+                    return;
                 };
                 endpoint.spool.insert(hash, (state, signatures));
                 self.fly(&agent, Message::Answer(hash, state, signatures));
             }
             Message::Stop(hash) => drop(self.endpoints.get_mut(&agent).unwrap().withdrawn.insert(hash)),
-            Message::Taken(hash) => drop(self.endpoints.get_mut(&agent).unwrap().spool.remove(&hash)),
+            Message::Taken(hash, state) => {
+                let spool = &mut self.endpoints.get_mut(&agent).unwrap().spool;
+                spool.retain(|spooled, (said, _)| (*spooled, *said) != (hash, state));
+            }
             Message::Answer(hash, state, judged) => self.conclude(&agent, hash, state, judged),
+        }
+    }
+
+    /// A scan that has begun comes to its end, whoever withdrew it meanwhile.
+    fn end(&mut self, agent: &str, hash: ActionHash) {
+        let endpoint = self.endpoints.get_mut(agent).unwrap();
+        let Some((state, signatures)) = endpoint.running.remove(&hash) else { return };
+        endpoint.spool.insert(hash, (state, signatures));
+        self.fly(agent, Message::Answer(hash, state, signatures));
+    }
+
+    fn end_one(&mut self) {
+        let running = |(agent, endpoint): (&String, &Endpoint)| -> Vec<(String, ActionHash)> {
+            endpoint.running.keys().map(|hash| (agent.clone(), *hash)).collect()
+        };
+        let running: Vec<(String, ActionHash)> = self.endpoints.iter().flat_map(running).collect();
+        if let Some((agent, hash)) = self.dice.choose(&running) {
+            self.end(&agent, hash);
         }
     }
 
@@ -236,7 +266,7 @@ impl World {
             *known = state;
             self.refusals.insert((hash, agent.to_owned()), judged);
         }
-        self.fly(agent, Message::Taken(hash));
+        self.fly(agent, Message::Taken(hash, state));
         self.feed(Event::Concluded { hash, agent: agent.to_owned(), state, judged });
     }
 
@@ -310,6 +340,14 @@ impl World {
         }
     }
 
+    /// Everything under way arrives, and everything that runs ends.
+    fn settle_down(&mut self) {
+        while !self.flying.is_empty() || self.endpoints.values().any(|endpoint| !endpoint.running.is_empty()) {
+            self.arrive();
+            self.end_one();
+        }
+    }
+
     fn step(&mut self) {
         let agents: Vec<String> = self.endpoints.keys().cloned().collect();
         match self.dice.roll(100) {
@@ -333,6 +371,7 @@ impl World {
                     self.feed(Event::Now(at(self.now)));
                 }
             }
+            33..=45 => self.end_one(),
             _ => self.arrive(),
         }
     }
@@ -352,16 +391,17 @@ fn nothing_is_lost_doubled_or_left_open() {
         let last = world.actions.values().map(|(posted, _, _)| posted.answers_until).max();
         let agents: Vec<String> = world.endpoints.keys().cloned().collect();
         agents.iter().for_each(|agent| world.connect(agent));
-        while !world.flying.is_empty() {
-            world.arrive();
-        }
+        world.settle_down();
+        // Whatever was lost on the way is sent again once everybody has come once more.
+        agents.iter().for_each(|agent| world.connect(agent));
+        world.settle_down();
         let refusals = |world: &World| -> Vec<(ActionHash, String, usize)> {
             let said = world.refusals.iter().map(|((hash, agent), judged)| (*hash, agent.clone(), *judged));
             said.filter(|(hash, agent, _)| world.commands[&(*hash, agent.clone())] == State::Refused).collect()
         };
         for (hash, agent, judged) in refusals(&world) {
             let (posted, withdrawn, closed) = &world.actions[&hash];
-            let over = *withdrawn || *closed || posted.until < at(world.now);
+            let over = *withdrawn || *closed || posted.until <= at(world.now);
             assert!(over || judged == world.signatures[&hash].0, "seed {seed}: {agent} refused it with {judged}");
         }
         if let Some(last) = last {
@@ -374,6 +414,17 @@ fn nothing_is_lost_doubled_or_left_open() {
             assert!(!state.is_open(), "seed {seed}: {agent} is left {state:?}");
             if matches!(state, State::Answered | State::Failed) {
                 assert_eq!(runs, 1, "seed {seed}: {agent} has answered without running");
+            }
+            // What began before it was withdrawn, or late, counts; what did not begin is nobody's answer.
+            let heard = !endpoint.spool.contains_key(hash);
+            if runs == 1 && heard {
+                assert!(matches!(state, State::Answered | State::Failed), "seed {seed}: {agent} ran and is {state:?}");
+            }
+            if endpoint.withdrawn.contains(hash) {
+                assert!(
+                    runs == 1 || matches!(state, State::Cancelled | State::Refused | State::Expired),
+                    "seed {seed}: {agent} was withdrawn and is {state:?}"
+                );
             }
         }
         assert!(world.scheduler.wake_at().is_none(), "seed {seed}: an action is left open");
@@ -429,6 +480,63 @@ fn what_was_refused_is_brought_again_with_more_signatures() {
     assert_eq!(scheduler.progress(hash).unwrap().sent, 1);
     scheduler.on(Event::Withdrawn { hash });
     assert_eq!(scheduler.on(says("agent-1", State::Refused, 1)), [], "what was withdrawn is not begun");
+}
+
+#[test]
+fn states_are_those_of_the_interface() {
+    assert_eq!(State::ALL.map(State::as_str), canvass_protocol::api::COMMAND_STATES);
+}
+
+#[test]
+fn whoever_was_given_it_is_expired_once_no_clock_lets_it_begin() {
+    let hash = ActionHash([1; 32]);
+    let action = || Posted { hash, target: None, signatures: 1, until: at(60), answers_until: at(180) };
+    let one = || vec!["agent-1".to_owned()];
+    let mut scheduler = Scheduler::default();
+    scheduler.on(Event::Present { agent: "agent-1".into() });
+    let sent = scheduler.on(Event::Posted { action: action(), agents: one() });
+    assert_eq!(sent, [Effect::Send { hash, agents: one() }]);
+    scheduler.on(Event::Gone { agent: "agent-1".into() });
+    assert_eq!(scheduler.on(Event::Now(at(60))), []);
+    // It was away, and nobody is brought anything after the window, nor asked.
+    assert_eq!(scheduler.on(Event::Present { agent: "agent-1".into() }), []);
+    assert_eq!(scheduler.on(heard("agent-2", at(61))), []);
+    assert_eq!(scheduler.wake_at(), Some(at(180)));
+    assert_eq!(scheduler.on(Event::Now(at(179))), []);
+    let over = [Effect::Settle { hash, agents: one(), state: State::Expired }, Effect::Close { hash }];
+    assert_eq!(scheduler.on(Event::Now(at(180))), over);
+
+    // A server that starts after the window brings it to nobody either.
+    let mut scheduler = Scheduler::default();
+    scheduler.on(Event::Now(at(61)));
+    scheduler.on(Event::Present { agent: "agent-1".into() });
+    let commands = vec![("agent-1".to_owned(), State::Sent), ("agent-2".to_owned(), State::Waiting)];
+    assert_eq!(scheduler.on(Event::Restored { action: action(), withdrawn: false, commands }), []);
+    let late = [Effect::Settle { hash, agents: vec!["agent-2".into()], state: State::Expired }];
+    assert_eq!(scheduler.on(Event::Now(at(62))), late);
+    let says = Event::Concluded { hash, agent: "agent-1".into(), state: State::Answered, judged: 1 };
+    assert_eq!(scheduler.on(says), [], "who began in time is heard");
+    assert!(scheduler.progress(hash).unwrap().is_complete());
+}
+
+#[test]
+fn what_was_withdrawn_and_had_not_begun_is_cancelled_by_its_agents_word() {
+    let hash = ActionHash([1; 32]);
+    let mut scheduler = Scheduler::default();
+    let agents = ["agent-1", "agent-2"].map(str::to_owned).to_vec();
+    agents.iter().for_each(|agent| drop(scheduler.on(Event::Present { agent: agent.clone() })));
+    let action = Posted { hash, target: None, signatures: 1, until: at(60), answers_until: at(180) };
+    scheduler.on(Event::Posted { action, agents: agents.clone() });
+    let stop = [Effect::Stop { hash, agents: agents.clone() }];
+    assert_eq!(scheduler.on(Event::Withdrawn { hash }), stop);
+    // One that ends what runs may follow one that lets it go on.
+    assert_eq!(scheduler.on(Event::Withdrawn { hash }), stop);
+    let says = |agent: &str, state| Event::Concluded { hash, agent: agent.into(), state, judged: 1 };
+    assert_eq!(scheduler.on(says("agent-1", State::Cancelled)), []);
+    let progress = Progress { asked: 2, waiting: 0, sent: 1, ended: 1 };
+    assert_eq!(scheduler.progress(hash), Some(progress), "the other runs on, and is waited for");
+    assert_eq!(scheduler.on(says("agent-2", State::Answered)), []);
+    assert_eq!(scheduler.progress(hash), Some(Progress { sent: 0, ..progress }));
 }
 
 #[test]

@@ -8,6 +8,7 @@ use canvass_protocol::signed::Signed;
 use jiff::{SignedDuration, Timestamp};
 use uuid::Uuid;
 
+use super::page::Wanted;
 use super::{Action, Agent, Audit, Conclusion, NewPart, Store, StoreError, Tally, Totals};
 use crate::scheduler::State;
 
@@ -60,6 +61,7 @@ fn part(hash: ActionHash, number: u8, sequence: u8, conclusion: Option<State>) -
             totals,
             reason: Some("why".to_owned()),
             code: Some("weight".to_owned()),
+            cut: None,
             judged: 1,
         }),
     }
@@ -97,13 +99,111 @@ pub async fn actions_are_posted_once(store: &dyn Store) {
     let other = Action { id: first.id, ..action(3) };
     assert!(matches!(store.post(&other, &[]).await, Err(StoreError::Taken(id)) if id == first.id));
     assert_eq!(store.action(Uuid::nil()).await.unwrap(), None);
-    assert_eq!(store.actions(1).await.unwrap(), std::slice::from_ref(&second));
+    assert_eq!(store.envelope(first.hash).await.unwrap().as_ref(), Some(&first.envelope));
+    assert_eq!(store.envelope(ActionHash([0; 32])).await.unwrap(), None);
     assert_eq!(store.open_actions().await.unwrap(), [first.clone(), second.clone()]);
     store.close(first.hash).await.unwrap();
     assert_eq!(store.open_actions().await.unwrap(), std::slice::from_ref(&second));
-    let withdrawal = Envelope { payload: "{}".to_owned(), signatures: vec![] };
-    store.withdraw(second.hash, &withdrawal).await.unwrap();
-    assert_eq!(store.open_actions().await.unwrap(), [Action { withdrawal: Some(withdrawal), ..second }]);
+    let [gentle, hard] =
+        ["{}", "{\"ends\":1}"].map(|payload| Envelope { payload: payload.to_owned(), signatures: vec![] });
+    assert!(store.withdraw(second.hash, None, &gentle).await.unwrap());
+    assert!(!store.withdraw(second.hash, None, &hard).await.unwrap(), "another is there");
+    assert!(!store.withdraw(second.hash, Some(&hard), &hard).await.unwrap(), "another is there");
+    assert!(store.withdraw(second.hash, Some(&gentle), &hard).await.unwrap());
+    assert_eq!(store.open_actions().await.unwrap(), [Action { withdrawal: Some(hard), ..second }]);
+}
+
+/// Everything that is wanted is listed, once and in order, whatever is added between two pages.
+pub async fn the_past_is_listed_page_by_page(store: &dyn Store) {
+    // Three of one moment, and whoever signed some of them.
+    for number in 1..=9 {
+        let base = action(number);
+        let created_at = if number < 4 { at(1) } else { base.created_at };
+        let signers =
+            if number % 2 == 0 { vec!["ABCD".to_owned(), "EF01".to_owned()] } else { vec!["9999".to_owned()] };
+        let investigator = signers[0].clone();
+        store.post(&Action { created_at, signers, investigator, ..base }, &ids(&[1, 2, 3])).await.unwrap();
+    }
+    store.settle(action(5).hash, &ids(&[2]), State::Expired, at(9)).await.unwrap();
+    store.withdraw(action(6).hash, None, &action(6).envelope).await.unwrap();
+    store.close(action(7).hash).await.unwrap();
+    let cut = Conclusion {
+        cut: Some("limit_rows".to_owned()),
+        ..part(action(9).hash, 1, 0, Some(State::Answered)).conclusion.unwrap()
+    };
+    let last = NewPart { conclusion: Some(cut), ..part(action(9).hash, 1, 0, None) };
+    store.take(&[last], at(9)).await.unwrap();
+
+    let number = |id: Uuid| u8::try_from(id.as_u128()).unwrap();
+    let list = async |wanted: &Wanted, count: u32| {
+        let (mut listed, mut after, mut added) = (Vec::new(), None, 100);
+        loop {
+            let page = store.list_actions(wanted, after.as_ref(), count).await.unwrap();
+            assert!(page.len() <= count as usize);
+            let Some(last) = page.last() else { break };
+            after = Some(last.mark());
+            listed.extend(page.iter().map(|listed| number(listed.id)));
+            // What comes meanwhile is the newest.
+            store.post(&Action { created_at: at(i64::from(added)), ..action(added) }, &[]).await.unwrap();
+            added += 1;
+        }
+        store.close(action(100).hash).await.unwrap();
+        listed
+    };
+    let commands = async |wanted: &Wanted, count: u32| {
+        let (mut listed, mut after) = (Vec::new(), None);
+        loop {
+            let page = store.list_commands(wanted, after.as_ref(), count).await.unwrap();
+            assert!(page.len() <= count as usize);
+            let Some(last) = page.last() else { break };
+            after = Some(last.mark.clone());
+            listed.extend(page.iter().map(|one| (number(one.action), one.command.agent[63..].parse::<u8>().unwrap())));
+        }
+        listed
+    };
+    let old = Wanted { until: Some(at(50)), ..Wanted::default() };
+    let mut moment = [1, 2, 3];
+    moment.sort_by_key(|number| action(*number).hash.to_string());
+    let newest = [9, 8, 7, 6, 5, 4];
+    let all: Vec<u8> = newest.iter().chain(&moment).copied().collect();
+    for count in [1, 2, 3, 20] {
+        assert_eq!(list(&old, count).await, all, "{count} at once");
+    }
+    let of_all: Vec<(u8, u8)> = all.iter().flat_map(|number| [1, 2, 3].map(|agent| (*number, agent))).collect();
+    for count in [1, 2, 4, 100] {
+        assert_eq!(commands(&old, count).await, of_all, "{count} at once");
+    }
+    let id = |number: u8| Uuid::from_u128(number.into());
+    let cases: [(Wanted, &[u8]); 10] = [
+        (Wanted { signer: Some("EF01".into()), ..old.clone() }, &[8, 6, 4, 2]),
+        (Wanted { signer: Some("9999".into()), since: Some(at(2)), ..old.clone() }, &[9, 7, 5]),
+        (Wanted { ids: vec![id(4), id(9), id(77)], ..old.clone() }, &[9, 4]),
+        (Wanted { ids: vec![id(77)], ..old.clone() }, &[]),
+        (Wanted { prefix: Some("00000000-0000-0000-0000-000000000008".into()), ..old.clone() }, &[8]),
+        (
+            Wanted { prefix: Some("00000000-0000-0000-0000-00000000000".into()), since: Some(at(8)), ..old.clone() },
+            &[9, 8],
+        ),
+        (Wanted { prefix: Some("1".into()), ..old.clone() }, &[]),
+        (Wanted { since: Some(at(5)), until: Some(at(6)), ..Wanted::default() }, &[6, 5]),
+        (Wanted { withdrawn: Some(true), ..old.clone() }, &[6]),
+        (Wanted { open: Some(false), ..old.clone() }, &[7]),
+    ];
+    for (wanted, expected) in cases {
+        assert_eq!(list(&wanted, 1).await, expected, "{wanted:?}");
+        let of_these: Vec<u8> = commands(&wanted, 2).await.iter().map(|(action, _)| *action).collect();
+        let expected: Vec<u8> = expected.iter().flat_map(|number| [*number; 3]).collect();
+        assert_eq!(of_these, expected, "{wanted:?}");
+    }
+    let expired = Wanted { states: vec![State::Expired, State::Answered], ..old.clone() };
+    assert_eq!(commands(&expired, 1).await, [(9, 1), (5, 2)]);
+    let of_agents = Wanted { agents: ids(&[2, 7]), ids: vec![id(5)], ..old.clone() };
+    assert_eq!(commands(&of_agents, 1).await, [(5, 2)]);
+    let nine = Wanted { ids: vec![id(9)], ..old };
+    let page = store.list_commands(&nine, None, 1).await.unwrap();
+    assert_eq!((page[0].command.cut.as_deref(), page[0].command.totals.rows), (Some("limit_rows"), 3));
+    let listed = store.list_actions(&nine, None, 1).await.unwrap();
+    assert_eq!((listed[0].statement.as_str(), listed[0].withdrawn), (action(9).statement.as_str(), false));
 }
 
 /// Commands go from waiting to sent to an end, and never back.
@@ -149,8 +249,6 @@ pub async fn refusals_open_again(store: &dyn Store) {
     assert_eq!((command.state, command.finished_at, command.reason), (State::Waiting, None, None));
     let stored = store.action(first.id).await.unwrap().unwrap();
     assert_eq!((stored.envelope.clone(), stored.signers), (more.clone(), signers.to_vec()));
-    assert_eq!(store.latest_commands(Some("2345"), 10).await.unwrap().len(), 4);
-    assert_eq!(store.latest_commands(Some("9999"), 10).await.unwrap(), []);
 }
 
 /// Parts are stored once, in the order in which they came; an agent's last word ends its command, however late, and the
@@ -171,10 +269,6 @@ pub async fn answers_are_taken_once(store: &dyn Store) {
     let tallies = store.tallies(&[hash, ActionHash([0; 32])]).await.unwrap();
     let tally = |state: State, rows: u64| Tally { action: hash, state, count: 1, rows };
     assert_eq!(tallies, [tally(State::Answered, 3), tally(State::Expired, 0), tally(State::Failed, 3)]);
-    let latest = store.latest_commands(Some("ABCD"), 2).await.unwrap();
-    assert_eq!((latest.len(), latest[0].0, latest[0].1.state), (2, action(1).id, State::Answered));
-    assert_eq!(store.latest_commands(None, 9).await.unwrap().len(), 3);
-    assert_eq!(store.latest_commands(Some("EFGH"), 9).await.unwrap(), []);
     let parts = store.parts(hash, 0, 100).await.unwrap();
     let said: Vec<(&str, &str)> = parts.iter().map(|part| (&part.agent[63..], part.statement.as_str())).collect();
     let (first, second) = ("{\"sequence\":0}", "{\"sequence\":1}");
@@ -210,7 +304,8 @@ pub async fn what_is_old_is_forgotten(store: &dyn Store) {
     store.close(action(1).hash).await.unwrap();
     assert_eq!(store.purge(at(600)).await.unwrap(), 0);
     assert_eq!(store.purge(at(601)).await.unwrap(), 1);
-    assert_eq!(store.actions(9).await.unwrap(), [action(2)]);
+    assert_eq!(store.action(action(1).id).await.unwrap(), None);
+    assert_eq!(store.action(action(2).id).await.unwrap(), Some(action(2)));
     assert_eq!(store.parts(action(1).hash, 0, 9).await.unwrap(), []);
     assert_eq!(states(store, action(1).hash).await, []);
     assert_eq!(store.parts(action(2).hash, 0, 9).await.unwrap().len(), 1);

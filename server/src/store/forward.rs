@@ -12,6 +12,7 @@ use sqlx::migrate::{Migration, MigrationType, Migrator};
 use sqlx::{AssertSqlSafe, SqlSafeStr as _};
 use uuid::Uuid;
 
+use super::page::Wanted;
 use super::{Action, Agent, Audit, Command, Store, Totals};
 use crate::scheduler::State;
 
@@ -118,7 +119,9 @@ pub async fn everything_is_there(store: &dyn Store) {
         ..open.clone()
     };
     assert_eq!(open.envelope.hash(), open.hash);
-    assert_eq!(store.actions(9).await.unwrap(), [closed.clone(), open.clone()]);
+    let listed = store.list_actions(&Wanted::default(), None, 9).await.unwrap();
+    assert_eq!(listed.iter().map(|listed| listed.id).collect::<Vec<Uuid>>(), [closed.id, open.id]);
+    assert_eq!(store.action(closed.id).await.unwrap(), Some(closed.clone()));
     assert_eq!(store.open_actions().await.unwrap(), std::slice::from_ref(&open));
     assert_eq!(store.action(open.id).await.unwrap(), Some(open.clone()));
 
@@ -131,6 +134,7 @@ pub async fn everything_is_there(store: &dyn Store) {
         totals,
         reason: reason.map(str::to_owned),
         code: None,
+        cut: None,
         judged: 0,
     };
     let (done, none) = ([Some(at(3)), Some(at(4))], Totals::default());
@@ -139,7 +143,9 @@ pub async fn everything_is_there(store: &dyn Store) {
     assert_eq!(store.commands(open.hash).await.unwrap(), [answered, waiting]);
     let refused = command("a1", State::Refused, done, none, Some("why"));
     assert_eq!(store.commands(closed.hash).await.unwrap(), std::slice::from_ref(&refused));
-    assert_eq!(store.latest_commands(Some("EF01"), 9).await.unwrap(), [(closed.id, refused)]);
+    let of_signer = Wanted { signer: Some("EF01".to_owned()), ..Wanted::default() };
+    let listed = store.list_commands(&of_signer, None, 9).await.unwrap();
+    assert_eq!((listed.len(), listed[0].action, &listed[0].command), (1, closed.id, &refused));
 
     let parts = store.parts(open.hash, 0, 9).await.unwrap();
     let part = StoredPart {

@@ -7,6 +7,7 @@
 mod contract;
 #[cfg(test)]
 mod forward;
+pub mod page;
 pub mod postgres;
 pub mod rows;
 pub mod sqlite;
@@ -20,6 +21,7 @@ use jiff::Timestamp;
 use std::net::IpAddr;
 use uuid::Uuid;
 
+use self::page::{Listed, ListedCommand, Mark, Wanted};
 use crate::scheduler::State;
 
 /// Why a store did not do what it was asked.
@@ -77,6 +79,8 @@ pub struct Command {
     pub reason: Option<String>,
     /// The code of that reason.
     pub code: Option<String>,
+    /// The limits that cut its scans short.
+    pub cut: Option<String>,
     /// Signatures that the agent judged it with, for its last word.
     pub judged: usize,
 }
@@ -118,6 +122,8 @@ pub struct Conclusion {
     pub totals: Totals,
     pub reason: Option<String>,
     pub code: Option<String>,
+    /// The limits that cut its scans short.
+    pub cut: Option<String>,
     /// Signatures that the action had when the agent judged it.
     pub judged: usize,
 }
@@ -161,14 +167,19 @@ pub trait Store: Send + Sync {
     /// One action, by its id.
     async fn action(&self, id: Uuid) -> Result<Option<Action>>;
 
-    /// The latest actions, newest first.
-    async fn actions(&self, count: u32) -> Result<Vec<Action>>;
+    /// An action as it travels, by its hash.
+    async fn envelope(&self, hash: ActionHash) -> Result<Option<Envelope>>;
+
+    /// Actions that are wanted, the newest first, behind a place among them; at most so many. What is added meanwhile stands
+    /// before that place, so whoever goes on from the last one meets each that was there once.
+    async fn list_actions(&self, wanted: &Wanted, after: Option<&Mark>, count: u32) -> Result<Vec<Listed>>;
 
     /// How many commands of these actions are in which state, and how many rows they have.
     async fn tallies(&self, hashes: &[ActionHash]) -> Result<Vec<Tally>>;
 
-    /// Commands with the ids of their actions, those of the newest action first; of one signer, or of all.
-    async fn latest_commands(&self, signer: Option<&str>, count: u32) -> Result<Vec<(Uuid, Command)>>;
+    /// Commands of actions that are wanted, those of the newest action first and in order of agent, behind a place among them;
+    /// at most so many.
+    async fn list_commands(&self, wanted: &Wanted, after: Option<&Mark>, count: u32) -> Result<Vec<ListedCommand>>;
 
     /// Actions that may still be brought to somebody or answered, for a scheduler that starts.
     async fn open_actions(&self) -> Result<Vec<Action>>;
@@ -188,8 +199,8 @@ pub trait Store: Send + Sync {
     /// Opens commands again that agents refused.
     async fn reopen(&self, hash: ActionHash, agents: &[String]) -> Result<()>;
 
-    /// Notes the signed withdrawal of an action.
-    async fn withdraw(&self, hash: ActionHash, withdrawal: &Envelope) -> Result<()>;
+    /// Notes the signed withdrawal of an action in the place of the one that is there; false where that is not `before`.
+    async fn withdraw(&self, hash: ActionHash, before: Option<&Envelope>, withdrawal: &Envelope) -> Result<bool>;
 
     /// Notes that nothing more is done for an action.
     async fn close(&self, hash: ActionHash) -> Result<()>;

@@ -23,18 +23,20 @@ use url::Url;
 use uuid::Uuid;
 
 use self::lock::Lock;
+use super::page::{Listed, ListedCommand, Mark, Wanted};
 use super::rows::{self, envelope_text, to_i64, to_ns};
 use super::{Action, Agent, Audit, Command, Conclusion, NewPart, PARTS_BYTES_MAX, Result, Store, StoreError, Tally};
 use crate::peers::{News, Peers};
 use crate::scheduler::State;
 
 /// Changes of the schema, in order. What is released is never edited.
-const MIGRATIONS: [(i64, &str, &str); 5] = [
+const MIGRATIONS: [(i64, &str, &str); 6] = [
     (1, "first", include_str!("../../migrations/postgres/0001_first.sql")),
     (2, "signers", include_str!("../../migrations/postgres/0002_signers.sql")),
     (3, "servers", include_str!("../../migrations/postgres/0003_servers.sql")),
     (4, "commands", include_str!("../../migrations/postgres/0004_commands.sql")),
     (5, "runs", include_str!("../../migrations/postgres/0005_runs.sql")),
+    (6, "cut", include_str!("../../migrations/postgres/0006_cut.sql")),
 ];
 
 /// Connections of this server, beside the one that holds the lock.
@@ -183,9 +185,22 @@ impl Store for Postgres {
         query.fetch_optional(&self.pool).await?.as_ref().map(rows::action).transpose()
     }
 
-    async fn actions(&self, count: u32) -> Result<Vec<Action>> {
-        let query = sqlx::query("SELECT * FROM actions ORDER BY created_at DESC, hash COLLATE \"C\" LIMIT $1");
-        query.bind(i64::from(count)).fetch_all(&self.pool).await?.iter().map(rows::action).collect()
+    async fn envelope(&self, hash: ActionHash) -> Result<Option<Envelope>> {
+        let query = sqlx::query_scalar("SELECT envelope FROM actions WHERE hash = $1").bind(hash.to_string());
+        let text: Option<String> = query.fetch_optional(&self.pool).await?;
+        text.as_deref().map(rows::to_envelope).transpose()
+    }
+
+    async fn list_actions(&self, wanted: &Wanted, after: Option<&Mark>, count: u32) -> Result<Vec<Listed>> {
+        let query = format!(
+            "SELECT hash, id, statement, investigator, signers, created_at, expires_at, withdrawal IS NOT NULL AS withdrawn
+             FROM actions WHERE {WANTED} AND created_at <= $9 AND (created_at < $9 OR hash COLLATE \"C\" > $10)
+             ORDER BY created_at DESC, hash COLLATE \"C\" LIMIT $11"
+        );
+        let query = bind_wanted(sqlx::query(AssertSqlSafe(query)), wanted);
+        let query = query.bind(after.map_or(i64::MAX, |mark| mark.created_at));
+        let query = query.bind(after.map(|mark| mark.hash.to_string()).unwrap_or_default()).bind(i64::from(count));
+        query.fetch_all(&self.pool).await?.iter().map(rows::listed).collect()
     }
 
     async fn tallies(&self, hashes: &[ActionHash]) -> Result<Vec<Tally>> {
@@ -197,15 +212,23 @@ impl Store for Postgres {
         query.bind(hashes).fetch_all(&self.pool).await?.iter().map(rows::tally).collect()
     }
 
-    async fn latest_commands(&self, signer: Option<&str>, count: u32) -> Result<Vec<(Uuid, Command)>> {
-        let query = sqlx::query(
-            "SELECT actions.id, commands.* FROM commands JOIN actions ON actions.hash = commands.action
-             WHERE $1::text IS NULL OR position($1 IN actions.signers) > 0
-             ORDER BY actions.created_at DESC, actions.hash COLLATE \"C\", commands.run DESC,
-                commands.agent COLLATE \"C\" LIMIT $2",
+    async fn list_commands(&self, wanted: &Wanted, after: Option<&Mark>, count: u32) -> Result<Vec<ListedCommand>> {
+        let query = format!(
+            "SELECT actions.id, actions.created_at, commands.* FROM actions JOIN commands ON commands.action = actions.hash
+             WHERE {WANTED} AND created_at <= $9 AND (created_at < $9 OR hash COLLATE \"C\" > $10
+                    OR hash = $10 AND (run < $15 OR run = $15 AND commands.agent COLLATE \"C\" > $12))
+                AND ($13::text[] IS NULL OR commands.agent = ANY($13))
+                AND ($14::text[] IS NULL OR commands.state = ANY($14))
+             ORDER BY created_at DESC, hash COLLATE \"C\", run DESC, commands.agent COLLATE \"C\" LIMIT $11"
         );
-        let query = query.bind(signer).bind(i64::from(count));
-        query.fetch_all(&self.pool).await?.iter().map(rows::command_of_action).collect()
+        let query = bind_wanted(sqlx::query(AssertSqlSafe(query)), wanted);
+        let query = query.bind(after.map_or(i64::MAX, |mark| mark.created_at));
+        let query = query.bind(after.map(|mark| mark.hash.to_string()).unwrap_or_default()).bind(i64::from(count));
+        let query = query.bind(after.map(|mark| mark.agent.clone()).unwrap_or_default());
+        let agents: Vec<String> = wanted.agents.iter().map(|agent| storable(agent)).collect();
+        let states: Vec<String> = wanted.states.iter().map(|state| state.as_str().to_owned()).collect();
+        let query = query.bind(list_or_null(agents)).bind(list_or_null(states)).bind(after.map_or(0, |mark| mark.run));
+        query.fetch_all(&self.pool).await?.iter().map(rows::listed_command).collect()
     }
 
     async fn open_actions(&self) -> Result<Vec<Action>> {
@@ -268,13 +291,15 @@ impl Store for Postgres {
         Ok(())
     }
 
-    async fn withdraw(&self, hash: ActionHash, withdrawal: &Envelope) -> Result<()> {
-        sqlx::query("UPDATE actions SET withdrawal = $1 WHERE hash = $2 AND withdrawal IS NULL")
+    async fn withdraw(&self, hash: ActionHash, before: Option<&Envelope>, withdrawal: &Envelope) -> Result<bool> {
+        let query = "UPDATE actions SET withdrawal = $1 WHERE hash = $2 AND withdrawal IS NOT DISTINCT FROM $3";
+        let done = sqlx::query(query)
             .bind(envelope_text(withdrawal))
             .bind(hash.to_string())
+            .bind(before.map(envelope_text))
             .execute(&self.pool)
             .await?;
-        Ok(())
+        Ok(done.rows_affected() > 0)
     }
 
     async fn close(&self, hash: ActionHash) -> Result<()> {
@@ -325,12 +350,12 @@ impl Store for Postgres {
             sqlx::query(
                 "UPDATE commands SET state = word.state, finished_at = $1, rows = word.rows, bytes = word.bytes,
                     troubles = word.troubles, reason = word.reason, judged = word.judged,
-                    code = word.code
+                    code = word.code, cut = word.cut
                  FROM (SELECT DISTINCT ON (action, run, agent) * FROM
                     UNNEST($2::text[], $3::text[], $4::text[], $5::bigint[], $6::bigint[], $7::bigint[], $8::text[],
-                        $9::bigint[], $10::text[], $11::bigint[])
+                        $9::bigint[], $10::text[], $11::bigint[], $12::text[])
                     WITH ORDINALITY
-                    AS said (action, agent, state, rows, bytes, troubles, reason, judged, code, run, place)
+                    AS said (action, agent, state, rows, bytes, troubles, reason, judged, code, run, cut, place)
                     ORDER BY action, run, agent, state = 'refused', place) AS word
                  WHERE commands.action = word.action AND commands.run = word.run AND commands.agent = word.agent
                     AND commands.state IN ('waiting', 'sent', 'expired', 'cancelled', 'refused')",
@@ -346,6 +371,7 @@ impl Store for Postgres {
             .bind(numbers(|word| word.judged as u64))
             .bind(texts_or_null(|word| word.code.as_deref()))
             .bind(last.iter().map(|(_, part, _)| to_i64(part.run)).collect::<Vec<i64>>())
+            .bind(last.iter().map(|(_, _, word)| word.cut.clone()).collect::<Vec<Option<String>>>())
             .execute(&mut *transaction)
             .await?;
         }
@@ -401,6 +427,34 @@ const ONE_AT_A_TIME: &str = "SELECT pg_advisory_xact_lock(number) FROM
 /// Commands of an action in one statement: its hash, and the agents' ids.
 const COMMANDS: &str =
     "INSERT INTO commands (action, agent, state) SELECT $1, agent, 'waiting' FROM UNNEST($2::text[]) AS asked (agent)";
+
+/// Which actions are wanted; its parameters are those of [`bind_wanted`].
+const WANTED: &str = "($1::text IS NULL OR investigator = $1 OR position($1 IN signers) > 0)
+    AND ($2::text[] IS NULL OR id = ANY($2))
+    AND ($3::text IS NULL OR id COLLATE \"C\" >= $3 AND id COLLATE \"C\" < $4)
+    AND created_at >= $5 AND created_at <= $6 AND ($7::boolean IS NULL OR (NOT closed) = $7)
+    AND ($8::boolean IS NULL OR (withdrawal IS NOT NULL) = $8)";
+
+/// A query of this database with its values.
+type Query<'q> = sqlx::query::Query<'q, sqlx::Postgres, sqlx::postgres::PgArguments>;
+
+fn bind_wanted<'q>(query: Query<'q>, wanted: &Wanted) -> Query<'q> {
+    let ids: Vec<String> = wanted.ids.iter().map(ToString::to_string).collect();
+    let (first, end) = wanted.prefix_bounds().map(|(first, end)| (storable(&first), storable(&end))).unzip();
+    query
+        .bind(wanted.signer.clone())
+        .bind(list_or_null(ids))
+        .bind(first)
+        .bind(end)
+        .bind(wanted.since.map_or(i64::MIN, to_ns))
+        .bind(wanted.until.map_or(i64::MAX, to_ns))
+        .bind(wanted.open)
+        .bind(wanted.withdrawn)
+}
+
+fn list_or_null(texts: Vec<String>) -> Option<Vec<String>> {
+    (!texts.is_empty()).then_some(texts)
+}
 
 /// PostgreSQL's texts hold no NUL, and one in a name or a reason must not keep a whole batch out.
 fn storable(text: &str) -> String {

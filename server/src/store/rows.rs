@@ -12,6 +12,7 @@ use sqlx::postgres::PgRow;
 use sqlx::sqlite::SqliteRow;
 use uuid::Uuid;
 
+use super::page::{Listed, ListedCommand, Mark};
 use super::{Action, Agent, Audit, Command, Result, StoreError, Tally, Totals};
 use crate::scheduler::State;
 
@@ -84,7 +85,7 @@ pub fn action(row: &impl Columns) -> Result<Action> {
         envelope: to_envelope(&row.text("envelope")?)?,
         statement: row.text("statement")?,
         investigator: row.text("investigator")?,
-        signers: row.text("signers")?.split_whitespace().map(str::to_owned).collect(),
+        signers: signers(row)?,
         created_at: to_time(row.number("created_at")?)?,
         expires_at: to_time(row.number("expires_at")?)?,
         answers_until: to_time(row.number("answers_until")?)?,
@@ -102,13 +103,36 @@ pub fn command(row: &impl Columns) -> Result<Command> {
         totals: Totals { rows: count(row, "rows")?, bytes: count(row, "bytes")?, troubles: count(row, "troubles")? },
         reason: row.text_or_null("reason")?,
         code: row.text_or_null("code")?,
+        cut: row.text_or_null("cut")?,
         judged: usize::try_from(row.number("judged")?).unwrap_or_default(),
     })
 }
 
-/// A command with its action's id.
-pub fn command_of_action(row: &impl Columns) -> Result<(Uuid, Command)> {
-    Ok((to_uuid(&row.text("id")?)?, command(row)?))
+/// An action without its envelope, with `withdrawn` for whether there is a withdrawal.
+pub fn listed(row: &impl Columns) -> Result<Listed> {
+    Ok(Listed {
+        hash: to_hash(&row.text("hash")?)?,
+        id: to_uuid(&row.text("id")?)?,
+        statement: row.text("statement")?,
+        investigator: row.text("investigator")?,
+        signers: signers(row)?,
+        created_at: to_time(row.number("created_at")?)?,
+        expires_at: to_time(row.number("expires_at")?)?,
+        withdrawn: row.flag("withdrawn")?,
+    })
+}
+
+/// A command with its action's id and time.
+pub fn listed_command(row: &impl Columns) -> Result<ListedCommand> {
+    let command = command(row)?;
+    let hash = to_hash(&row.text("action")?)?;
+    let mark =
+        Mark { created_at: row.number("created_at")?, hash, run: row.number("run")?, agent: command.agent.clone() };
+    Ok(ListedCommand { action: to_uuid(&row.text("id")?)?, mark, command })
+}
+
+fn signers(row: &impl Columns) -> Result<Vec<String>> {
+    Ok(row.text("signers")?.split_whitespace().map(str::to_owned).collect())
 }
 
 pub fn tally(row: &impl Columns) -> Result<Tally> {
@@ -174,7 +198,7 @@ fn to_uuid(text: &str) -> Result<Uuid> {
     text.parse().map_err(|_| StoreError::Corrupt(format!("`{text}` is no UUID")))
 }
 
-fn to_envelope(text: &str) -> Result<Envelope> {
+pub fn to_envelope(text: &str) -> Result<Envelope> {
     Envelope::parse(text.as_bytes()).map_err(|error| StoreError::Corrupt(error.to_string()))
 }
 

@@ -14,16 +14,18 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, S
 use sqlx::{AssertSqlSafe, SqlSafeStr as _, SqlitePool};
 use uuid::Uuid;
 
+use super::page::{Listed, ListedCommand, Mark, Wanted};
 use super::rows::{self, envelope_text, to_i64, to_ns};
 use super::{Action, Agent, Audit, Command, Conclusion, NewPart, PARTS_BYTES_MAX, Result, Store, StoreError, Tally};
 use crate::scheduler::State;
 
 /// Changes of the schema, in order. What is released is never edited.
-const MIGRATIONS: [(i64, &str, &str); 4] = [
+const MIGRATIONS: [(i64, &str, &str); 5] = [
     (1, "first", include_str!("../../migrations/sqlite/0001_first.sql")),
     (2, "signers", include_str!("../../migrations/sqlite/0002_signers.sql")),
     (3, "judged", include_str!("../../migrations/sqlite/0003_judged.sql")),
     (4, "runs", include_str!("../../migrations/sqlite/0004_runs.sql")),
+    (5, "cut", include_str!("../../migrations/sqlite/0005_cut.sql")),
 ];
 
 /// Connections that read at once.
@@ -145,9 +147,22 @@ impl Store for Sqlite {
         query.fetch_optional(&self.reader).await?.as_ref().map(rows::action).transpose()
     }
 
-    async fn actions(&self, count: u32) -> Result<Vec<Action>> {
-        let query = sqlx::query("SELECT * FROM actions ORDER BY created_at DESC, hash LIMIT ?").bind(count);
-        query.fetch_all(&self.reader).await?.iter().map(rows::action).collect()
+    async fn envelope(&self, hash: ActionHash) -> Result<Option<Envelope>> {
+        let query = sqlx::query_scalar("SELECT envelope FROM actions WHERE hash = ?").bind(hash.to_string());
+        let text: Option<String> = query.fetch_optional(&self.reader).await?;
+        text.as_deref().map(rows::to_envelope).transpose()
+    }
+
+    async fn list_actions(&self, wanted: &Wanted, after: Option<&Mark>, count: u32) -> Result<Vec<Listed>> {
+        let query = format!(
+            "SELECT hash, id, statement, investigator, signers, created_at, expires_at, withdrawal IS NOT NULL AS withdrawn
+             FROM actions WHERE {WANTED} AND created_at <= ?9 AND (created_at < ?9 OR hash > ?10)
+             ORDER BY created_at DESC, hash LIMIT ?11"
+        );
+        let query = bind_wanted(sqlx::query(AssertSqlSafe(query)), wanted);
+        let query = query.bind(after.map_or(i64::MAX, |mark| mark.created_at));
+        let query = query.bind(after.map(|mark| mark.hash.to_string()).unwrap_or_default()).bind(count);
+        query.fetch_all(&self.reader).await?.iter().map(rows::listed).collect()
     }
 
     async fn tallies(&self, hashes: &[ActionHash]) -> Result<Vec<Tally>> {
@@ -162,14 +177,23 @@ impl Store for Sqlite {
         rows.iter().map(rows::tally).collect()
     }
 
-    async fn latest_commands(&self, signer: Option<&str>, count: u32) -> Result<Vec<(Uuid, Command)>> {
-        let query = sqlx::query(
-            "SELECT actions.id, commands.* FROM commands JOIN actions ON actions.hash = commands.action
-             WHERE ?1 IS NULL OR instr(actions.signers, ?1) > 0
-             ORDER BY actions.created_at DESC, actions.hash, commands.run DESC, commands.agent LIMIT ?2",
+    async fn list_commands(&self, wanted: &Wanted, after: Option<&Mark>, count: u32) -> Result<Vec<ListedCommand>> {
+        let query = format!(
+            "SELECT actions.id, actions.created_at, commands.* FROM actions JOIN commands ON commands.action = actions.hash
+             WHERE {WANTED} AND created_at <= ?9
+                AND (created_at < ?9 OR hash > ?10 OR hash = ?10 AND (run < ?15 OR run = ?15 AND commands.agent > ?12))
+                AND (?13 IS NULL OR commands.agent IN (SELECT value FROM json_each(?13)))
+                AND (?14 IS NULL OR commands.state IN (SELECT value FROM json_each(?14)))
+             ORDER BY created_at DESC, hash, run DESC, commands.agent LIMIT ?11"
         );
-        let rows = query.bind(signer).bind(count).fetch_all(&self.reader).await?;
-        rows.iter().map(rows::command_of_action).collect()
+        let query = bind_wanted(sqlx::query(AssertSqlSafe(query)), wanted);
+        let query = query.bind(after.map_or(i64::MAX, |mark| mark.created_at));
+        let query = query.bind(after.map(|mark| mark.hash.to_string()).unwrap_or_default()).bind(count);
+        let query = query.bind(after.map(|mark| mark.agent.as_str()).unwrap_or_default());
+        let states: Vec<String> = wanted.states.iter().map(|state| state.as_str().to_owned()).collect();
+        let query =
+            query.bind(list_or_null(&wanted.agents)).bind(list_or_null(&states)).bind(after.map_or(0, |mark| mark.run));
+        query.fetch_all(&self.reader).await?.iter().map(rows::listed_command).collect()
     }
 
     async fn open_actions(&self) -> Result<Vec<Action>> {
@@ -232,13 +256,14 @@ impl Store for Sqlite {
         Ok(())
     }
 
-    async fn withdraw(&self, hash: ActionHash, withdrawal: &Envelope) -> Result<()> {
-        sqlx::query("UPDATE actions SET withdrawal = ? WHERE hash = ? AND withdrawal IS NULL")
+    async fn withdraw(&self, hash: ActionHash, before: Option<&Envelope>, withdrawal: &Envelope) -> Result<bool> {
+        let done = sqlx::query("UPDATE actions SET withdrawal = ? WHERE hash = ? AND withdrawal IS ?")
             .bind(envelope_text(withdrawal))
             .bind(hash.to_string())
+            .bind(before.map(envelope_text))
             .execute(&self.writer)
             .await?;
-        Ok(())
+        Ok(done.rows_affected() > 0)
     }
 
     async fn close(&self, hash: ActionHash) -> Result<()> {
@@ -266,14 +291,14 @@ impl Store for Sqlite {
             .bind(&part.agent)
             .execute(&mut *transaction)
             .await?;
-            let Some(Conclusion { state, totals, reason, code, judged }) =
+            let Some(Conclusion { state, totals, reason, code, cut, judged }) =
                 part.conclusion.as_ref().filter(|_| stored.rows_affected() > 0)
             else {
                 continue;
             };
             sqlx::query(
                 "UPDATE commands SET state = ?, finished_at = ?, rows = ?, bytes = ?, troubles = ?, reason = ?,
-                    code = ?, judged = ?
+                    code = ?, cut = ?, judged = ?
                  WHERE action = ? AND run = ? AND agent = ? AND state IN ('waiting', 'sent', 'expired', 'cancelled', 'refused')",
             )
             .bind(state.as_str())
@@ -283,6 +308,7 @@ impl Store for Sqlite {
             .bind(to_i64(totals.troubles))
             .bind(reason)
             .bind(code)
+            .bind(cut)
             .bind(to_i64(*judged as u64))
             .bind(&hash)
             .bind(to_i64(part.run))
@@ -336,6 +362,33 @@ impl Store for Sqlite {
 const ADD_COMMANDS: &str = "INSERT INTO commands (action, agent, state)
     SELECT ?, value, 'waiting' FROM json_each(?) WHERE true ON CONFLICT DO NOTHING";
 
+/// Which actions are wanted; its parameters are those of [`bind_wanted`].
+const WANTED: &str = "(?1 IS NULL OR investigator = ?1 OR instr(signers, ?1) > 0)
+    AND (?2 IS NULL OR id IN (SELECT value FROM json_each(?2))) AND (?3 IS NULL OR id >= ?3 AND id < ?4)
+    AND created_at >= ?5 AND created_at <= ?6 AND (?7 IS NULL OR (closed = 0) = ?7)
+    AND (?8 IS NULL OR (withdrawal IS NOT NULL) = ?8)";
+
+/// A query of this database with its values.
+type Query<'q> = sqlx::query::Query<'q, sqlx::Sqlite, sqlx::sqlite::SqliteArguments>;
+
+fn bind_wanted<'q>(query: Query<'q>, wanted: &Wanted) -> Query<'q> {
+    let ids: Vec<String> = wanted.ids.iter().map(ToString::to_string).collect();
+    let (first, end) = wanted.prefix_bounds().unzip();
+    query
+        .bind(wanted.signer.clone())
+        .bind(list_or_null(&ids))
+        .bind(first)
+        .bind(end)
+        .bind(wanted.since.map_or(i64::MIN, to_ns))
+        .bind(wanted.until.map_or(i64::MAX, to_ns))
+        .bind(wanted.open)
+        .bind(wanted.withdrawn)
+}
+
+fn list_or_null(texts: &[String]) -> Option<String> {
+    (!texts.is_empty()).then(|| list(texts))
+}
+
 fn list(agents: &[String]) -> String {
     serde_json::to_string(agents).expect("texts always serialise")
 }
@@ -361,6 +414,7 @@ mod tests {
     keeps!(
         agents_are_as_last_heard,
         actions_are_posted_once,
+        the_past_is_listed_page_by_page,
         commands_end_once,
         refusals_open_again,
         answers_are_taken_once,

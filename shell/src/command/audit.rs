@@ -20,7 +20,7 @@ pub static COMMAND: Command = Command {
 
 fn run(session: &mut Session, argument: &str) -> Result<Next, Error> {
     let lines = session.audit(count(argument)?)?;
-    let ids = session.action_ids()?;
+    let ids = session.action_ids(lines.iter().filter_map(|line| line.action).collect())?;
     let id = |line: &AuditLine| line.action.map(|hash| ids.get(&hash).cloned().unwrap_or_else(|| hash.to_string()));
     session.show(&batch(vec![
         ("at", texts(lines.iter().map(|line| line.at.to_string()))),

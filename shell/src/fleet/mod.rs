@@ -1,10 +1,13 @@
-//! The fleets that can be asked: a server's, this machine, and a folder of fixture hosts. The last two run in this program.
+//! The fleets that can be asked: a server's, this machine, and a folder of fixture hosts. The last two run in this program, which remembers
+//! what they answered.
 
 mod believed;
 mod fixtures;
 mod here;
+mod kept;
 mod local;
 mod pins;
+mod remembering;
 mod remote;
 mod signed;
 mod wire;
@@ -12,6 +15,7 @@ mod wire;
 pub use fixtures::fixtures;
 pub use here::Here;
 pub use local::local;
+pub use remembering::{Remembering, of_folder, this_machine};
 pub use remote::Remote;
 pub use signed::{action_of, verify};
 

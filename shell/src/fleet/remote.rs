@@ -1,18 +1,21 @@
 //! A server's fleet: the inventory, actions posted, answers followed over whatever breaks.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use canvass_planner::error::{Error, ErrorKind};
 use canvass_planner::fleet::{DELIVERIES_MAX, Delivery, Endpoint, Fleet};
-use canvass_planner::past::PastCommand;
+use canvass_planner::past::{Page, PastCommand, PastFilter};
 use canvass_protocol::action::{Action, ActionHash};
-use canvass_protocol::api::{ActionSummary, AuditLine, CommandSummary, Cosignature, Inventory, Posted, Record};
+use canvass_protocol::api::{
+    ACTION_STATES, ActionSummary, ActionsPage, AuditLine, COMMAND_STATES, CommandSummary, CommandsPage, Cosignature,
+    Inventory, Posted, Record,
+};
 use canvass_protocol::envelope::Envelope;
 use canvass_protocol::heartbeat::Heartbeat;
-use canvass_protocol::login::Withdrawal;
+use canvass_protocol::login::{Running, Withdrawal};
 use canvass_protocol::target::Facts;
 use jiff::Timestamp;
 use tokio::sync::mpsc;
@@ -87,8 +90,8 @@ impl Remote {
         receiver
     }
 
-    async fn send_withdrawal(&self, id: Uuid, hash: ActionHash) -> Result<(), Error> {
-        let withdrawal = Withdrawal::new(self.seen.fleet.clone(), hash, Timestamp::now());
+    async fn send_withdrawal(&self, id: Uuid, hash: ActionHash, running: Running) -> Result<(), Error> {
+        let withdrawal = Withdrawal::new(self.seen.fleet.clone(), hash, running, Timestamp::now());
         let envelope = self.signing.envelope(withdrawal.to_bytes())?;
         self.seen.wire.send(&format!("/v1/actions/{id}/withdrawal"), &envelope).await
     }
@@ -181,17 +184,33 @@ impl Fleet for Remote {
         Ok(lines)
     }
 
-    async fn actions(&self) -> Result<Vec<ActionSummary>, Error> {
-        self.seen.wire.get("/v1/actions").await
+    async fn actions(&self, filter: &PastFilter, after: Option<&str>) -> Result<Page<ActionSummary>, Error> {
+        let Some(states) = known_states(filter, &ACTION_STATES) else {
+            return Ok(Page { items: Vec::new(), next: None });
+        };
+        let query = query(filter, &states, None, after);
+        let ActionsPage { actions, next } = self.seen.wire.get(&format!("/v1/actions?{query}")).await?;
+        Ok(Page { items: actions, next })
     }
 
-    async fn commands(&self) -> Result<Vec<PastCommand>, Error> {
-        let commands: Vec<CommandSummary> = self.seen.wire.get("/v1/commands").await?;
-        let endpoints = self.seen.endpoints().await?.into_iter();
+    async fn commands(&self, filter: &PastFilter, after: Option<&str>) -> Result<Page<PastCommand>, Error> {
+        let endpoints = self.seen.endpoints().await?;
+        let ids = filter.hosts.as_ref().map(|hosts| {
+            let named = endpoints.iter().filter(|endpoint| hosts.contains(&endpoint.host));
+            named.map(|endpoint| endpoint.facts.id.clone()).collect::<BTreeSet<String>>()
+        });
+        let agents = match (&filter.agents, ids) {
+            (Some(agents), Some(ids)) => Some(agents.intersection(&ids).cloned().collect()),
+            (agents, ids) => ids.or_else(|| agents.clone()),
+        };
+        let states = known_states(filter, &COMMAND_STATES).filter(|_| !agents.as_ref().is_some_and(BTreeSet::is_empty));
+        let Some(states) = states else { return Ok(Page { items: Vec::new(), next: None }) };
+        let query = query(filter, &states, agents.as_ref(), after);
+        let CommandsPage { commands, next } = self.seen.wire.get(&format!("/v1/commands?{query}")).await?;
         let hosts: HashMap<String, String> =
-            endpoints.map(|endpoint| (endpoint.facts.id.clone(), endpoint.host)).collect();
+            endpoints.into_iter().map(|endpoint| (endpoint.facts.id.clone(), endpoint.host)).collect();
         let past = |command: CommandSummary| PastCommand { host: hosts.get(&command.agent).cloned(), command };
-        Ok(commands.into_iter().map(past).collect())
+        Ok(Page { items: commands.into_iter().map(past).collect(), next })
     }
 
     async fn follow(&self, envelope: &Envelope, agents: Vec<String>) -> Result<mpsc::Receiver<Delivery>, Error> {
@@ -201,7 +220,7 @@ impl Fleet for Remote {
     }
 
     async fn signed(&self, wanted: &str) -> Result<Envelope, Error> {
-        let kept = self.archive.get(wanted)?;
+        let kept = self.archive.get_of(&self.seen.fleet, wanted)?;
         let id = match &kept {
             Some(kept) => signed::action_of(&kept.envelope()?)?.id,
             None => signed::resolve(wanted, self).await?,
@@ -233,7 +252,7 @@ impl Fleet for Remote {
 
     async fn withdraw(&self, envelope: &Envelope) -> Result<(), Error> {
         let action = Action::parse(envelope.payload.as_bytes()).map_err(|error| Error::internal(error.to_string()))?;
-        self.send_withdrawal(action.id, envelope.hash()).await
+        self.send_withdrawal(action.id, envelope.hash(), Running::Ends).await
     }
 
     fn outlives_us(&self) -> bool {
@@ -242,10 +261,39 @@ impl Fleet for Remote {
 
     async fn stop(&self) {
         let Some((id, hash)) = self.last().take() else { return };
-        if let Err(error) = self.send_withdrawal(id, hash).await {
+        if let Err(error) = self.send_withdrawal(id, hash, Running::GoesOn).await {
             eprintln!("warning: the action could not be withdrawn: {error}");
         }
     }
+}
+
+/// Which states are wanted of those that there are, with commas between them; empty where all are, `None` where none is.
+fn known_states(filter: &PastFilter, known: &[&str]) -> Option<String> {
+    let Some(wanted) = &filter.states else { return Some(String::new()) };
+    let states: Vec<&str> = known.iter().filter(|state| wanted.contains(**state)).copied().collect();
+    (!states.is_empty()).then(|| states.join(","))
+}
+
+/// What a page of the past is asked with.
+fn query(filter: &PastFilter, states: &str, agents: Option<&BTreeSet<String>>, after: Option<&str>) -> String {
+    let list = |texts: Vec<String>| texts.join(",");
+    let texts = |texts: Option<&BTreeSet<String>>| texts.map(|texts| list(texts.iter().cloned().collect()));
+    let pairs = [
+        ("after", after.map(str::to_owned)),
+        ("id", filter.ids.as_ref().map(|ids| list(ids.iter().map(Uuid::to_string).collect()))),
+        ("prefix", filter.prefix.clone()),
+        ("since", filter.since.map(|at| at.to_string())),
+        ("until", filter.until.map(|at| at.to_string())),
+        ("state", (!states.is_empty()).then(|| states.to_owned())),
+        ("agent", texts(agents)),
+    ];
+    let mut query = url::form_urlencoded::Serializer::new(String::new());
+    for (name, value) in pairs {
+        if let Some(value) = value {
+            query.append_pair(name, &value);
+        }
+    }
+    query.finish()
 }
 
 /// One action that is followed.

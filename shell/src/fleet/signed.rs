@@ -2,6 +2,7 @@
 
 use canvass_planner::error::Error;
 use canvass_planner::fleet::Fleet;
+use canvass_planner::past::{Page, PastFilter};
 use canvass_protocol::action::Action;
 use canvass_protocol::envelope::Envelope;
 use uuid::Uuid;
@@ -15,8 +16,22 @@ pub async fn resolve(wanted: &str, fleet: &dyn Fleet) -> Result<Uuid, Error> {
     if let Ok(id) = wanted.parse() {
         return Ok(id);
     }
-    let ids = fleet.actions().await?.into_iter().map(|action| action.id);
-    let ids: Vec<Uuid> = ids.filter(|id| !wanted.is_empty() && id.to_string().starts_with(&wanted)).collect();
+    if wanted == "last" {
+        // The newest of those that this person may see.
+        let newest = fleet.actions(&PastFilter::default(), None).await?.items;
+        let newest = newest.first().ok_or_else(|| Error::usage("nothing was asked before"))?;
+        return Ok(newest.id);
+    }
+    let (mut ids, mut after) = (Vec::new(), None);
+    // Two are enough to know that it means none.
+    while ids.len() < 2 && !wanted.is_empty() {
+        let Page { items, next } = fleet.actions(&PastFilter::of_prefix(&wanted), after.as_deref()).await?;
+        ids.extend(items.into_iter().map(|action| action.id).filter(|id| id.to_string().starts_with(&wanted)));
+        if next.is_none() || next == after {
+            break;
+        }
+        after = next;
+    }
     match ids.as_slice() {
         [id] => Ok(*id),
         [] => Err(Error::usage(format!("neither this machine nor the server knows an action `{wanted}`"))

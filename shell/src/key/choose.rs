@@ -16,7 +16,10 @@ pub type AnySigner = Box<dyn Signer + Send>;
 pub fn choose(wanted: &str, store: &Store, passphrases: &Passphrases) -> Result<AnySigner, Error> {
     let path = Path::new(wanted);
     if wanted.contains('/') || (path.is_file() && !store.secret_path(wanted).exists()) {
-        return boxed(open(path, passphrases));
+        let key = open(path, passphrases)?;
+        let certificate = key.public_armor().map_err(|error| Error::usage(format!("key `{wanted}`: {error}")))?;
+        store.remember(&key.fingerprint(), certificate.as_bytes())?;
+        return Ok(Box::new(key));
     }
     let (wanted, missing) = match store.find(wanted) {
         Ok(found) if found.secret => return boxed(open(&found.path, passphrases)),
@@ -28,7 +31,12 @@ pub fn choose(wanted: &str, store: &Store, passphrases: &Passphrases) -> Result<
         Err(missing) => (wanted.to_owned(), missing),
     };
     match GnuPg::find(&wanted) {
-        Ok(Some(key)) => Ok(Box::new(key)),
+        Ok(Some(key)) => {
+            // What it signs here is to be known here later, whatever GnuPG keeps by then.
+            let certificate = key.certificate().map_err(|error| Error::usage(error.to_string()))?;
+            store.remember(&key.fingerprint(), &certificate)?;
+            Ok(Box::new(key))
+        }
         Ok(None) => Err(missing),
         Err(error) => Err(Error::usage(error.to_string())),
     }

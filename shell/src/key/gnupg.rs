@@ -14,6 +14,8 @@ use crate::typing::Asking;
 const SIGNATURE_BYTES_MAX: u64 = 256 << 10;
 /// A listing of one key with many subkeys and user ids.
 const LISTING_BYTES_MAX: u64 = 4 << 20;
+/// A certificate with many signatures.
+const CERTIFICATE_BYTES_MAX: u64 = 4 << 20;
 
 /// A key of GnuPG's.
 pub struct GnuPg {
@@ -48,6 +50,23 @@ impl GnuPg {
                 Err(KeyError::CannotSign(format!("gpg knows several keys as `{wanted}`: give a fingerprint")))
             }
         }
+    }
+
+    /// The key's public certificate, without what others certified of it.
+    pub fn certificate(&self) -> Result<Vec<u8>, KeyError> {
+        let failed = || KeyError::CannotSign("gpg: it does not hand out the key's certificate".to_owned());
+        let mut command = Command::new(&self.program);
+        command.args(["--batch", "--armor", "--export-options", "export-minimal", "--export"]);
+        command.arg("--").arg(&self.fingerprint.0);
+        let spawned = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn();
+        let mut child = spawned.map_err(|_| failed())?;
+        let mut armor = Vec::new();
+        let read = child.stdout.take().map(|output| output.take(CERTIFICATE_BYTES_MAX).read_to_end(&mut armor));
+        let status = child.wait();
+        if armor.is_empty() || !matches!(read, Some(Ok(_))) || !status.is_ok_and(|status| status.success()) {
+            return Err(failed());
+        }
+        Ok(armor)
     }
 }
 

@@ -25,6 +25,9 @@ impl Signers {
                 ring.add(&bytes);
             }
         }
+        for certificate in store.remembered() {
+            ring.add(&certificate);
+        }
         let verdict = ring.verify(payload, signatures, Timestamp::now());
         let known = verdict.signers.into_iter().map(|fingerprint| (name(&keys, &fingerprint), fingerprint));
         Signers { known: known.collect(), rejected: verdict.rejected }

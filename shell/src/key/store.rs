@@ -25,6 +25,8 @@ const KEY_BYTES_MAX: u64 = 4 << 20;
 pub struct Store {
     keys: PathBuf,
     keyring: PathBuf,
+    /// Certificates of keys that others keep and that signed here.
+    signed_with: PathBuf,
 }
 
 /// One key or certificate, as `key list` shows it.
@@ -42,7 +44,26 @@ pub struct Listed {
 
 impl Store {
     pub fn new(places: &Places) -> Store {
-        Store { keys: places.keys(), keyring: places.keyring() }
+        Store { keys: places.keys(), keyring: places.keyring(), signed_with: places.signed_with() }
+    }
+
+    /// Keeps the certificate of a key that is none of these and signs here, so that what it signed is known here later. No
+    /// agent reads it.
+    pub fn remember(&self, fingerprint: &Fingerprint, certificate: &[u8]) -> Result<(), Error> {
+        let path = self.signed_with.join(format!("{fingerprint}.asc"));
+        if std::fs::read(&path).is_ok_and(|known| known == certificate) {
+            return Ok(());
+        }
+        private_folder(&self.signed_with).map_err(|error| unusable(&self.signed_with, &error))?;
+        write_whole(&path, certificate, 0o600).map_err(|error| unusable(&path, &error))
+    }
+
+    /// The certificates that were remembered, as they lie there.
+    pub fn remembered(&self) -> Vec<Vec<u8>> {
+        let files = std::fs::read_dir(&self.signed_with).into_iter().flatten().flatten().map(|entry| entry.path());
+        let mut files: Vec<PathBuf> = files.filter(|path| is_key_file(path)).collect();
+        files.sort();
+        files.iter().filter_map(|path| Some(read_bounded(path).ok()?.0)).collect()
     }
 
     /// Where the secret part of a key lies.

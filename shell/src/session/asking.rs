@@ -6,6 +6,7 @@ use std::time::Instant;
 use arrow::datatypes::SchemaRef;
 use canvass_planner::desk::{Entry, Planned, Running, State, StatementKind};
 use canvass_planner::error::Error;
+use canvass_planner::past::PastFilter;
 use canvass_planner::warning::Warning;
 use canvass_protocol::action::Action;
 use canvass_protocol::envelope::Envelope;
@@ -89,7 +90,7 @@ impl Session {
         let started = Instant::now();
         let envelope = self.found(wanted).await?;
         let action = action_of(&envelope)?;
-        if action.fleet != self.fleet.name() {
+        if !self.fleet.answers_for(&action.fleet) {
             return Err(Error::usage(format!("the action was asked of fleet `{}`", action.fleet)));
         }
         let planned = self.desk.plan_again(&action).await?;
@@ -125,7 +126,7 @@ impl Session {
     /// The last line where following ended early: how to come back.
     fn say_resume(&self, about: &About) {
         if let (Some(id), Some(server)) = (&about.id, &self.server) {
-            eprintln!("resume: canvass --server {server} -c '.resume {id}'");
+            eprintln!("resume: canvass --server {server}{} -c '.resume {id}'", self.signing.flag());
         }
     }
 
@@ -149,14 +150,27 @@ impl Session {
         let followed = follow.run(schema, running).await;
         let exit = self.account(&followed, about, started, look);
         let waiting = followed.entries.iter().any(|entry| entry.state == State::Waiting);
-        let wants_more = followed.entries.iter().any(needs_weight);
-        if let (true, Some(id), Some(server)) = (wants_more, &about.id, &self.server) {
-            eprintln!("another investigator can sign it too: canvass --server {server} action cosign {id}");
+        let wants_more = !followed.interrupted && followed.entries.iter().any(needs_weight);
+        if let (true, Some(id), Some(server)) = (wants_more, &about.id, &self.server)
+            && self.may_begin(id, about.expires).await
+        {
+            // Whoever has to name a key here has several, and so may they.
+            let key = if self.signing.flag().is_empty() { "" } else { " --key THEIRS" };
+            eprintln!("another investigator can sign it too: canvass --server {server}{key} action cosign {id}");
         }
         self.last.entries = followed.entries;
         self.last.not_asked = followed.not_asked;
         self.result_written()?;
         Ok((exit, waiting || followed.interrupted || followed.error.is_some()))
+    }
+
+    /// Whether agents may still begin an action: its window is open, and nobody withdrew it, as far as the fleet knows.
+    async fn may_begin(&self, id: &str, expires: Option<Timestamp>) -> bool {
+        let Ok(id) = id.parse() else { return false };
+        let this = PastFilter { ids: Some([id].into()), ..PastFilter::default() };
+        let known = self.fleet.actions(&this, None).await.map(|page| page.items).unwrap_or_default();
+        let withdrawn = known.iter().any(|action| action.id == id && action.withdrawn);
+        !withdrawn && expires.is_none_or(|expires| Timestamp::now() < expires)
     }
 
     async fn consent(&mut self, planned: &Planned, action: &Action) -> Result<Consent, Error> {

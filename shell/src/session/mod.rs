@@ -6,12 +6,13 @@ mod showing;
 mod signed;
 mod signing;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use canvass_planner::desk::{Desk, Entry, Planned};
 use canvass_planner::error::Error;
 use canvass_planner::fleet::{Endpoint, Fleet};
+use canvass_planner::past::{Page, PastFilter};
 use canvass_planner::whom::NotAsked;
 use canvass_protocol::action::ActionHash;
 use canvass_protocol::api::AuditLine;
@@ -161,10 +162,25 @@ impl Session {
         heeding(&self.runtime, &mut self.interrupts, self.fleet.audit(count))
     }
 
-    /// The ids of actions that the server remembers, by the hashes of what was signed.
-    pub fn action_ids(&mut self) -> Result<HashMap<ActionHash, String>, Error> {
-        let actions = heeding(&self.runtime, &mut self.interrupts, self.fleet.actions())?;
-        Ok(actions.into_iter().map(|action| (action.hash, action.id.to_string())).collect())
+    /// The ids of these actions, as far as the server remembers them, by the hashes of what was signed.
+    pub fn action_ids(&mut self, mut wanted: HashSet<ActionHash>) -> Result<HashMap<ActionHash, String>, Error> {
+        let (fleet, all) = (self.fleet.clone(), PastFilter::default());
+        let look_up = async move {
+            let (mut ids, mut after) = (HashMap::new(), None::<String>);
+            // The newest come first, as the lines of the audit do.
+            while !wanted.is_empty() {
+                let Page { items, next } = fleet.actions(&all, after.as_deref()).await?;
+                for action in items.into_iter().filter(|action| wanted.remove(&action.hash)) {
+                    ids.insert(action.hash, action.id.to_string());
+                }
+                if next.is_none() || next == after {
+                    break;
+                }
+                after = next;
+            }
+            Ok(ids)
+        };
+        heeding(&self.runtime, &mut self.interrupts, look_up)
     }
 
     /// Forgets a Ctrl-C that came when nothing ran any more, so that it does not stop what is typed next.

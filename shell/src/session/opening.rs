@@ -96,14 +96,14 @@ fn settings(args: &Args) -> Result<Settings, Error> {
 }
 
 fn open_fleet(args: &Args, places: &Places) -> Result<Arc<dyn Fleet>, Error> {
-    let fleet = match &args.fleet {
-        Some(folder) => fleet::fixtures(folder, places)?,
-        None => fleet::local(places)?,
+    let (here, owner) = match &args.fleet {
+        Some(folder) => (fleet::fixtures(folder, places)?, fleet::of_folder(folder)),
+        None => (fleet::local(places)?, fleet::this_machine()),
     };
-    for trouble in fleet.troubles() {
+    for trouble in here.troubles() {
         eprintln!("warning: {}", visible(&trouble));
     }
-    Ok(Arc::new(fleet))
+    Ok(Arc::new(fleet::Remembering::new(here, owner, places)))
 }
 
 /// The format that the flags ask for, by name or by the ending of a file, and what there is to say of it.

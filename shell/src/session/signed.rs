@@ -82,15 +82,12 @@ impl Session {
         self.fleet.cosign(action.id, &Cosignature { hash: envelope.hash(), signature }).await?;
         eprintln!("signed: {}; agents that refused it judge it again", action.id);
         if let Some(server) = &self.server {
-            eprintln!("resume: canvass --server {server} -c '.resume {}'", action.id);
+            eprintln!("resume: canvass --server {server}{} -c '.resume {}'", self.signing.flag(), action.id);
         }
         Ok(Exit::Complete)
     }
 
     pub(super) async fn found(&mut self, wanted: &str) -> Result<Envelope, Error> {
-        if !self.fleet.outlives_us() {
-            return self.archive.find(wanted)?.envelope();
-        }
         tokio::select! {
             envelope = self.fleet.signed(wanted) => envelope,
             () = self.interrupts.next() => Err(Error::stopped()),

@@ -24,6 +24,11 @@ impl Signing {
         Signing { wanted, store, passphrases, locally, open: Mutex::new(None) }
     }
 
+    /// What names the key on a command line; empty where none was named.
+    pub fn flag(&self) -> String {
+        self.wanted.as_ref().map(|wanted| format!(" --key {}", shell_word(wanted))).unwrap_or_default()
+    }
+
     /// Signs exact bytes, asking for a passphrase the first time.
     pub fn sign(&self, payload: &[u8]) -> Result<String, Error> {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
@@ -58,6 +63,29 @@ impl Signing {
             (None, _) => Err(Error::usage("a server's agents do not know this machine's own key")
                 .hint("make one with `canvass key new NAME`, and have its certificate put into their keyrings")),
             (Some(_), Some(_)) => Err(Error::usage("there are several keys").hint("say which one signs: `--key NAME`")),
+        }
+    }
+}
+
+/// A word as a shell reads it back.
+fn shell_word(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "@%_+=:,./-".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        return word.to_owned();
+    }
+    format!("'{}'", word.replace('\'', "'\\''"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_shell_reads_back_what_was_written() {
+        for word in ["carol@example.org", "./my key.pgp", "it's", "", "$(x)", "a;b"] {
+            let script = format!("printf %s {}", shell_word(word));
+            let said = std::process::Command::new("sh").arg("-c").arg(script).output().unwrap();
+            assert_eq!(String::from_utf8(said.stdout).unwrap(), word);
         }
     }
 }

@@ -34,6 +34,7 @@ async fn the_contract_is_kept() {
         instance,
         agents_are_as_last_heard,
         actions_are_posted_once,
+        the_past_is_listed_page_by_page,
         commands_end_once,
         refusals_open_again,
         answers_are_taken_once,

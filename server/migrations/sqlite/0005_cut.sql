@@ -1,0 +1,2 @@
+-- The limits that cut an agent's scans short.
+ALTER TABLE commands ADD COLUMN cut TEXT;
