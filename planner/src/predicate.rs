@@ -4,6 +4,7 @@ mod compare;
 pub mod constants;
 pub(crate) mod globs;
 mod not_in;
+mod one_row;
 pub(crate) mod possible;
 mod presence;
 mod words;
@@ -77,7 +78,7 @@ impl Checker<'_> {
             Ok(Transformed::yes(expr))
         })?;
         checked.map_data(|plan| match plan {
-            LogicalPlan::Filter(filter) => presence::require(filter).map(LogicalPlan::Filter),
+            LogicalPlan::Filter(filter) => presence::require(one_row::stay_above(filter)?).map(LogicalPlan::Filter),
             LogicalPlan::Join(mut join) => {
                 for (left, right) in &mut join.on {
                     self.check_kinds(left, right, &schema)?;

@@ -33,6 +33,11 @@ const REFUSALS: &[(&str, &str, &str)] = &[
         "write one SELECT for each order, and join them",
     ),
     (
+        "does not satisfy order requirements",
+        "a window cannot be ordered or divided by what is computed and compared, such as length(name) > 4",
+        "compute it in a sub-query: SELECT … OVER (ORDER BY long) FROM (SELECT name, length(name) > 4 AS long FROM …) t",
+    ),
+    (
         "Multiple recursive references to the same CTE",
         "WITH RECURSIVE names itself more than once in one query",
         "name it once, and join what it gives afterwards",

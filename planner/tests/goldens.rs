@@ -18,6 +18,7 @@ use canvass_protocol::api::Record;
 use canvass_protocol::envelope::Envelope;
 use canvass_protocol::statement::InputFile;
 use datafusion::arrow::array::RecordBatch;
+use datafusion::arrow::datatypes::Schema;
 use datafusion::arrow::util::display::{ArrayFormatter, FormatOptions};
 use futures::TryStreamExt as _;
 use tokio::sync::mpsc;
@@ -112,7 +113,7 @@ impl Keeper for Shelf {
 }
 
 /// Rows as `--format csv` writes those that need no quotes.
-fn csv(schema: &datafusion::arrow::datatypes::Schema, batches: &[RecordBatch]) -> String {
+fn csv(schema: &Schema, batches: &[RecordBatch]) -> String {
     let names: Vec<&str> = schema.fields().iter().map(|field| field.name().as_str()).collect();
     let mut text = names.join(",") + "\n";
     for batch in batches {

@@ -183,6 +183,7 @@ async fn mistakes_are_explained() {
         "SELECT max(uid), max(uid::text) FROM users",
         "SELECT array_agg(name ORDER BY uid), array_agg(name ORDER BY gid) FROM users",
         "SELECT count(*) FROM users GROUP BY ROLLUP ((uid)::text, gid)",
+        "SELECT name, row_number() OVER (ORDER BY length(name) > 4, name) FROM users",
     ];
     let mut text = String::new();
     for statement in cases {

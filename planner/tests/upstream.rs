@@ -97,3 +97,20 @@ async fn an_order_in_an_aggregate_that_needs_none_fails() {
     // It panics on the way, and says so.
     check("SELECT count(n ORDER BY n DESC) FROM t GROUP BY name", "error: ", "1 | 1 | 1", guard).await;
 }
+
+#[tokio::test]
+async fn a_condition_without_columns_gets_below_an_aggregate() {
+    let guard = "planner/src/predicate/one_row.rs";
+    check("SELECT max(n) FROM t HAVING (SELECT count(*) FROM u) > 100", "NULL", "", guard).await;
+}
+
+#[tokio::test]
+async fn a_window_does_not_know_the_order_that_was_made_for_it() {
+    check(
+        "SELECT name, row_number() OVER (ORDER BY length(name) > 4, name) FROM t ORDER BY 2",
+        "error: ",
+        "a,1 | b,2 | NULL,3",
+        "`does not satisfy order requirements` in planner/src/refusal.rs",
+    )
+    .await;
+}

@@ -136,23 +136,23 @@ fn a_key_of_gnupg_signs() {
     let output = desk.args(["-c", "SELECT host FROM users WHERE uid = 0"]).output().unwrap();
     check(&output, 0, "host\nweb-1\n", "1 answered");
     // It comes back to its own hunts, and nobody has taken its certificate in.
-    let by_grace = |arguments: &[&str]| {
+    let by_grace = |yard: &Yard, arguments: &[&str]| {
         let mut desk = yard.desk();
         desk.env("GNUPGHOME", &home).args(["--server", &yard.url(), "--key", "grace@example.org"]);
         desk.args(arguments).output().unwrap()
     };
-    check(&by_grace(&["--format", "csv", "-c", ".resume last"]), 0, "host\nweb-1\n", "1 answered");
-    check(&by_grace(&["--format", "csv", "-c", "SELECT * FROM results('last')"]), 0, "host\nweb-1\n", "1 row");
-    let shown = by_grace(&["action", "show", "last"]);
+    check(&by_grace(&yard, &["--format", "csv", "-c", ".resume last"]), 0, "host\nweb-1\n", "1 answered");
+    check(&by_grace(&yard, &["--format", "csv", "-c", "SELECT * FROM results('last')"]), 0, "host\nweb-1\n", "1 row");
+    let shown = by_grace(&yard, &["action", "show", "last"]);
     assert!(shown.status.success() && stderr(&shown).contains("signed by a key of this machine"), "{}", stderr(&shown));
     let folder = yard.path().join("exported");
-    check(&by_grace(&["action", "export", "last", "-o", folder.to_str().unwrap()]), 0, "", "");
+    check(&by_grace(&yard, &["action", "export", "last", "-o", folder.to_str().unwrap()]), 0, "", "");
     // What it is told to type names the key, since this desk has another.
     yard.kill_agent("web-1");
-    let waiting = by_grace(&["--wait", "1s", "--format", "csv", "-c", "SELECT host FROM users WHERE uid = 0"]);
+    let waiting = by_grace(&yard, &["--wait", "1s", "--format", "csv", "-c", "SELECT host FROM users WHERE uid = 0"]);
     check(&waiting, 4, "host\n", "resume: canvass --server http://");
     assert!(stderr(&waiting).contains("--key grace@example.org -c '.resume "), "{}", stderr(&waiting));
-    check(&by_grace(&["-c", ".cancel last"]), 0, "", "withdrawn: ");
+    check(&by_grace(&yard, &["-c", ".cancel last"]), 0, "", "withdrawn: ");
     let _ = Command::new("gpgconf").arg("--homedir").arg(&home).args(["--kill", "all"]).status();
 }
 

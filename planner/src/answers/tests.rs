@@ -1,6 +1,5 @@
 //! Tests of what is held until it is known whose it is.
 
-
 use async_trait::async_trait;
 use canvass_protocol::action::Window;
 use canvass_protocol::answer::{Writer, agent_id};

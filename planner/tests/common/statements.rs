@@ -254,7 +254,11 @@ impl Maker<'_> {
             (Truth, at) => format!("{}({})", if at < 3 { "bool_and" } else { "bool_or" }, self.predicate(relations, 1)),
             (Text, 0) => {
                 let text = self.value(relations, Text, 1);
-                format!("string_agg({text}, ',' ORDER BY {text})")
+                if text.contains('.') {
+                    format!("string_agg({text}, ',' ORDER BY {text})")
+                } else {
+                    format!("min({text})")
+                }
             }
             (kind, at) => {
                 let value = self.value(relations, kind, 1);

@@ -1,9 +1,12 @@
 //! `.audit`: who did what at the server, which administrators may read.
 
+use std::collections::HashMap;
+
 use canvass_planner::error::Error;
 use canvass_protocol::api::AuditLine;
 
 use super::Command;
+use crate::key::Store;
 use crate::listing::{batch, maybe_texts, texts};
 use crate::session::{Next, Session};
 
@@ -21,10 +24,13 @@ pub static COMMAND: Command = Command {
 fn run(session: &mut Session, argument: &str) -> Result<Next, Error> {
     let lines = session.audit(count(argument)?)?;
     let ids = session.action_ids(lines.iter().filter_map(|line| line.action).collect())?;
+    // Whoever's certificate is here goes by its name, as in `--key`.
+    let keys = Store::new(&session.places).list().0.into_iter();
+    let names: HashMap<String, String> = keys.map(|key| (key.fingerprint.0, key.name)).collect();
     let id = |line: &AuditLine| line.action.map(|hash| ids.get(&hash).cloned().unwrap_or_else(|| hash.to_string()));
     session.show(&batch(vec![
         ("at", texts(lines.iter().map(|line| line.at.to_string()))),
-        ("who", texts(lines.iter().map(|line| &line.who))),
+        ("who", texts(lines.iter().map(|line| names.get(&line.who).unwrap_or(&line.who)))),
         ("what", texts(lines.iter().map(|line| &line.what))),
         ("action", maybe_texts(lines.iter().map(id))),
         ("detail", texts(lines.iter().map(|line| &line.detail))),
