@@ -74,6 +74,8 @@ pub struct Follower {
     account: Arc<Account>,
     agents: HashMap<String, Agent>,
     fleet: Arc<dyn Fleet>,
+    /// The fleet that the action was asked of, by the name that it had then.
+    of: String,
     hash: ActionHash,
     scans: Vec<Scan>,
     limits: Limits,
@@ -130,6 +132,7 @@ impl Follower {
             account,
             agents: HashMap::with_capacity(expected.len()),
             fleet,
+            of: action.fleet.clone(),
             hash,
             scans,
             limits: action.limits,
@@ -159,7 +162,7 @@ impl Follower {
         if let Some(shown) = &shown {
             self.names.insert(shown.host.clone(), id.clone());
         }
-        let reader = Reader::new(self.fleet.name().to_owned(), self.hash, id.clone());
+        let reader = Reader::new(self.of.clone(), self.hash, id.clone());
         let taken = vec![Taken::default(); self.scans.len()];
         let agent = Agent { index, endpoint, shown, listed, reader, taken, held: Vec::new(), broken: false };
         self.agents.insert(id, agent);
@@ -351,7 +354,7 @@ impl Follower {
             Ok((rows, last)) => {
                 if last.as_ref().is_some_and(|last| matches!(last.outcome, Outcome::Refused(_))) {
                     // A refusal uses up nothing: with more signatures the agent may come to another end, in another run.
-                    agent.reader = Reader::new(self.fleet.name().to_owned(), self.hash, id.to_owned());
+                    agent.reader = Reader::new(self.of.clone(), self.hash, id.to_owned());
                 }
                 self.account.update(index, |entry| {
                     shown.into_iter().for_each(|endpoint| entry.endpoint = endpoint);

@@ -150,6 +150,7 @@ const CHANGES: &[Change] = &[
         fleet.rename("gamma", "alpha");
         fleet.rename("x", "gamma");
     }),
+    ("the fleet was opened again", |fleet| fleet.opened_again.store(true, Ordering::Relaxed)),
     ("another came", |fleet| {
         fleet.add(50, "delta");
         fleet.add(51, "alpha");

@@ -33,6 +33,8 @@ pub struct Changing {
     pub late_finals: AtomicBool,
     /// No final record comes.
     pub no_finals: AtomicBool,
+    /// The fleet has another name, as a folder of fixture hosts has in every run.
+    pub opened_again: AtomicBool,
 }
 
 impl Changing {
@@ -44,6 +46,7 @@ impl Changing {
             past: Mutex::default(),
             late_finals: AtomicBool::new(false),
             no_finals: AtomicBool::new(false),
+            opened_again: AtomicBool::new(false),
         };
         for (index, name) in names.iter().enumerate() {
             fleet.add(u8::try_from(index).unwrap() + 1, name);
@@ -166,7 +169,11 @@ impl Changing {
 #[async_trait]
 impl Fleet for Changing {
     fn name(&self) -> &str {
-        "changing"
+        if self.opened_again.load(Ordering::Relaxed) { "changing:2" } else { "changing:1" }
+    }
+
+    fn answers_for(&self, fleet: &str) -> bool {
+        fleet.starts_with("changing:")
     }
 
     async fn endpoints(&self) -> Result<Vec<Endpoint>, Error> {
