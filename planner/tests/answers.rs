@@ -264,7 +264,7 @@ async fn a_sealed_answer_counts_as_one_that_failed() {
         parts.iter().map(|part| say(part, seal)).collect()
     };
     let (rows, entries) = ask("SELECT n FROM numbers", sealed).await;
-    assert_eq!(rows.lines().count(), 4, "{rows}");
+    assert_eq!(rows.lines().count(), 2, "not even a heading: {rows}");
     for entry in entries {
         let reason = Reason::new(Code::Sealed, "the answer is sealed, and this version cannot open it");
         assert_eq!((entry.state, entry.rows, entry.troubles.len()), (State::Failed(reason), 0, 0));
