@@ -196,7 +196,8 @@ fn sql_in_a_value_is_a_value() {
     ];
     for (target, rows) in cases {
         let output = ask(&yard, &format!("SELECT host FROM users WHERE uid = 0 AND {target}"));
-        check(target, &output, 0, &format!("host\n{rows}"), "");
+        // Nobody asked is no clean fleet.
+        check(target, &output, if rows.is_empty() { 4 } else { 0 }, &format!("host\n{rows}"), "");
     }
     check("all are there", &ask(&yard, "SELECT count(*) AS n FROM agents"), 0, "n\n2\n", "");
 }

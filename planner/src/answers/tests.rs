@@ -7,6 +7,7 @@ use canvass_protocol::filter::{Filter, Is};
 use canvass_protocol::scan;
 use canvass_protocol::target::Status;
 use canvass_protocol::value::Value;
+use canvass_tables::frame;
 use datafusion::arrow::array::{AsArray as _, Int64Array};
 use datafusion::arrow::datatypes::{DataType, Field};
 use ed25519_dalek::SigningKey;
