@@ -480,3 +480,14 @@ async fn what_is_abandoned_ends_by_itself() {
         }
     }
 }
+
+#[tokio::test]
+async fn a_recursive_query_reads_its_own_rows() {
+    let (rows, _) = ask(
+        "WITH RECURSIVE t AS (SELECT 1 AS n UNION ALL SELECT n + 1 FROM t WHERE n < 5)
+         SELECT count(*) AS c, sum(t.n) AS s FROM t JOIN (SELECT max(n) AS most FROM numbers) ON t.n <= most",
+        HONEST,
+    )
+    .await;
+    assert!(rows.contains("| 3 | 6 |"), "{rows}");
+}

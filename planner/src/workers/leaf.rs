@@ -3,6 +3,7 @@
 //! A thread cannot be ended from outside. A join that never yields asks its inputs for more from time to time, though, and
 //! there it learns that nobody wants its rows any more.
 
+use std::any::Any;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -48,6 +49,12 @@ struct Leaf {
     abandoned: Abandoned,
 }
 
+impl Leaf {
+    fn around(&self, inner: Arc<dyn ExecutionPlan>) -> Arc<dyn ExecutionPlan> {
+        Arc::new(Leaf { inner, abandoned: self.abandoned.clone() })
+    }
+}
+
 impl DisplayAs for Leaf {
     fn fmt_as(&self, kind: DisplayFormatType, f: &mut fmt::Formatter) -> fmt::Result {
         self.inner.fmt_as(kind, f)
@@ -84,6 +91,21 @@ impl ExecutionPlan for Leaf {
 
     fn with_new_children(self: Arc<Self>, children: Vec<Arc<dyn ExecutionPlan>>) -> Result<Arc<dyn ExecutionPlan>> {
         self.replace_children(children, ReplaceChildrenOptions::new(ChildrenPropertiesMode::Recompute))
+    }
+
+    /// What looks for a certain leaf finds it.
+    fn downcast_delegate(&self) -> Option<&dyn ExecutionPlan> {
+        Some(self.inner.as_ref())
+    }
+
+    /// A recursive query gives its leaf the rows of the last round in this way.
+    fn with_new_state(&self, state: Arc<dyn Any + Send + Sync>) -> Option<Arc<dyn ExecutionPlan>> {
+        Some(self.around(self.inner.with_new_state(state)?))
+    }
+
+    /// And asks it again in the next one.
+    fn reset_state(self: Arc<Self>) -> Result<Arc<dyn ExecutionPlan>> {
+        Ok(self.around(self.inner.clone().reset_state()?))
     }
 
     fn execute(&self, partition: usize, context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
