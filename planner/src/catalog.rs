@@ -134,7 +134,7 @@ static AGENT_ARROW_FIELDS: LazyLock<Fields> = LazyLock::new(|| {
 /// The schema of an endpoint table at the desk: `host`, its own columns, `agent`.
 pub fn endpoint_schema(table: &dyn Table) -> SchemaRef {
     let own = table.columns().into_iter().map(|column| {
-        let counts = column.kind == Kind::Integer && column.form == Form::Any;
+        let counts = column.kind == Kind::Integer && column.form != Form::Bytes;
         let marks = [(CONTENT, column.class == Class::Content), (HEX, column.hex()), (COUNT, counts)];
         let marks = marks.into_iter().filter(|(_, marked)| *marked);
         let marks = marks.map(|((key, value), _)| (key.to_owned(), value.to_owned()));

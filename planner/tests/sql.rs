@@ -182,10 +182,11 @@ const HASH: (&str, &str) = (
 #[tokio::test]
 async fn digits_of_hashes_have_no_case() {
     let (small, large) = HASH;
+    let other = "0".repeat(64);
     let tests = [
         format!("sha256 = '{large}'"),
         format!("'{large}' = sha256"),
-        format!("sha256 IN ('x', '{large}')"),
+        format!("sha256 IN ('{other}', '{large}')"),
         format!("sha256 IN (upper('{small}'), 'x')"),
         format!("sha256 = upper('{small}')"),
         format!("sha256 = ANY (SELECT '{large}')"),
@@ -193,7 +194,7 @@ async fn digits_of_hashes_have_no_case() {
         format!("sha256 IS NOT DISTINCT FROM '{large}'"),
         format!("CASE sha256 WHEN '{large}' THEN true END"),
         format!("CASE '{large}' WHEN sha256 THEN true END"),
-        format!("(sha256, type) IN (('{large}', 'file'), ('x', 'y'))"),
+        format!("(sha256, type) IN (('{large}', 'file'), ('{other}', 'link'))"),
         format!("(sha256, type) = ('{large}', 'file')"),
         format!("sha256 LIKE '{}%'", &large[..40]),
         format!("sha256 LIKE '{large}'"),

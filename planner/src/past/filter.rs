@@ -56,6 +56,10 @@ impl PastFilter {
                 let (left, right) = (self.add(left), self.add(right));
                 left || right
             }
+            // DataFusion makes a short list after IN one of these.
+            Expr::BinaryExpr(BinaryExpr { op: Operator::Or, .. }) => {
+                alternatives(predicate).is_some_and(|(column, texts)| self.among(&column, texts))
+            }
             Expr::BinaryExpr(BinaryExpr { left, op, right }) => match (left.as_ref(), right.as_ref()) {
                 (Expr::Column(column), Expr::Literal(value, _)) => self.compare(&column.name, *op, value),
                 (Expr::Literal(value, _), Expr::Column(column)) => {
@@ -130,6 +134,24 @@ impl PastFilter {
         }
         self.prefix = Some(prefix.to_owned());
         true
+    }
+}
+
+/// The column and the texts of an OR of equalities, where they are of one column.
+fn alternatives(predicate: &Expr) -> Option<(String, Vec<String>)> {
+    match predicate {
+        Expr::BinaryExpr(BinaryExpr { left, op: Operator::Or, right }) => {
+            let ((column, mut texts), (other, more)) = (alternatives(left)?, alternatives(right)?);
+            texts.extend(more);
+            (column == other).then_some((column, texts))
+        }
+        Expr::BinaryExpr(BinaryExpr { left, op: Operator::Eq, right }) => match (left.as_ref(), right.as_ref()) {
+            (Expr::Column(column), value) | (value, Expr::Column(column)) => {
+                Some((column.name.clone(), vec![literal_text(value)?]))
+            }
+            _ => None,
+        },
+        _ => None,
     }
 }
 

@@ -165,6 +165,10 @@ impl Fleet for Direct {
         Ok(receiver)
     }
 
+    async fn asked(&self, _: &Action) -> Result<Vec<String>, Error> {
+        Ok(self.endpoints.iter().map(|endpoint| endpoint.facts.id.clone()).collect())
+    }
+
     fn outlives_us(&self) -> bool {
         self.outlives_us
     }
