@@ -355,8 +355,7 @@ async fn a_second_signer_is_warned_where_the_words_give_other_scans() {
         change(&fleet);
         let mut signer = Hunt::new(&fleet, Arc::new(Forgetful));
         assert_eq!(signer.desk.gives(&action).await.unwrap(), *expected, "{about}");
-        action.scans[0].filter = None;
-        action.scans[0].columns.push("n".into());
+        action.scans[0].limit = Some(7);
         assert_eq!(signer.desk.gives(&action).await.unwrap(), Gives::Others, "{about}");
     }
     let fleet = Arc::new(Changing::new(TABLES, &["alpha"]));
