@@ -254,6 +254,13 @@ fn once_takes_what_waits_and_leaves() {
     let yard = yard();
     let once = |name: &str| yard.agent(name, "web-1", &["--once"]).unwrap().status().unwrap();
     assert!(once("cron-1").success(), "{}", yard.log("cron-1"));
+    let root = "SELECT count(*) AS n FROM users WHERE uid = 0 AND agent.os = 'linux'";
+    let asked = yard.ask(&["--format", "csv", "-c", root, "-c", ".hosts"]).unwrap();
+    let (said, away) = ("2 of 3 hosts · 2 answered · 1 not asked: cron-1 (idle) · ", "cron-1,not asked,,,,,,idle\n");
+    assert!(asked.status.success() && stderr(&asked).contains(said), "{}", stderr(&asked));
+    assert!(stdout(&asked).starts_with("n\n2\n") && stdout(&asked).ends_with(away), "{}", stdout(&asked));
+    let alone = yard.ask(&["--format", "csv", "-c", "SELECT name FROM users WHERE host = 'cron-1'"]).unwrap();
+    check(&alone, 4, "name\n", "warning: nobody is asked: the only agent that matches is idle\nhint: to ask it all the same");
     let mut desk = yard.desk();
     let statement =
         "SELECT host FROM users WHERE uid = 0 AND agent.mode = 'checkin' AND agent.status IN ('online', 'idle')";

@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 use std::sync::LazyLock;
 
 use canvass_tables::Table;
-use canvass_tables::column::{Cell, Column, Kind};
+use canvass_tables::column::{Cell, Column, Form, Kind};
 use canvass_tables::table::{Declared, TableInfo};
 
 use super::dice::Dice;
@@ -43,7 +43,7 @@ pub static SAMPLES: Declared<Sample> = Declared {
     columns: &[
         Column::field("id", Kind::Integer, "", |row: &Sample| row.id.into()),
         Column::field("t", Kind::Text, "", |row: &Sample| row.t.into()),
-        Column::field("n", Kind::Integer, "", |row: &Sample| row.n.into()).bytes(),
+        Column::field("n", Kind::Integer, "", |row: &Sample| row.n.into()).form(Form::Bytes),
         Column::field("m", Kind::Integer, "", |row: &Sample| row.m.into()),
         Column::field("f", Kind::Float, "", |row: &Sample| row.f.map_or(Cell::Null, Cell::Float)),
         Column::field("b", Kind::Boolean, "", |row: &Sample| row.b.into()),
