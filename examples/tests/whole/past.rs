@@ -23,6 +23,10 @@ fn yard() -> Yard {
         yard.start_agent(host, host, &[]).unwrap();
     }
     yard.wait_for(3).unwrap();
+    // A desk knows agents by the names that they had when it saw them first.
+    let seen =
+        bob(&yard).args(["--server", &yard.url(), "-q", "-c", "SELECT count(*) AS n FROM agents"]).output().unwrap();
+    assert!(seen.status.success(), "{}", stderr(&seen));
     yard
 }
 

@@ -140,9 +140,12 @@ fn paths() -> Value {
     let (get, post, done) = (Operation::get, Operation::post, Operation::done);
     let past = |operation: Operation, most: u32| {
         let time = json!({ "type": "string", "format": "date-time" });
+        // A moment, an action's hash, the number of the run and an agent's id.
+        let mark = r"^[0-8]?[0-9]{1,18}\.[0-9a-f]{64}\.[0-9]{1,9}\.[0-9a-f]{0,64}$";
+        let mark = json!({ "type": "string", "pattern": mark });
         operation
             .may_be(&[400, 403])
-            .query("after", &text, "the `next` of the page before")
+            .query("after", &mark, "the `next` of the page before")
             .query(
                 "count",
                 &json!({ "type": "integer", "minimum": 1, "maximum": most, "default": most }),
