@@ -184,13 +184,19 @@ impl Form<'_> {
         }
     }
 
+    fn flatten_each(&self, filters: &[Filter], all: bool, parts: &mut BTreeSet<String>) -> bool {
+        let mut whole = true;
+        for filter in filters {
+            whole &= self.flatten(filter, all, parts);
+        }
+        whole
+    }
+
     /// Takes the operands of a run of one operator; says whether none was left out.
     fn flatten(&self, filter: &Filter, all: bool, parts: &mut BTreeSet<String>) -> bool {
         match filter {
-            Filter::All(inner) if all => inner.iter().fold(true, |whole, part| self.flatten(part, all, parts) && whole),
-            Filter::Any(inner) if !all => {
-                inner.iter().fold(true, |whole, part| self.flatten(part, all, parts) && whole)
-            }
+            Filter::All(inner) if all => self.flatten_each(inner, all, parts),
+            Filter::Any(inner) if !all => self.flatten_each(inner, all, parts),
             other => self.of(other).is_some_and(|part| {
                 if part != truth() || !all {
                     parts.insert(part);

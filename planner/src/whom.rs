@@ -218,7 +218,7 @@ impl<'a> Inventory<'a> {
         let message = format!("no agent has {} = {}{more}", spelled(column), shown.join(", "));
         let close = |value: &str| match column {
             "name" => host_like(value, &known),
-            _ => meant(value, known.iter().copied()),
+            _ => meant(value, &known.iter().copied().collect::<Vec<_>>()),
         };
         let close = unknown.iter().take(COMPARED_MAX).filter_map(|value| Some((value, close(value)?)));
         let close: Vec<String> = match unknown.len() {
@@ -244,7 +244,7 @@ impl<'a> Inventory<'a> {
         let keys: BTreeSet<&str> =
             self.endpoints.iter().flat_map(|endpoint| endpoint.facts.tags.keys()).map(String::as_str).collect();
         let warning = Warning::new(format!("no agent has a tag {}", quoted(key)));
-        match meant(key, keys.iter().copied()) {
+        match meant(key, &keys.iter().copied().collect::<Vec<_>>()) {
             Some(close) => warning.hint(format!("did you mean agent.tags[{}]?", quoted(close))),
             None if keys.is_empty() => {
                 warning.hint("agents have no tags at all; they come from each agent's configuration")

@@ -70,7 +70,7 @@ impl Zone {
 
     /// The moment at which clocks on the wall show a time: where they show it twice, when they show standard time; where they
     /// never do, as if they had not been put forward yet.
-    fn from_local(self, local_ns: i64) -> Option<i64> {
+    fn utc_of_local(self, local_ns: i64) -> Option<i64> {
         let east_s = match self {
             Zone::Fixed(east_s) => east_s,
             Zone::Named(zone) => {
@@ -194,7 +194,7 @@ fn convert(times: &ArrayRef, zones: &ArrayRef) -> Result<ArrayRef> {
         };
         read = Some((name, zone));
         let time = times.value(row);
-        let other = if is_wall { zone.from_local(time) } else { zone.to_local(time) };
+        let other = if is_wall { zone.utc_of_local(time) } else { zone.to_local(time) };
         converted.push(Some(other.ok_or_else(|| exec_datafusion_err!("the time is too far away for its zone"))?));
     }
     let converted: TimestampNanosecondArray = converted.into_iter().collect();
@@ -244,10 +244,10 @@ mod tests {
         ];
         for (moment, wall) in cases {
             assert_eq!(paris.to_local(ns(moment)), Some(ns(wall)), "{moment}");
-            assert_eq!(paris.from_local(ns(wall)), Some(ns(moment)), "{wall}");
+            assert_eq!(paris.utc_of_local(ns(wall)), Some(ns(moment)), "{wall}");
         }
         // The hour that clocks never show is read as if they had not been put forward.
-        assert_eq!(paris.from_local(ns("2026-03-29T02:30:00Z")), Some(ns("2026-03-29T01:30:00Z")));
-        assert_eq!(Zone::Fixed(3600).from_local(i64::MIN), None);
+        assert_eq!(paris.utc_of_local(ns("2026-03-29T02:30:00Z")), Some(ns("2026-03-29T01:30:00Z")));
+        assert_eq!(Zone::Fixed(3600).utc_of_local(i64::MIN), None);
     }
 }

@@ -16,7 +16,7 @@ use canvass_planner::desk::Desk;
 use canvass_planner::settings::Settings;
 use canvass_protocol::envelope::Envelope;
 use canvass_tables::Table;
-use canvass_tables::column::{self, Column, Kind};
+use canvass_tables::column::{self, Column, Form, Kind};
 use canvass_tables::table::{Declared, TableInfo};
 use common::direct::Direct;
 use datafusion::arrow::array::{AsArray, RecordBatch};
@@ -50,7 +50,7 @@ static SAMPLES: Declared<Sample> = Declared {
     columns: &[
         Column::field("id", Kind::Integer, "", |row: &Sample| row.id.into()),
         Column::field("t", Kind::Text, "", |row: &Sample| row.t.as_deref().into()),
-        Column::field("n", Kind::Integer, "", |row: &Sample| row.n.into()),
+        Column::field("n", Kind::Integer, "", |row: &Sample| row.n.into()).form(Form::Bytes),
         Column::field("f", Kind::Float, "", |row: &Sample| row.f.map_or(column::Cell::Null, column::Cell::Float)),
         Column::field("b", Kind::Boolean, "", |row: &Sample| row.b.into()),
         Column::field("at", Kind::Timestamp, "", |row: &Sample| {

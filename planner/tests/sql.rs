@@ -187,7 +187,7 @@ async fn digits_of_hashes_have_no_case() {
         format!("sha256 = '{large}'"),
         format!("'{large}' = sha256"),
         format!("sha256 IN ('{other}', '{large}')"),
-        format!("sha256 IN (upper('{small}'), 'x')"),
+        format!("sha256 IN (upper('{small}'), '{other}')"),
         format!("sha256 = upper('{small}')"),
         format!("sha256 = ANY (SELECT '{large}')"),
         format!("sha256 IN (SELECT '{large}')"),

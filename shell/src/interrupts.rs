@@ -18,7 +18,7 @@ impl Interrupts {
     pub async fn next(&mut self) {
         if self.0.recv().await.is_none() {
             // The listening has ended; nothing will ever come.
-            std::future::pending().await
+            std::future::pending::<()>().await;
         }
     }
 

@@ -84,17 +84,17 @@ pub fn check(expr: Expr, schema: &DFSchema, statement: &str) -> Result<Expr> {
 }
 
 /// The value of an enumeration that was meant, where that can be told.
-pub fn meant<'a>(typed: &str, values: impl Iterator<Item = &'a str> + Clone) -> Option<&'a str> {
+pub fn meant<'a>(typed: &str, values: &[&'a str]) -> Option<&'a str> {
     let small = typed.trim().to_lowercase();
     let find = |wanted: &dyn Fn(&str) -> bool| {
-        let mut fitting = values.clone().filter(|value| wanted(&value.to_lowercase()));
+        let mut fitting = values.iter().copied().filter(|value| wanted(&value.to_lowercase()));
         fitting.next().filter(|_| fitting.next().is_none())
     };
     let synonyms = SYNONYMS.iter().chain(SYSTEMS).filter(|(theirs, _)| *theirs == small);
-    let synonym = synonyms.flat_map(|(_, ours)| values.clone().filter(move |value| value == ours)).next();
+    let synonym = synonyms.flat_map(|(_, ours)| values.iter().copied().filter(move |value| value == ours)).next();
     find(&|value| value == small)
         .or(synonym)
-        .or_else(|| closest(&small, values.clone()))
+        .or_else(|| closest(&small, values.iter().copied()))
         .or_else(|| find(&|value| small.len() > 1 && value.starts_with(&small)))
 }
 
@@ -154,7 +154,8 @@ impl Judge<'_> {
             return Ok(());
         }
         let known = listed(values.iter().map(String::as_str));
-        let hint = match meant(text, values.iter().map(String::as_str)) {
+        let values: Vec<&str> = values.iter().map(String::as_str).collect();
+        let hint = match meant(text, &values) {
             Some(value) => format!("did you mean '{value}'? `{name}` is {known}"),
             None => format!("`{name}` is {known}"),
         };

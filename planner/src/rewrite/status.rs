@@ -31,7 +31,7 @@ impl Visitor for Inventory {
 
     fn pre_visit_query(&mut self, query: &Query) -> ControlFlow<()> {
         for cte in query.with.iter().flat_map(|with| &with.cte_tables) {
-            if reads(&*cte.query, &self.names) {
+            if reads(&cte.query, &self.names) {
                 self.names.insert(cte.alias.name.value.to_lowercase());
             }
         }
@@ -50,7 +50,7 @@ impl Visitor for Inventory {
 fn is_inventory(factor: &TableFactor, names: &HashSet<String>) -> bool {
     match factor {
         TableFactor::Table { name, args: None, .. } => last(name).is_some_and(|name| names.contains(&name)),
-        TableFactor::Derived { subquery, .. } => reads(&**subquery, names),
+        TableFactor::Derived { subquery, .. } => reads(subquery, names),
         _ => false,
     }
 }

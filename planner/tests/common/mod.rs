@@ -17,6 +17,7 @@ use canvass_planner::desk::Desk;
 use canvass_planner::error::{Error, Span};
 use canvass_planner::fleet::{Delivery, Endpoint, Fleet};
 use canvass_planner::settings::Settings;
+use canvass_protocol::action::Action;
 use canvass_protocol::envelope::Envelope;
 use canvass_protocol::members::Members;
 use canvass_protocol::target::{Facts, Mode, ServerWords, Status};
@@ -30,6 +31,10 @@ pub struct Mute;
 impl Fleet for Mute {
     fn name(&self) -> &str {
         "test"
+    }
+
+    async fn asked(&self, _: &Action) -> Result<Vec<String>, Error> {
+        Ok(self.endpoints().await?.iter().map(|endpoint| endpoint.facts.id.clone()).collect())
     }
 
     async fn endpoints(&self) -> Result<Vec<Endpoint>, Error> {

@@ -161,7 +161,8 @@ async fn what_no_desk_believes_is_neither_stored_nor_counted() {
     let swell = |part: &mut Part| part.body = vec![0; limits::FRAME_BYTES_MAX + 1];
     type Change<'a> = &'a dyn Fn(&mut Part);
     let (open, done) = (State::Waiting, State::Answered);
-    let cases: Vec<(&str, Vec<(Sent, Change)>, usize, State)> = vec![
+    type Case<'a> = (&'a str, Vec<(Sent, Change<'a>)>, usize, State);
+    let cases: Vec<Case<'_>> = vec![
         ("an answer", vec![(Sent::Frame, &keep), (Sent::Frame, &keep), (Sent::Last(2, 8), &keep)], 3, done),
         ("twice", vec![(Sent::Frame, &keep), (Sent::Last(1, 4), &keep)], 2, done),
         ("a bad signature", vec![(Sent::Frame, &keep), (Sent::Last(1, 4), &forge)], 1, open),
