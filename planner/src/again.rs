@@ -307,7 +307,7 @@ mod tests {
         let cases = [
             (all(&[a.clone(), c.clone()]), all(&[c.clone(), a.clone(), a.clone()]), true),
             (all(&[a.clone(), all(&[b.clone(), c.clone()])]), all(&[a.clone(), b.clone(), c.clone()]), true),
-            (all(&[a.clone()]), a.clone(), true),
+            (all(std::slice::from_ref(&a)), a.clone(), true),
             (any(&[a.clone(), b.clone(), c.clone()]), any(&[c.clone(), one("name", &["b", "a"])]), true),
             (any(&[a.clone(), one("name", &["b", "d"])]), one("name", &["d", "b", "a", "b"]), true),
             (not(not(a.clone())), a.clone(), true),
@@ -338,7 +338,8 @@ mod tests {
         let narrowed = |values: Filter| Some(all(&[is("name", "root"), values]));
         let users = |filter, target| scan("users", &["name", "uid"], filter, target);
         let groups = || scan("groups", &["name"], None, None);
-        let cases: &[(&str, Vec<Scan>, Vec<Scan>, Option<Vec<usize>>)] = &[
+        type Case = (&'static str, Vec<Scan>, Vec<Scan>, Option<Vec<usize>>);
+        let cases: &[Case] = &[
             ("as it was", vec![users(None, None), groups()], vec![users(None, None), groups()], Some(vec![0, 1])),
             ("another order", vec![groups(), users(None, None)], vec![users(None, None), groups()], Some(vec![1, 0])),
             (

@@ -74,7 +74,7 @@ async fn both_give_the_same_rows() {
                 }
             }
             (Err(error), _) | (_, Err(error)) if REFUSED.iter().any(|(message, _)| error.contains(message)) => {
-                refused += 1
+                refused += 1;
             }
             (Err(ours), Err(theirs)) => wrong.push(said(&format!("both refuse: {ours}; {theirs}"))),
             (Err(ours), Ok(_)) => wrong.push(said(&format!("refused: {ours}"))),

@@ -249,7 +249,8 @@ async fn rows_without_a_final_record_are_as_in_a_live_run() {
 
 #[tokio::test]
 async fn local_files_are_those_of_then() {
-    let change: &[(&str, fn(&std::path::Path), Option<&str>)] = &[
+    type Change = (&'static str, fn(&std::path::Path), Option<&'static str>);
+    let change: &[Change] = &[
         ("is as it was", |_| {}, None),
         ("was written again", |path| std::fs::copy(path, path.with_extension("new")).map(|_| ()).unwrap(), None),
         ("has other rows", |path| std::fs::write(path, "word,why\nzero,other\n").unwrap(), Some("has changed")),
@@ -317,7 +318,8 @@ async fn a_second_signer_is_warned_where_the_words_give_other_scans() {
     let path = folder.path().join("words.csv");
     std::fs::write(&path, "word\none\n").unwrap();
     let file = format!("SELECT n.host FROM numbers n JOIN '{}' w ON w.word = n.word", path.display());
-    let cases: &[(&str, &str, fn(&Changing), Gives)] = &[
+    type Case<'a> = (&'a str, &'a str, fn(&Changing), Gives);
+    let cases: &[Case<'_>] = &[
         ("the same desk", "SELECT host FROM numbers WHERE n = 1", |_| {}, Gives::These),
         (
             "agents have come and gone",

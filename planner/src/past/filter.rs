@@ -235,7 +235,10 @@ mod tests {
         ];
         for (predicates, expected) in cases {
             let mut filter = none();
-            let pushed = predicates.iter().fold(false, |pushed, predicate| filter.add(predicate) || pushed);
+            let mut pushed = false;
+            for predicate in &predicates {
+                pushed |= filter.add(predicate);
+            }
             assert_eq!((pushed, &filter), (expected.is_some(), &expected.unwrap_or_default()), "{predicates:?}");
         }
         let many = col("host").in_list((0..=LISTED_VALUES_MAX).map(|number| lit(number.to_string())).collect(), false);

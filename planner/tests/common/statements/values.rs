@@ -13,7 +13,7 @@ impl Maker<'_> {
 
     pub(super) fn literal(&mut self, kind: Kind) -> String {
         match kind {
-            Text => quoted(*self.dice.pick(TEXTS)),
+            Text => quoted(self.dice.pick::<&str>(TEXTS)),
             Integer => self.dice.pick(&["-1", "0", "1", "2", "3", "27", "1000"]).to_string(),
             Float => self.dice.pick(&["-1.5", "0.0", "0.5", "2.25"]).to_string(),
             Truth => self.dice.pick(&["true", "false"]).to_string(),
@@ -105,12 +105,13 @@ impl Maker<'_> {
             (Truth, 0..=5) => format!("{not}{subject}"),
             (_, 0) => format!("{subject} IS {not}NULL"),
             (Text, 1) => {
-                let pattern = quoted(*self.dice.pick(&["", "%", "a%", "%o%", "_", "a\\_b", "%\\%%", "A%", "root"]));
+                let pattern =
+                    quoted(self.dice.pick::<&str>(&["", "%", "a%", "%o%", "_", "a\\_b", "%\\%%", "A%", "root"]));
                 let like = *self.dice.pick(&["LIKE", "ILIKE"]);
                 format!("{subject} {not}{like} {}", both(&pattern, &format!("{pattern} ESCAPE '\\'")))
             }
             (Text, 2) => {
-                let pattern = quoted(*self.dice.pick(&["", "a", "^a", "o$", "^/etc", "[A-Z]", "^r.*t$"]));
+                let pattern = quoted(self.dice.pick::<&str>(&["", "a", "^a", "o$", "^/etc", "[A-Z]", "^r.*t$"]));
                 let ours = format!("{subject} {}~ {pattern}", if not.is_empty() { "" } else { "!" });
                 both(&ours, &format!("{not}regexp_matches({subject}, {pattern})"))
             }
