@@ -4,6 +4,7 @@
 
 use std::sync::LazyLock;
 
+use crate::scheduler;
 use axum::Json;
 use canvass_protocol::api::COMMAND_STATES;
 use canvass_protocol::limits;
@@ -134,12 +135,20 @@ fn list(shape: &str) -> Value {
     json!({ "type": "array", "items": reference(shape) })
 }
 
+/// A list with commas between its values, each of which is like the pattern.
+fn list_of(pattern: &str) -> Value {
+    let more = canvass_protocol::api::LISTED_VALUES_MAX - 1;
+    json!({ "type": "string", "pattern": format!("^({pattern})(,({pattern})){{0,{more}}}$") })
+}
+
 fn paths() -> Value {
     let (uuid, text) = (json!({ "type": "string", "format": "uuid" }), json!({ "type": "string" }));
     let action = |operation: Operation| operation.of(&uuid, "the action's id");
     let (get, post, done) = (Operation::get, Operation::post, Operation::done);
-    let past = |operation: Operation, most: u32| {
-        let time = json!({ "type": "string", "format": "date-time" });
+    let past = |operation: Operation, most: u32, states: &str| {
+        // Moments that every reader of them takes.
+        let time = r"^20[0-9]{2}-(0[1-9]|1[0-2])-(0[1-9]|1[0-9]|2[0-8])T([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]Z$";
+        let time = json!({ "type": "string", "pattern": time });
         // A moment, an action's hash, the number of the run and an agent's id.
         let mark = r"^[0-8]?[0-9]{1,18}\.[0-9a-f]{64}\.[0-9]{1,9}\.[0-9a-f]{0,64}$";
         let mark = json!({ "type": "string", "pattern": mark });
@@ -153,15 +162,19 @@ fn paths() -> Value {
             )
             .query(
                 "id",
-                &text,
+                &list_of("[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"),
                 "ids of actions; lists have commas between their values, of which there are at most 100",
             )
-            .query("prefix", &text, "what the ids of actions begin with")
+            .query(
+                "prefix",
+                &json!({ "type": "string", "pattern": "^[0-9a-f-]{1,36}$" }),
+                "what the ids of actions begin with",
+            )
             .query("since", &time, "when the server took the actions, at the earliest")
             .query("until", &time, "when the server took the actions, at the latest")
             .query(
                 "state",
-                &text,
+                &list_of(states),
                 "states, as the lists name them; an action's is open, complete, expired or withdrawn",
             )
     };
@@ -213,6 +226,7 @@ fn paths() -> Value {
             past(
                 get("Actions that the caller posted or signed, all for admins: the newest first", &reference("ActionsPage")),
                 super::past::ACTIONS_MAX,
+                "open|complete|expired|withdrawn",
             ),
         ),
         (
@@ -263,8 +277,9 @@ fn paths() -> Value {
             past(
                 get("What became of these actions at each agent: those of the newest action first", &reference("CommandsPage")),
                 super::past::COMMANDS_MAX,
+                &scheduler::State::ALL.map(scheduler::State::as_str).join("|"),
             )
-            .query("agent", &text, "ids of agents"),
+            .query("agent", &list_of("[0-9a-f]{64}"), "ids of agents"),
         ),
         (
             "/v1/audit",
