@@ -165,11 +165,7 @@ fn paths() -> Value {
                 &list_of("[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"),
                 "ids of actions; lists have commas between their values, of which there are at most 100",
             )
-            .query(
-                "prefix",
-                &json!({ "type": "string", "pattern": "^[0-9a-f-]{1,36}$" }),
-                "what the ids of actions begin with",
-            )
+            .query("prefix", &text, "what the ids of actions begin with")
             .query("since", &time, "when the server took the actions, at the earliest")
             .query("until", &time, "when the server took the actions, at the latest")
             .query(
@@ -279,7 +275,7 @@ fn paths() -> Value {
                 super::past::COMMANDS_MAX,
                 &scheduler::State::ALL.map(scheduler::State::as_str).join("|"),
             )
-            .query("agent", &list_of("[0-9a-f]{64}"), "ids of agents"),
+            .query("agent", &text, "ids of agents"),
         ),
         (
             "/v1/audit",
