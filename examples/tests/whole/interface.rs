@@ -153,9 +153,11 @@ fn schemathesis() -> PathBuf {
     let target = server.ancestors().nth(2).expect("programs lie two folders down in the target folder");
     let folder = target.join(SCHEMATHESIS.replace("==", "-"));
     let tool = folder.join("bin/schemathesis");
-    if !tool.is_file() {
+    // A target folder that was moved has programs that no longer find their interpreter.
+    let runs = Command::new(&tool).arg("--version").output().is_ok_and(|output| output.status.success());
+    if !runs {
         let need = "this test needs `schemathesis`, which pip installs from a package registry";
-        run_to_its_end(Command::new("python3").args(["-m", "venv"]).arg(&folder), need);
+        run_to_its_end(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&folder), need);
         run_to_its_end(Command::new(folder.join("bin/pip")).args(["install", "--quiet", SCHEMATHESIS]), need);
     }
     tool

@@ -39,6 +39,9 @@ impl Words {
     }
 
     pub fn of(&self, expr: &Expr) -> String {
+        if let Some((left, op, right)) = operation(expr) {
+            return format!("{} {op} {}", self.operand(left, op), self.operand(right, op));
+        }
         match expr {
             Expr::Alias(alias) => self.of(&alias.expr),
             Expr::Column(column) => match (self.extracted.get(&column.name), &column.relation) {
@@ -50,9 +53,6 @@ impl Words {
                 _ => column.name.replace("count(Int64(1))", "count(*)"),
             },
             Expr::Literal(value, _) => literal(value),
-            Expr::BinaryExpr(BinaryExpr { left, op, right }) => {
-                format!("{} {op} {}", self.operand(left, *op), self.operand(right, *op))
-            }
             Expr::Not(inner) => match inner.as_ref() {
                 Expr::ScalarFunction(call) => self.call(call, true),
                 other => format!("NOT ({})", self.of(other)),
@@ -102,7 +102,7 @@ impl Words {
     /// An operand, in parentheses where it binds less than what stands around it.
     fn operand(&self, expr: &Expr, around: Operator) -> String {
         match expr {
-            Expr::BinaryExpr(BinaryExpr { op, .. }) if op.precedence() < around.precedence() => {
+            _ if operation(expr).is_some_and(|(_, op, _)| op.precedence() < around.precedence()) => {
                 format!("({})", self.of(expr))
             }
             Expr::Alias(alias) => self.operand(&alias.expr, around),
@@ -168,6 +168,28 @@ impl Words {
 /// Whether the optimiser, or the plan of EXCEPT, calls a relation so.
 pub fn is_made_up(relation: &str) -> bool {
     relation.starts_with("__") || matches!(relation, "left" | "right")
+}
+
+/// An operator between two operands; checked arithmetic is a function of the operator's name.
+fn operation(expr: &Expr) -> Option<(&Expr, Operator, &Expr)> {
+    match expr {
+        Expr::BinaryExpr(BinaryExpr { left, op, right }) => Some((left, *op, right)),
+        Expr::ScalarFunction(call) => {
+            let op = match call.func.name() {
+                "+" => Operator::Plus,
+                "-" => Operator::Minus,
+                "*" => Operator::Multiply,
+                "/" => Operator::Divide,
+                "%" => Operator::Modulo,
+                _ => return None,
+            };
+            match call.args.as_slice() {
+                [left, right] => Some((left, op, right)),
+                _ => None,
+            }
+        }
+        _ => None,
+    }
 }
 
 fn not(negated: bool) -> &'static str {
