@@ -5,6 +5,7 @@
 
 mod bad_input;
 mod certificates;
+mod compromise;
 mod cosign;
 mod desk;
 mod distributed;
