@@ -68,13 +68,30 @@ pub static AGENT_FIELDS: &[AgentField] = &[
 impl AgentField {
     /// The field's type in our words.
     pub fn kind(&self) -> &'static str {
-        match (self.data_type)() {
-            DataType::Utf8 => Kind::Text.as_str(),
-            DataType::Timestamp(..) => Kind::Timestamp.as_str(),
-            DataType::List(_) => "list",
-            DataType::Map(..) => "map",
-            _ => "struct",
+        type_name(&(self.data_type)())
+    }
+}
+
+/// What a type is called where columns are listed: the word that a CAST takes, where there is one.
+pub fn type_name(data_type: &DataType) -> &'static str {
+    match data_type {
+        DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => Kind::Text.as_str(),
+        DataType::Boolean => Kind::Boolean.as_str(),
+        kind if kind.is_integer() => Kind::Integer.as_str(),
+        kind if kind.is_floating() => Kind::Float.as_str(),
+        DataType::Decimal32(..) | DataType::Decimal64(..) | DataType::Decimal128(..) | DataType::Decimal256(..) => {
+            "decimal"
         }
+        DataType::Timestamp(..) => Kind::Timestamp.as_str(),
+        DataType::Date32 | DataType::Date64 => "date",
+        DataType::Time32(_) | DataType::Time64(_) => "time",
+        DataType::Interval(_) | DataType::Duration(_) => "interval",
+        DataType::List(_) | DataType::LargeList(_) | DataType::FixedSizeList(..) => "list",
+        DataType::Map(..) => "map",
+        DataType::Struct(_) => "struct",
+        DataType::Dictionary(_, values) => type_name(values),
+        DataType::Null => "null",
+        _ => "bytes",
     }
 }
 
@@ -155,7 +172,7 @@ pub fn hidden_columns(table: &dyn Table) -> Vec<&'static str> {
 }
 
 /// The table `agents`: one row an endpoint.
-pub fn agents_batch(endpoints: &[Endpoint]) -> Result<RecordBatch> {
+pub(crate) fn agents_batch(endpoints: &[Endpoint]) -> Result<RecordBatch> {
     let (fields, arrays, _) = agent_structs(endpoints)?.into_parts();
     Ok(RecordBatch::try_new(Arc::new(Schema::new(fields)), arrays)?)
 }

@@ -185,6 +185,7 @@ impl Desk {
         let files =
             local::open(&mut parsed, statement, &contents, |name| name == catalog::AGENTS || self.find(name).is_some())
                 .await?;
+        show::describe_file(&mut parsed, &files)?;
         let online_only = !rewrite::rewrite(&mut parsed, &|name| self.find(name))?;
         depth::check(&mut parsed)?;
         if let Statement::Explain(explain) = parsed {

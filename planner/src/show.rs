@@ -2,12 +2,15 @@
 //!
 //! Each becomes a question over constants, so that it is planned, run and written like any other.
 
+use std::sync::Arc;
+
 use datafusion::sql::parser::Statement;
 use datafusion::sql::sqlparser::ast::{self, ObjectName, ShowStatementIn};
 
 use crate::catalog::{AGENT_FIELDS, AGENTS};
 use crate::dialect;
 use crate::error::{Error, locate};
+use crate::local::LocalFile;
 use crate::past::PAST;
 use crate::rewrite::Find;
 use crate::settings::{self, Settings};
@@ -78,6 +81,17 @@ fn columns(name: &ObjectName, find: Find<'_>) -> Option<String> {
         return None;
     };
     Some(values(&["column", "type", "about"], &rows))
+}
+
+/// Puts a question over constants in the place of a DESCRIBE of a local file.
+pub fn describe_file(statement: &mut Statement, files: &[Arc<LocalFile>]) -> Result<(), Error> {
+    let Statement::Statement(inner) = &*statement else { return Ok(()) };
+    let ast::Statement::ExplainTable { table_name, .. } = inner.as_ref() else { return Ok(()) };
+    let name = table_name.0.last().and_then(|part| part.as_ident());
+    let Some(file) = files.iter().find(|file| name.is_some_and(|name| name.value == file.name)) else { return Ok(()) };
+    let row = |(name, kind): (&str, &str)| vec![name.to_owned(), kind.to_owned()];
+    *statement = dialect::parse(&values(&["column", "type"], &file.columns().map(row).collect::<Vec<_>>()))?;
+    Ok(())
 }
 
 /// `SELECT … FROM (VALUES …)` of texts.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, BooleanArray, StringArray};
 use arrow::record_batch::RecordBatch;
-use canvass_planner::catalog::{AGENT_FIELDS, AGENTS, agents_batch};
+use canvass_planner::catalog::{AGENT_FIELDS, AGENTS, AgentField};
 use canvass_planner::error::{Error, closest};
 use canvass_planner::past::PAST;
 use canvass_tables::TABLES;
@@ -108,28 +108,13 @@ fn about(column: &ColumnInfo, bound: &[&str]) -> String {
 }
 
 fn agent_columns() -> Result<RecordBatch, Error> {
-    let empty = agents_batch(&[]).map_err(|error| Error::internal(error.to_string()))?;
-    let schema = empty.schema();
-    let kind = |name: &str| schema.field_with_name(name).map(|field| kind(field.data_type())).unwrap_or_default();
     let said_by = |server: bool| if server { "the server" } else { "the agent" };
     batch(vec![
         ("column", texts(AGENT_FIELDS.iter().map(|field| field.name))),
-        ("type", texts(AGENT_FIELDS.iter().map(|field| kind(field.name)))),
+        ("type", texts(AGENT_FIELDS.iter().map(AgentField::kind))),
         ("said_by", texts(AGENT_FIELDS.iter().map(|field| said_by(field.server_word)))),
         ("about", texts(AGENT_FIELDS.iter().map(|field| field.about))),
     ])
-}
-
-fn kind(data_type: &arrow::datatypes::DataType) -> String {
-    use arrow::datatypes::DataType;
-    match data_type {
-        DataType::Utf8 => "text".to_owned(),
-        DataType::Timestamp(..) => "timestamp".to_owned(),
-        DataType::Map(..) => "map".to_owned(),
-        DataType::List(_) => "list".to_owned(),
-        DataType::Struct(_) => "struct".to_owned(),
-        other => other.to_string().to_lowercase(),
-    }
 }
 
 #[cfg(test)]

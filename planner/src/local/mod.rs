@@ -27,6 +27,7 @@ use datafusion::physical_plan::ExecutionPlan;
 use datafusion::sql::parser::Statement;
 use sha2::{Digest as _, Sha256};
 
+use crate::catalog::type_name;
 use crate::depth;
 use crate::error::{Error, Span, closest, locate};
 use crate::kept::Keeper;
@@ -249,6 +250,11 @@ impl LocalFile {
         let pieces = pieces.map(|at| whole.slice(at, BATCH_ROWS.min(whole.num_rows() - at))).collect();
         let (rows, schema) = (whole.num_rows(), whole.schema());
         Ok(LocalFile { name, rows, input, span: None, schema, source: Source::Read(pieces) })
+    }
+
+    /// Its columns, each with the name of its type.
+    pub fn columns(&self) -> impl Iterator<Item = (&str, &'static str)> {
+        self.schema.fields().iter().map(|field| (field.name().as_str(), type_name(field.data_type())))
     }
 
     /// The file in words: its name, how many rows it has, and their columns.
