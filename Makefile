@@ -53,7 +53,7 @@ bench-files: bench-tools
 	@"$$(cargo metadata --no-deps --format-version 1 | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')/$(PROFILE:dev=debug)/bench-files"
 
 # How fast a fleet answers, beside a bare echo in the same run (docs/performance.md). Variables: AGENTS=1000 for one size, or
-# several; ENGINE=rabbitmq or embedded; BROKER=management for one that is not set up for many agents;
+# several; ENGINE=rabbitmq or embedded; BROKER=management for one that is not set up for many agents; SERIES=4 for RabbitMQ 4;
 # ONLY=statements,heartbeats,investigators; RUNS=5 of each side in ROUNDS=2; PROFILE=dev.
 bench-fleet: tools
 	cargo build --workspace --profile $(PROFILE)

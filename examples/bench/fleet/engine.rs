@@ -2,13 +2,21 @@
 
 use anyhow::Result;
 use canvass_examples::yard::Yard;
-use canvass_services::{Postgres, Rabbitmq};
+use canvass_services::{Broker as Program, Postgres, Rabbitmq};
 
 /// A pair of store and relay.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Engine {
     Distributed,
     Embedded,
+}
+
+/// Which RabbitMQ it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Series {
+    /// The distribution's.
+    Distribution,
+    Four,
 }
 
 /// How the broker is set.
@@ -54,14 +62,19 @@ impl Engine {
     }
 
     /// Starts a server, and its services.
-    pub fn open(self, broker: Broker) -> Result<Bench> {
+    pub fn open(self, series: Series, broker: Broker) -> Result<Bench> {
         let Engine::Distributed = self else {
             return Ok(Bench { engine: self, yard: Yard::open(&[])?, services: None });
         };
-        let rabbitmq = match broker {
-            Broker::Lean => Rabbitmq::start_lean()?,
-            Broker::Management => Rabbitmq::start()?,
+        let program = match series {
+            Series::Distribution => Program::distribution(),
+            Series::Four => Program::series_4()?,
         };
+        let rabbitmq = match broker {
+            Broker::Lean => Rabbitmq::start_lean(program)?,
+            Broker::Management => Rabbitmq::start_of(program)?,
+        };
+        println!("bench-fleet rabbitmq={}", rabbitmq.version()?);
         let postgres = Postgres::start(true)?;
         let yard = Yard::open(&["--store", &postgres.url(), "--relay", &rabbitmq.url()])?;
         Ok(Bench { engine: self, yard, services: Some((postgres, rabbitmq)) })

@@ -36,7 +36,7 @@ fn run() -> Result<()> {
         for (place, agents) in sizes.iter().enumerate() {
             // Who is not asked for everything is spared the minutes of the larger measures at every size.
             let last = place + 1 == sizes.len();
-            let bench = engine.open(settings.broker)?;
+            let bench = engine.open(settings.series, settings.broker)?;
             let measured = statement::measure(&settings, &bench, *agents, |yard, name| {
                 if last && settings.wants(What::Heartbeats) {
                     heartbeats::measure(yard, name, *agents)?;
@@ -67,8 +67,8 @@ fn head(settings: &Settings) {
     println!(
         "# statement_s: from the line typed into a running `canvass --server` to its last row; medians of runs x rounds. Every\n\
          # agent checks the investigator's signature and signs its answer; the desk checks every agent's. The swarm's journals and\n\
-         # answers are in memory; a scan ran once in a real cage. echo_s: one message to each agent, one answer of each, bytes\n\
-         # and queues as the product's, unconfirmed as there; blocks of runs of both take turns. Broker and database are private,\n\
+         # answers are in memory; a scan ran once in a real cage. echo_s: one message to each agent, one answer of each, bytes,\n\
+         # queues and confirmations as the product's; blocks of runs of both take turns. Broker and database are private,\n\
          # on this machine, with all else; the database waits for its disk; agents share the server's user at the broker."
     );
 }

@@ -4,7 +4,7 @@ use std::str::FromStr;
 
 use anyhow::{Result, anyhow, bail};
 
-use crate::engine::{Broker, Engine};
+use crate::engine::{Broker, Engine, Series};
 
 /// Timed runs of each side in a round, and rounds.
 const RUNS: usize = 5;
@@ -24,6 +24,8 @@ pub struct Settings {
     pub rounds: usize,
     /// `ENGINE`, as in `embedded`; both where it is not set.
     pub engines: Vec<Engine>,
+    /// `SERIES`, as in `4`; the distribution's RabbitMQ where it is not set.
+    pub series: Series,
     /// `BROKER`, as in `management`; lean where it is not set.
     pub broker: Broker,
     /// `AGENTS`, as in `1000,5000`; what the goals name where it is not set.
@@ -49,6 +51,11 @@ impl Settings {
             Some("management") => Broker::Management,
             Some(other) => bail!("BROKER: there is no `{other}`; there are `lean` and `management`"),
         };
+        let series = match variable("SERIES").as_deref() {
+            None => Series::Distribution,
+            Some("4") => Series::Four,
+            Some(other) => bail!("SERIES: there is no `{other}`; there is `4`, beside the distribution's"),
+        };
         let mut also = Vec::new();
         for word in variable("ONLY").as_deref().unwrap_or("statements,heartbeats,investigators").split(',') {
             match word.trim() {
@@ -63,6 +70,7 @@ impl Settings {
             runs: variable("RUNS").map_or(Ok(RUNS), |text| number("RUNS", &text))?,
             rounds: variable("ROUNDS").map_or(Ok(ROUNDS), |text| number("ROUNDS", &text))?,
             engines,
+            series,
             broker,
             agents: agents.transpose()?,
             also,
@@ -105,7 +113,11 @@ mod tests {
         let brokers = [None, Some("lean"), Some("management")]
             .map(|name| settings(&name.map(|name| ("BROKER", name)).into_iter().collect::<Vec<_>>()).unwrap().broker);
         assert_eq!(brokers, [Broker::Lean, Broker::Lean, Broker::Management]);
-        for pair in [("RUNS", "0"), ("AGENTS", "x"), ("ENGINE", "kafka"), ("BROKER", "fat"), ("ONLY", "P4")] {
+        assert_eq!(all.series, Series::Distribution);
+        assert_eq!(settings(&[("SERIES", "4")]).unwrap().series, Series::Four);
+        for pair in
+            [("SERIES", "3"), ("RUNS", "0"), ("AGENTS", "x"), ("ENGINE", "kafka"), ("BROKER", "fat"), ("ONLY", "P4")]
+        {
             assert!(settings(&[pair]).is_err(), "{pair:?}");
         }
     }

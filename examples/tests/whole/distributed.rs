@@ -3,7 +3,7 @@
 use std::process::Stdio;
 
 use canvass_examples::yard::Yard;
-use canvass_services::{Postgres, Rabbitmq, Tls};
+use canvass_services::{Broker, Postgres, Rabbitmq, Tls};
 
 use crate::certificates;
 use crate::desk::{stderr, stdout};
@@ -23,7 +23,16 @@ fn yard(arguments: &[&str]) -> Yard {
 
 #[test]
 fn a_question_goes_over_a_broker_and_outlives_its_crash() {
-    let mut rabbitmq = Rabbitmq::start().unwrap();
+    outlives_a_crash(Broker::distribution());
+}
+
+#[test]
+fn a_question_goes_over_a_broker_of_series_4_and_outlives_its_crash() {
+    outlives_a_crash(Broker::series_4().unwrap());
+}
+
+fn outlives_a_crash(broker: Broker) {
+    let mut rabbitmq = Rabbitmq::start_of(broker).unwrap();
     let (url, admin) = (rabbitmq.url(), rabbitmq.admin_url());
     let mut yard = yard(&["--relay", &url, "--relay-admin", &admin]);
     let asked = yard.ask(&["--format", "csv", "-c", COUNTS]).unwrap();
@@ -90,7 +99,7 @@ fn a_server_that_ends_is_found_again_over_the_broker() {
 /// Where the broker is set up for many agents, their heartbeats are rare, and the server still finds soon that it is lost.
 #[test]
 fn a_broker_for_many_agents_has_rare_heartbeats() {
-    let rabbitmq = Rabbitmq::start_lean().unwrap();
+    let rabbitmq = Rabbitmq::start_lean(Broker::distribution()).unwrap();
     let yard = yard(&["--relay", &rabbitmq.url()]);
     let asked = yard.ask(&["--format", "csv", "-c", COUNTS]).unwrap();
     assert_eq!((asked.status.code(), stdout(&asked).as_str()), (Some(0), ROWS), "{}", stderr(&asked));

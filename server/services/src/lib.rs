@@ -11,7 +11,7 @@ mod process;
 use std::path::PathBuf;
 
 pub use postgres::Postgres;
-pub use rabbitmq::Rabbitmq;
+pub use rabbitmq::{Broker, Rabbitmq};
 
 /// What a service proves itself with, in PEM.
 #[derive(Debug, Clone)]

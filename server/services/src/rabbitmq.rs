@@ -11,7 +11,19 @@ use crate::Tls;
 use crate::process::{Running, free_port, password, run, tied, wait_until_ready};
 
 /// Where distributions put the broker's programs; those on the path insist on the package's own user.
-const PROGRAMS: &str = "/usr/lib/rabbitmq/bin";
+const PROGRAMS: &str = "usr/lib/rabbitmq/bin";
+/// Where they put Erlang's, of which the distribution's own are on the path.
+const ERLANG: &str = "usr/lib/erlang/bin";
+/// What is on the path of everything that is started here.
+const PATH: &str = "/usr/sbin:/usr/bin:/sbin:/bin";
+/// The folder of the target folder that `make tools` unpacks a RabbitMQ of series 4 into.
+const SERIES_4: &str = "rabbitmq-4";
+/// What a broker of series 4 is told, beside the rest: to refuse what 4.3 refuses unless it is told otherwise, and to make
+/// queues whose kind nobody names replicated ones.
+const STRICT: &str = "deprecated_features.permit.transient_nonexcl_queues = false\n\
+     deprecated_features.permit.global_qos = false\n\
+     deprecated_features.permit.management_metrics_collection = false\n\
+     default_queue_type = quorum\n";
 /// Descriptors of the broker: two a connection and some for itself, as far as this process may.
 const DESCRIPTORS: u32 = 65536;
 /// The broker's user.
@@ -21,8 +33,43 @@ const USER: &str = "canvass";
 const MANAGEMENT: &str = "rabbitmq_management";
 const LEAN: &str = "heartbeat = 600\n";
 
+/// Which RabbitMQ is started.
+#[derive(Debug, Clone)]
+pub struct Broker {
+    /// The folder that its packages are unpacked in.
+    root: PathBuf,
+    path: String,
+    settings: &'static str,
+}
+
+impl Broker {
+    /// The distribution's own.
+    #[must_use]
+    pub fn distribution() -> Broker {
+        Broker { root: PathBuf::from("/"), path: PATH.to_owned(), settings: "" }
+    }
+
+    /// One of series 4, which refuses what the latest of that series does. It lies in the target folder that this program was
+    /// built in.
+    pub fn series_4() -> Result<Broker> {
+        let program = std::env::current_exe().context("nobody knows where this program lies")?;
+        let made = |folder: &Path| folder.join(SERIES_4).join("made").exists();
+        let target = program.ancestors().find(|folder| made(folder));
+        let root =
+            target.with_context(|| format!("there is no `{SERIES_4}` in the target folder: run `make tools`"))?;
+        let root = root.join(SERIES_4);
+        let path = format!("{}:{PATH}", root.join(ERLANG).display());
+        Ok(Broker { root, path, settings: STRICT })
+    }
+
+    fn program(&self, name: &str) -> PathBuf {
+        self.root.join(PROGRAMS).join(name)
+    }
+}
+
 /// A broker with one virtual host, `/`, reached by [`Rabbitmq::url`] and, for its management, by [`Rabbitmq::admin_url`].
 pub struct Rabbitmq {
+    broker: Broker,
     folder: TempDir,
     ports: Ports,
     password: String,
@@ -40,22 +87,27 @@ struct Ports {
 }
 
 impl Rabbitmq {
-    /// Starts a broker.
+    /// Starts the distribution's broker.
     pub fn start() -> Result<Rabbitmq> {
-        Rabbitmq::make(None, MANAGEMENT, "")
+        Rabbitmq::start_of(Broker::distribution())
+    }
+
+    /// Starts a broker of one's choice.
+    pub fn start_of(broker: Broker) -> Result<Rabbitmq> {
+        Rabbitmq::make(broker, None, MANAGEMENT, "")
     }
 
     /// Starts one for many agents: without management, and with rare heartbeats.
-    pub fn start_lean() -> Result<Rabbitmq> {
-        Rabbitmq::make(None, "", LEAN)
+    pub fn start_lean(broker: Broker) -> Result<Rabbitmq> {
+        Rabbitmq::make(broker, None, "", LEAN)
     }
 
-    /// Starts one that also listens for TLS, at [`Rabbitmq::tls_url`].
+    /// Starts the distribution's broker, which also listens for TLS, at [`Rabbitmq::tls_url`].
     pub fn start_tls(tls: &Tls) -> Result<Rabbitmq> {
-        Rabbitmq::make(Some(tls), MANAGEMENT, "")
+        Rabbitmq::make(Broker::distribution(), Some(tls), MANAGEMENT, "")
     }
 
-    fn make(tls: Option<&Tls>, plugins: &str, settings: &str) -> Result<Rabbitmq> {
+    fn make(broker: Broker, tls: Option<&Tls>, plugins: &str, settings: &str) -> Result<Rabbitmq> {
         let folder = tempfile::Builder::new().prefix("canvass-rabbitmq").tempdir()?;
         let ports = Ports {
             amqp: free_port()?,
@@ -68,8 +120,8 @@ impl Rabbitmq {
         let mut config = format!(
             "listeners.tcp.default = 127.0.0.1:{}\n\
              default_user = {USER}\ndefault_pass = {password}\nloopback_users = none\n\
-             vm_memory_high_watermark.relative = 0.7\ndisk_free_limit.absolute = 50MB\nlog.console = false\n{settings}",
-            ports.amqp
+             vm_memory_high_watermark.relative = 0.7\ndisk_free_limit.absolute = 50MB\nlog.console = false\n{settings}{}",
+            ports.amqp, broker.settings
         );
         if plugins == MANAGEMENT {
             config += &format!("management.tcp.ip = 127.0.0.1\nmanagement.tcp.port = {}\n", ports.admin);
@@ -87,10 +139,10 @@ impl Rabbitmq {
         fs::write(folder.path().join("rabbitmq.conf"), config)?;
         fs::write(folder.path().join("plugins"), format!("[{plugins}].\n"))?;
         let mut epmd = tied(Path::new("epmd"), None);
-        epmd.args(["-port", &ports.epmd.to_string(), "-address", "127.0.0.1"]);
+        epmd.env("PATH", &broker.path).args(["-port", &ports.epmd.to_string(), "-address", "127.0.0.1"]);
         let epmd = epmd.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
         let epmd = Running(epmd.context("cannot start epmd: run `make tools`")?);
-        let mut rabbitmq = Rabbitmq { folder, ports, password, _epmd: epmd, running: None };
+        let mut rabbitmq = Rabbitmq { broker, folder, ports, password, _epmd: epmd, running: None };
         rabbitmq.start_again()?;
         Ok(rabbitmq)
     }
@@ -110,6 +162,11 @@ impl Rabbitmq {
         format!("http://{USER}:{}@127.0.0.1:{}", self.password, self.ports.admin)
     }
 
+    /// The version of RabbitMQ that runs.
+    pub fn version(&self) -> Result<String> {
+        Ok(self.control(&["eval", "rabbit:base_product_version()."])?.trim().trim_matches('"').to_owned())
+    }
+
     /// The process, for its figures; `None` where it does not run.
     pub fn id(&self) -> Option<u32> {
         self.running.as_ref().map(|running| running.0.id())
@@ -126,7 +183,7 @@ impl Rabbitmq {
         let file = File::options().create(true).append(true).open(&log)?;
         let descriptors = format!("ulimit -n {DESCRIPTORS} 2>/dev/null || ulimit -n $(ulimit -Hn); exec \"$0\" \"$@\"");
         let mut command = tied(Path::new("/bin/sh"), None);
-        command.args(["-c", &descriptors]).arg(Path::new(PROGRAMS).join("rabbitmq-server"));
+        command.args(["-c", &descriptors]).arg(self.broker.program("rabbitmq-server"));
         self.environment(&mut command);
         // The broker takes its script's place, so that the process we end is the broker; and it starts no port mapper.
         command.env("RUNNING_UNDER_SYSTEMD", "1").env("RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS", "-start_epmd false");
@@ -143,8 +200,8 @@ impl Rabbitmq {
         if self.running.is_none() {
             bail!("the broker does not run");
         }
-        let mut command = Command::new(Path::new(PROGRAMS).join("rabbitmqctl"));
-        command.env_clear().env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
+        let mut command = Command::new(self.broker.program("rabbitmqctl"));
+        command.env_clear();
         command.args(["-q", "-n", &self.node()]).args(arguments);
         self.environment(&mut command);
         run(&mut command)
@@ -158,6 +215,7 @@ impl Rabbitmq {
         let at = |name: &str| -> PathBuf { self.folder.path().join(name) };
         // What it writes down of a crash goes where it works.
         command.current_dir(self.folder.path());
+        command.env("PATH", &self.broker.path);
         command.env("HOME", self.folder.path()).env("LC_ALL", "C.UTF-8");
         command.env("RABBITMQ_NODENAME", self.node()).env("RABBITMQ_DIST_PORT", self.ports.distribution.to_string());
         command.env("ERL_EPMD_PORT", self.ports.epmd.to_string()).env("ERL_EPMD_ADDRESS", "127.0.0.1");

@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use canvass_services::{Postgres, Rabbitmq};
+use canvass_services::{Broker, Postgres, Rabbitmq};
 
 #[test]
 fn a_private_postgres_outlives_a_crash() {
@@ -20,9 +20,14 @@ fn a_private_postgres_outlives_a_crash() {
 
 #[test]
 fn a_private_broker_outlives_a_crash() {
-    let mut rabbitmq = Rabbitmq::start().unwrap();
-    rabbitmq.control(&["add_vhost", "kept"]).unwrap();
-    rabbitmq.kill();
-    rabbitmq.start_again().unwrap();
-    assert!(rabbitmq.control(&["list_vhosts"]).unwrap().contains("kept"));
+    let brokers = [(Broker::distribution(), ""), (Broker::series_4().unwrap(), "4.")];
+    for (broker, series) in brokers {
+        let mut rabbitmq = Rabbitmq::start_of(broker).unwrap();
+        let version = rabbitmq.version().unwrap();
+        assert!(version.starts_with(series) && version.contains('.'), "{version}");
+        rabbitmq.control(&["add_vhost", "kept"]).unwrap();
+        rabbitmq.kill();
+        rabbitmq.start_again().unwrap();
+        assert!(rabbitmq.control(&["list_vhosts"]).unwrap().contains("kept"));
+    }
 }
