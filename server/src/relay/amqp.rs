@@ -1,12 +1,15 @@
 //! The relay over RabbitMQ: a queue for each agent that proved its key, and one that all answer to.
 //!
-//! Messages are neither persistent nor confirmed. The store carries the promise: an agent keeps an answer until it is told
-//! that the store has it, and whoever comes, again or for the first time, is brought all that is open. So whatever a broker or
-//! a connection loses is made good by making agents come again, which deleting their queues does.
+//! No message is persistent, and the server's are not confirmed. The store carries the promise: an agent keeps an answer until it
+//! is told that the store has it, and whoever comes, again or for the first time, is brought all that is open. So whatever a
+//! broker or a connection loses is made good by making agents come again, which deleting their queues does. Agents' messages are
+//! confirmed only so that they know which found no room.
 
+mod challenges;
 #[cfg(test)]
 mod hard_days;
 mod lines;
+mod queues;
 #[cfg(test)]
 mod tests;
 mod users;
@@ -24,41 +27,24 @@ use canvass_protocol::signed::Signed;
 use futures::StreamExt as _;
 use futures::stream::BoxStream;
 use lapin::message::Delivery;
-use lapin::options::{
-    BasicAckOptions, BasicConsumeOptions, BasicPublishOptions, BasicQosOptions, ExchangeDeclareOptions,
-    QueueBindOptions, QueueDeclareOptions, QueueDeleteOptions,
-};
-use lapin::types::{AMQPValue, FieldTable, ShortString};
-use lapin::{
-    Acker, BasicProperties, Channel, Connection, ConnectionProperties, ConnectionStatus, Consumer, Event, ExchangeKind,
-};
+use lapin::options::BasicAckOptions;
+use lapin::types::ShortString;
+use lapin::{Acker, Channel, Connection, ConnectionProperties, ConnectionStatus, Event};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout};
 use url::Url;
 
+use self::challenges::Challenges;
 use self::lines::Lines;
+use self::queues::{ANSWERS, Deliveries, Maker, OVERFLOW};
 use self::users::Users;
 use super::{Incoming, NotAdmitted, Relay, check_admitted};
 use crate::store::Store;
 
-/// The exchange that agents write to; each server binds a queue of its own to it, whose name begins like this.
-const ANSWERS: &str = "canvass.answers";
-/// The exchange that gets what no longer fits into an agent's queue; agents may not write to it. What it gets is put among the
-/// answers, by its line.
-const OVERFLOW: &str = "canvass.overflow";
-/// What the names of agents' queues begin with; the agent's id follows.
-const AGENT_QUEUE: &str = "canvass.agent.";
-/// Answers that the broker hands over before they are taken.
-const PREFETCH: u16 = 1000;
-/// Messages taken before the broker is told of them at once, and how long none has to come before it is told of fewer.
-const ACK_EACH: usize = 64;
+/// Messages taken before the broker is told of them at once, a part of what it hands over beforehand, and how long none has to
+/// come before it is told of fewer.
+const ACK_EACH: usize = 16;
 const ACK_AFTER: Duration = Duration::from_millis(50);
-/// Messages that wait for one agent, as with the embedded relay.
-const QUEUE_MAX: i32 = 1024;
-/// An agent's queue that nobody reads for this long, in milliseconds, is deleted by the broker itself.
-const UNUSED_MS_MAX: i32 = 10 * 60 * 1000;
-/// A server's queue of answers that it does not read for this long, in milliseconds, is deleted by the broker itself.
-const UNREAD_MS_MAX: i32 = 60 * 1000;
 /// Agents say something every minute; one that was silent for longer than two of them is not there.
 const SILENT_MAX: Duration = Duration::from_secs(150);
 /// How long the broker may take to take a message before its agent is to come again instead.
@@ -76,6 +62,8 @@ const PAUSE_MAX: Duration = Duration::from_secs(10);
 pub enum AmqpError {
     #[error("the broker `{0}` cannot be used: {1}")]
     Broker(String, lapin::Error),
+    #[error("no random bytes: {0}")]
+    Random(#[from] getrandom::Error),
     #[error(transparent)]
     Users(#[from] users::UsersError),
 }
@@ -100,9 +88,12 @@ pub struct Amqp {
     incoming: mpsc::Sender<Incoming>,
     address: Address,
     users: Option<Users>,
+    challenges: Mutex<Challenges>,
     lines: Arc<Mutex<Lines>>,
     /// `None` while the broker is away; what is to be sent then is sent when agents come again.
-    channel: RwLock<Option<(Channel, ConnectionStatus)>>,
+    link: RwLock<Option<Link>>,
+    /// One agent's lines are opened one after the other; agents that share a lock wait for each other.
+    opening: [tokio::sync::Mutex<()>; 64],
     /// Agents that were not brought something, since the broker took nothing: they come again once it does.
     missed: Mutex<HashSet<String>>,
     /// Agents with their lines to other servers that were sent something over this connection: what it had not brought them is
@@ -110,13 +101,26 @@ pub struct Amqp {
     elsewhere: Mutex<HashSet<String>>,
 }
 
+/// What sends over a connection to the broker.
+#[derive(Clone)]
+struct Link {
+    channel: Channel,
+    queues: Arc<Maker>,
+    status: ConnectionStatus,
+}
+
 /// A connection to the broker, with all that the relay needs declared on it.
 struct Open {
-    /// Ends with the value.
-    connection: Connection,
-    channel: Channel,
-    answers: Consumer,
+    link: Link,
+    deliveries: Deliveries,
     events: BoxStream<'static, Event>,
+}
+
+impl Link {
+    /// Whether the broker has said that it takes nothing for now.
+    fn is_blocked(&self) -> bool {
+        self.status.blocked()
+    }
 }
 
 impl Amqp {
@@ -135,7 +139,7 @@ impl Amqp {
                  give `--relay-admin`"
             );
         }
-        let (lines, channel) = (Arc::default(), RwLock::default());
+        let (lines, link) = (Arc::default(), RwLock::default());
         let answers = format!("{ANSWERS}.{server}");
         let relay = Arc::new(Amqp {
             fleet,
@@ -144,13 +148,15 @@ impl Amqp {
             incoming,
             address,
             users,
+            challenges: Mutex::new(Challenges::new(Instant::now())?),
             lines,
-            channel,
+            link,
+            opening: std::array::from_fn(|_| tokio::sync::Mutex::default()),
             missed: Mutex::default(),
             elsewhere: Mutex::default(),
         });
         let open = relay.connect().await.map_err(|error| AmqpError::Broker(relay.broker(), error))?;
-        relay.set_channel(Some(&open));
+        relay.set_link(Some(&open.link));
         tokio::spawn(relay.clone().run(open));
         Ok(relay)
     }
@@ -163,18 +169,24 @@ impl Amqp {
         server: &str,
         public_ip: Option<IpAddr>,
     ) -> Result<QueueLine, NotAdmitted> {
-        if !self.lines().take_challenge(nonce, Instant::now()) {
-            return Err(NotAdmitted::Proof("it answers no challenge of this server, or one of long ago".into()));
+        let unknown = || NotAdmitted::Proof("it answers no challenge of this server, or one of long ago".into());
+        if !self.challenges().is_open(nonce, Instant::now()) {
+            return Err(unknown());
         }
         let agent = Proof::open(proof, &self.fleet, server, nonce)
             .map_err(|error| NotAdmitted::Proof(format!("the proof: {error}")))?;
         check_admitted(self.store.as_ref(), &agent).await?;
+        // Only an agent of the fleet uses it up, so what is kept of challenges is as little as they come often.
+        if !self.challenges().take(nonce, Instant::now()) {
+            return Err(unknown());
+        }
         let failed = |reason: String| {
             tracing::error!(agent, reason, "a line could not be opened");
             NotAdmitted::Failed("the broker does not do what this server asks of it now".into())
         };
         let line = crate::random::hex().map_err(|error| failed(error.to_string()))?;
-        let channel = self.channel().ok_or_else(|| failed("the broker is away".into()))?;
+        let link = self.link().ok_or_else(|| failed("the broker is away".into()))?;
+        let _one_at_a_time = self.opening[self.place_of(&agent)].lock().await;
         let url = match &self.users {
             Some(users) => users
                 .make(&agent)
@@ -185,31 +197,22 @@ impl Amqp {
         };
         // An agent that comes again has lost its former line, whether we know it yet or not.
         let before = self.lines().close(&agent);
-        if before {
-            // Mostly nobody reads this. Who does is not alone.
-            let _ = publish(&channel, &agent, &ToAgent::Replaced.to_text()).await;
-        }
-        self.delete_queue(&channel, &agent).await;
-        let queue = queue_of(&agent);
-        let mut arguments = FieldTable::default();
-        arguments.insert("x-expires".into(), AMQPValue::LongInt(UNUSED_MS_MAX));
-        arguments.insert("x-max-length".into(), AMQPValue::LongInt(QUEUE_MAX));
-        arguments.insert("x-dead-letter-exchange".into(), AMQPValue::LongString(OVERFLOW.into()));
-        arguments.insert("x-dead-letter-routing-key".into(), AMQPValue::LongString(line.as_str().into()));
-        let declared = channel.queue_declare(queue.as_str().into(), QueueDeclareOptions::default(), arguments).await;
-        declared.map_err(|error| failed(error.to_string()))?;
+        // Mostly nobody reads it. Who does is not alone.
+        let farewell = before.then(|| ToAgent::Replaced.to_text());
+        link.queues.make(&agent, &line, farewell).await.map_err(|error| failed(error.to_string()))?;
         self.lines().open(&agent, &line, public_ip, Instant::now());
         tracing::debug!(agent, again = before, "an agent is here");
         // Where nobody takes what comes in, the server is ending.
-        let _ = self.incoming.send(Incoming::Present { agent }).await;
-        Ok(QueueLine { url, queue, exchange: ANSWERS.to_owned(), routing_key: self.answers.clone(), line })
+        let _ = self.incoming.send(Incoming::Present { agent: agent.clone() }).await;
+        let (queue, exchange, routing_key) = (queues::of(&agent), ANSWERS.to_owned(), self.answers.clone());
+        Ok(QueueLine { url, queue, exchange, routing_key, line })
     }
 
     /// Takes what agents say, and connects again when the broker was lost.
     async fn run(self: Arc<Self>, mut open: Open) {
         loop {
             self.listen(&mut open).await;
-            self.set_channel(None);
+            self.set_link(None);
             if self.incoming.is_closed() {
                 return;
             }
@@ -224,12 +227,12 @@ impl Amqp {
                 pause = (pause * 2).min(PAUSE_MAX);
             };
             tracing::info!(broker = self.broker(), "the broker is back");
-            self.set_channel(Some(&open));
+            self.set_link(Some(&open.link));
             // What was given to the broker before may be lost with it: everybody has to come again.
             let mut agents: HashSet<String> = self.lines().agents().into_iter().collect();
             agents.extend(self.missed().drain());
             agents.extend(self.elsewhere().drain());
-            self.call_again(&open.channel, agents).await;
+            self.call_again(&open.link, agents).await;
         }
     }
 
@@ -242,9 +245,9 @@ impl Amqp {
                 return;
             }
             tokio::select! {
-                delivery = open.answers.next() => {
-                    let Some(Ok(delivery)) = delivery else { return };
-                    let incoming = self.read(&open.channel, &delivery).await;
+                delivery = open.deliveries.next() => {
+                    let Some(Some(Ok(delivery))) = delivery else { return };
+                    let incoming = self.read(&open.link, &delivery).await;
                     if let Some(incoming) = incoming && self.incoming.send(incoming).await.is_err() {
                         return;
                     }
@@ -259,7 +262,7 @@ impl Amqp {
                     Event::ConnectionBlocked(reason) => {
                         tracing::warn!(broker = self.broker(), reason, "the broker takes nothing for now");
                     }
-                    Event::ConnectionUnblocked => self.make_good(&open.channel).await,
+                    Event::ConnectionUnblocked => self.make_good(&open.link).await,
                     _ => {}
                 },
                 _ = sweep.tick() => self.sweep(Instant::now()).await,
@@ -269,12 +272,12 @@ impl Amqp {
     }
 
     /// What a message brings in; nothing where it is of no line of ours.
-    async fn read(&self, channel: &Channel, delivery: &Delivery) -> Option<Incoming> {
+    async fn read(&self, link: &Link, delivery: &Delivery) -> Option<Incoming> {
         if delivery.exchange.as_str() == OVERFLOW {
             let dropped = self.lines().heard(delivery.routing_key.as_str(), Instant::now());
             if let Some((agent, _)) = dropped {
                 tracing::warn!(agent, "an agent is sent more than fits into its queue, and has to come again");
-                self.end(channel, vec![agent]).await;
+                self.end(link, vec![agent]).await;
             }
             return None;
         }
@@ -293,7 +296,7 @@ impl Amqp {
             Ok(FromAgent::Proof(_)) => None,
             Err(error) => {
                 tracing::warn!(agent, %error, "an agent sent what cannot be read");
-                self.end(channel, vec![agent]).await;
+                self.end(link, vec![agent]).await;
                 None
             }
         }
@@ -302,36 +305,36 @@ impl Amqp {
     /// Lets go of those who were silent for too long.
     async fn sweep(&self, now: Instant) {
         let silent = self.lines().silent(now, SILENT_MAX);
-        if let Some(channel) = self.channel() {
-            self.end(&channel, silent).await;
-            self.make_good(&channel).await;
+        if let Some(link) = self.link() {
+            self.end(&link, silent).await;
+            self.make_good(&link).await;
         }
     }
 
     /// Has those come again who were not brought something, once the broker takes messages.
-    async fn make_good(&self, channel: &Channel) {
-        if !self.is_blocked() {
+    async fn make_good(&self, link: &Link) {
+        if !link.is_blocked() {
             let missed = std::mem::take(&mut *self.missed());
-            self.call_again(channel, missed).await;
+            self.call_again(link, missed).await;
         }
     }
 
     /// Makes agents come again, wherever their lines are.
-    async fn call_again(&self, channel: &Channel, agents: HashSet<String>) {
+    async fn call_again(&self, link: &Link, agents: HashSet<String>) {
         let (here, elsewhere): (Vec<String>, Vec<String>) =
             agents.into_iter().partition(|agent| self.lines().is_open(agent));
-        self.end(channel, here).await;
+        self.end(link, here).await;
         for agent in elsewhere {
-            self.delete_queue(channel, &agent).await;
+            link.queues.delete(&agent).await;
         }
     }
 
     /// Ends lines: their agents, if they are there, come again.
-    async fn end(&self, channel: &Channel, agents: Vec<String>) {
+    async fn end(&self, link: &Link, agents: Vec<String>) {
         let mut gone = Vec::new();
         for agent in agents {
             if self.lines().close(&agent) {
-                self.delete_queue(channel, &agent).await;
+                link.queues.delete(&agent).await;
                 gone.push(agent);
             }
         }
@@ -357,30 +360,11 @@ impl Amqp {
             own.query_pairs_mut().append_pair("heartbeat", HEARTBEAT_S);
         }
         let connection = Connection::connect_with_runtime(own.as_str(), properties, runtime).await?;
-        let channel = connection.create_channel().await?;
-        let durable = ExchangeDeclareOptions { durable: true, ..ExchangeDeclareOptions::default() };
-        channel.exchange_declare(ANSWERS.into(), ExchangeKind::Direct, durable, FieldTable::default()).await?;
-        let mut expires = FieldTable::default();
-        expires.insert("x-expires".into(), AMQPValue::LongInt(UNREAD_MS_MAX));
-        let answers = ShortString::from(self.answers.as_str());
-        channel.queue_declare(answers.clone(), QueueDeclareOptions::default(), expires).await?;
-        let bind = QueueBindOptions::default();
-        channel.queue_bind(answers.clone(), ANSWERS.into(), answers.clone(), bind, FieldTable::default()).await?;
-        channel.exchange_declare(OVERFLOW.into(), ExchangeKind::Fanout, durable, FieldTable::default()).await?;
-        channel.queue_bind(answers.clone(), OVERFLOW.into(), "".into(), bind, FieldTable::default()).await?;
-        channel.basic_qos(PREFETCH, BasicQosOptions::default()).await?;
-        let consume = BasicConsumeOptions::default();
-        let answers = channel.basic_consume(answers, "server".into(), consume, FieldTable::default()).await?;
+        let (channel, deliveries) = queues::open(&connection, &self.answers).await?;
+        let status = connection.status().clone();
         let events = connection.events_listener().boxed();
-        Ok(Open { connection, channel, answers, events })
-    }
-
-    /// Deleting a queue that is not there is no error, and nobody waits for it.
-    async fn delete_queue(&self, channel: &Channel, agent: &str) {
-        let options = QueueDeleteOptions { nowait: true, ..QueueDeleteOptions::default() };
-        if let Err(error) = channel.queue_delete(queue_of(agent).into(), options).await {
-            tracing::warn!(agent, %error, "an agent's queue cannot be deleted");
-        }
+        let queues = Arc::new(Maker::open(Arc::new(connection)).await?);
+        Ok(Open { link: Link { channel, queues, status }, deliveries, events })
     }
 
     /// The broker's address for an agent.
@@ -404,20 +388,18 @@ impl Amqp {
         self.address.own.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
     }
 
-    fn channel(&self) -> Option<Channel> {
-        let open = self.channel.read().unwrap_or_else(PoisonError::into_inner);
-        open.as_ref().map(|(channel, _)| channel.clone())
+    fn link(&self) -> Option<Link> {
+        self.link.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Whether the broker has said that it takes nothing for now.
-    fn is_blocked(&self) -> bool {
-        let open = self.channel.read().unwrap_or_else(PoisonError::into_inner);
-        open.as_ref().is_some_and(|(_, status)| status.blocked())
+    fn set_link(&self, link: Option<&Link>) {
+        *self.link.write().unwrap_or_else(PoisonError::into_inner) = link.cloned();
     }
 
-    fn set_channel(&self, open: Option<&Open>) {
-        let open = open.map(|open| (open.channel.clone(), open.connection.status().clone()));
-        *self.channel.write().unwrap_or_else(PoisonError::into_inner) = open;
+    /// Which lock is an agent's.
+    fn place_of(&self, agent: &str) -> usize {
+        agent.bytes().fold(0_usize, |sum, byte| sum.wrapping_mul(31).wrapping_add(usize::from(byte)))
+            % self.opening.len()
     }
 
     fn missed(&self) -> MutexGuard<'_, HashSet<String>> {
@@ -426,6 +408,10 @@ impl Amqp {
 
     fn elsewhere(&self) -> MutexGuard<'_, HashSet<String>> {
         self.elsewhere.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn challenges(&self) -> MutexGuard<'_, Challenges> {
+        self.challenges.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn lines(&self) -> MutexGuard<'_, Lines> {
@@ -441,28 +427,21 @@ async fn ack(taken: &mut Vec<Acker>) -> lapin::Result<()> {
     }
 }
 
-/// Puts a message into an agent's queue, where there is one.
-async fn publish(channel: &Channel, agent: &str, text: &str) -> lapin::Result<()> {
-    let (options, properties) = (BasicPublishOptions::default(), BasicProperties::default());
-    channel.basic_publish("".into(), queue_of(agent).into(), options, text.as_bytes(), properties).await.map(drop)
-}
-
 #[async_trait]
 impl Relay for Amqp {
     fn address(&self) -> Result<RelayAddress, String> {
-        let nonce = crate::random::hex().map_err(|error| error.to_string())?;
-        self.lines().challenge(&nonce, Instant::now());
+        let nonce = self.challenges().make(Instant::now()).map_err(|error| error.to_string())?;
         Ok(RelayAddress::Amqp { nonce })
     }
 
     async fn send(&self, agents: &[String], message: &ToAgent) {
         let elsewhere: Vec<String> = agents.iter().filter(|agent| !self.lines().is_open(agent)).cloned().collect();
         self.elsewhere().extend(elsewhere);
-        let Some(channel) = self.channel() else { return };
+        let Some(link) = self.link() else { return };
         let text = message.to_text();
         for (place, agent) in agents.iter().enumerate() {
-            let taken = async { timeout(TAKEN_WITHIN, publish(&channel, agent, &text)).await.ok() };
-            match if self.is_blocked() { None } else { taken.await } {
+            let taken = async { timeout(TAKEN_WITHIN, queues::publish(&link.channel, agent, &text)).await.ok() };
+            match if link.is_blocked() { None } else { taken.await } {
                 Some(Ok(())) => {}
                 Some(Err(error)) => {
                     tracing::warn!(%error, "the broker takes nothing; agents are brought it when they come again");
@@ -486,14 +465,10 @@ impl Relay for Amqp {
     }
 
     async fn shake(&self, agents: &[String]) {
-        match self.channel() {
-            Some(channel) => self.call_again(&channel, agents.iter().cloned().collect()).await,
+        match self.link() {
+            Some(link) => self.call_again(&link, agents.iter().cloned().collect()).await,
             // As soon as the broker is back.
             None => self.missed().extend(agents.iter().cloned()),
         }
     }
-}
-
-fn queue_of(agent: &str) -> String {
-    format!("{AGENT_QUEUE}{agent}")
 }

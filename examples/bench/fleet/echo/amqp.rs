@@ -1,4 +1,4 @@
-//! The echo over RabbitMQ: queues of the kind that the product declares, nothing confirmed, answers acknowledged.
+//! The echo over RabbitMQ: queues of the kind that the product declares, answers confirmed to whoever sends them and acknowledged.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -6,8 +6,8 @@ use std::time::Instant;
 use anyhow::{Context as _, Result, bail};
 use futures::StreamExt as _;
 use lapin::options::{
-    BasicAckOptions, BasicConsumeOptions, BasicPublishOptions, BasicQosOptions, ExchangeDeclareOptions,
-    QueueBindOptions, QueueDeclareOptions,
+    BasicAckOptions, BasicConsumeOptions, BasicPublishOptions, BasicQosOptions, ConfirmSelectOptions,
+    ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions,
 };
 use lapin::types::{AMQPValue, FieldTable};
 use lapin::{BasicProperties, Channel, Connection, ConnectionProperties, Consumer, ExchangeKind};
@@ -19,8 +19,8 @@ use super::{Bytes, OPENING_MAX};
 /// The exchange that agents answer to, and the queue behind it.
 const ANSWERS: &str = "echo.answers";
 /// As the server's: answers handed over before they are taken, how many are acknowledged at once, and an agent's queue.
-const PREFETCH: u16 = 1000;
-const ACK_EACH: u32 = 64;
+const PREFETCH: u16 = 64;
+const ACK_EACH: u32 = 16;
 const QUEUE_MAX: i32 = 1024;
 const UNUSED_MS_MAX: i32 = 10 * 60 * 1000;
 
@@ -81,7 +81,8 @@ async fn serve(url: &str) -> Result<(Connection, Channel, Consumer)> {
     let channel = connection.create_channel().await?;
     let none = FieldTable::default;
     channel.exchange_declare(ANSWERS.into(), ExchangeKind::Direct, ExchangeDeclareOptions::default(), none()).await?;
-    channel.queue_declare(ANSWERS.into(), QueueDeclareOptions { durable: true, ..Default::default() }, none()).await?;
+    let durable = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
+    channel.queue_declare(ANSWERS.into(), durable, classic()).await?;
     channel.queue_bind(ANSWERS.into(), ANSWERS.into(), "".into(), QueueBindOptions::default(), none()).await?;
     channel.basic_qos(PREFETCH, BasicQosOptions::default()).await?;
     let answers = channel.basic_consume(ANSWERS.into(), "echo".into(), BasicConsumeOptions::default(), none()).await?;
@@ -89,16 +90,24 @@ async fn serve(url: &str) -> Result<(Connection, Channel, Consumer)> {
 }
 
 async fn declare(channel: &Channel, number: u32) -> Result<()> {
-    let mut arguments = FieldTable::default();
+    let mut arguments = classic();
     arguments.insert("x-expires".into(), AMQPValue::LongInt(UNUSED_MS_MAX));
     arguments.insert("x-max-length".into(), AMQPValue::LongInt(QUEUE_MAX));
-    channel.queue_declare(queue(number).into(), QueueDeclareOptions::default(), arguments).await?;
+    let durable = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
+    channel.queue_declare(queue(number).into(), durable, arguments).await?;
     Ok(())
+}
+
+fn classic() -> FieldTable {
+    let mut arguments = FieldTable::default();
+    arguments.insert("x-queue-type".into(), AMQPValue::LongString("classic".into()));
+    arguments
 }
 
 async fn open(url: &str, number: u32) -> Result<(Connection, Channel, Consumer)> {
     let connection = connect(url).await?;
     let channel = connection.create_channel().await?;
+    channel.confirm_select(ConfirmSelectOptions::default()).await?;
     let options = BasicConsumeOptions { no_ack: true, ..BasicConsumeOptions::default() };
     let commands = channel.basic_consume(queue(number).into(), "agent".into(), options, FieldTable::default()).await?;
     Ok((connection, channel, commands))
@@ -109,7 +118,7 @@ async fn echo((_connection, channel, mut commands): (Connection, Channel, Consum
     while let Some(command) = commands.next().await {
         command?;
         let (options, properties) = (BasicPublishOptions::default(), BasicProperties::default());
-        channel.basic_publish(ANSWERS.into(), "".into(), options, &answer, properties).await?;
+        channel.basic_publish(ANSWERS.into(), "".into(), options, &answer, properties).await?.await?;
     }
     Ok(())
 }

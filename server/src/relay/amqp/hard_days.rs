@@ -71,7 +71,7 @@ async fn what_a_broker_takes_away_is_made_good() {
     both_ways(&mut place, &mut agent, &id, 2).await;
 
     eprintln!("an agent's queue is deleted under the agent");
-    rabbitmq.control(&["delete_queue", &queue_of(&id)]).unwrap();
+    rabbitmq.control(&["delete_queue", &queues::of(&id)]).unwrap();
     assert_eq!(soon("the line's end", agent.hear()).await, None);
     let mut agent = come(&mut place, &id).await;
     both_ways(&mut place, &mut agent, &id, 3).await;
@@ -111,7 +111,7 @@ async fn who_was_sent_more_than_fits_comes_again() {
         let id = place.enrol(&key(), true).await;
         place.line(&key(), FLEET).await.unwrap();
         assert!(matches!(soon("a presence", place.incoming()).await, Incoming::Present { .. }));
-        let fits = usize::try_from(QUEUE_MAX).unwrap();
+        let fits = usize::try_from(queues::QUEUE_MAX).unwrap();
         for _ in 0..=fits {
             soon("a message", place.relay().send(std::slice::from_ref(&id), &taken(1))).await;
         }

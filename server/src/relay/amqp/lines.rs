@@ -1,4 +1,4 @@
-//! Which agents have a line, and which challenges were given out.
+//! Which agents have a line.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -6,17 +6,11 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// How long a challenge may be answered.
-const CHALLENGE: Duration = Duration::from_secs(60);
-/// Challenges that wait for an answer; beyond that the oldest make room, and whose was lost asks again.
-const CHALLENGES_MAX: usize = 50_000;
-
 /// Lines by agent and by the secret that its messages carry.
 #[derive(Debug, Default)]
 pub struct Lines {
     by_agent: HashMap<String, Line>,
     agents: HashMap<String, String>,
-    challenges: HashMap<String, Instant>,
 }
 
 #[derive(Debug)]
@@ -28,25 +22,6 @@ struct Line {
 }
 
 impl Lines {
-    /// Notes a challenge.
-    pub fn challenge(&mut self, nonce: &str, now: Instant) {
-        if self.challenges.len() >= CHALLENGES_MAX {
-            self.challenges.retain(|_, given| now.duration_since(*given) < CHALLENGE);
-        }
-        if self.challenges.len() >= CHALLENGES_MAX
-            && let Some(oldest) =
-                self.challenges.iter().min_by_key(|(_, given)| **given).map(|(nonce, _)| nonce.clone())
-        {
-            self.challenges.remove(&oldest);
-        }
-        self.challenges.insert(nonce.to_owned(), now);
-    }
-
-    /// Whether a challenge was given out and may still be answered; it is used up.
-    pub fn take_challenge(&mut self, nonce: &str, now: Instant) -> bool {
-        self.challenges.remove(nonce).is_some_and(|given| now.duration_since(given) < CHALLENGE)
-    }
-
     /// Opens an agent's line in place of its former one.
     pub fn open(&mut self, agent: &str, secret: &str, public_ip: Option<IpAddr>, now: Instant) {
         self.close(agent);
@@ -87,22 +62,6 @@ impl Lines {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_challenge_is_answered_once_and_soon() {
-        let (mut lines, now) = (Lines::default(), Instant::now());
-        lines.challenge("a", now);
-        lines.challenge("b", now);
-        assert!(lines.take_challenge("a", now));
-        assert!(!lines.take_challenge("a", now), "it is used up");
-        assert!(!lines.take_challenge("b", now + CHALLENGE), "it is too old");
-        assert!(!lines.take_challenge("c", now), "it was never given out");
-        for number in 0..=CHALLENGES_MAX {
-            lines.challenge(&number.to_string(), now + Duration::from_nanos(number as u64));
-        }
-        assert_eq!(lines.challenges.len(), CHALLENGES_MAX);
-        assert!(!lines.take_challenge("0", now) && lines.take_challenge("1", now), "the oldest made room");
-    }
 
     #[test]
     fn a_line_is_its_agents_until_another_takes_its_place() {

@@ -6,10 +6,14 @@ use reqwest::{Client, StatusCode};
 use serde_json::{Value, json};
 use url::Url;
 
-use super::{AGENT_QUEUE, ANSWERS};
+use super::queues::{AGENT_QUEUE, ANSWERS};
 
 /// How long the broker's management may take.
 const REPLY_WITHIN: Duration = Duration::from_secs(30);
+
+/// Connections and channels of one agent's user: far more than those of an agent that came again and again while the broker had
+/// not seen yet that its former ones are gone.
+const LIMITS: [(&str, u32); 2] = [("max-connections", 64), ("max-channels", 64)];
 
 /// Why the broker's management did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
@@ -67,8 +71,21 @@ impl Users {
             "write": format!("^{}$", ANSWERS.replace('.', r"\.")),
             "read": format!("^{}{agent}$", AGENT_QUEUE.replace('.', r"\.")),
         });
-        self.put(&format!("api/permissions/{}/{}", self.vhost, user.name), rights).await?;
+        let permissions = format!("api/permissions/{}/{}", self.vhost, user.name);
+        let (rights, ()) = tokio::join!(self.put(&permissions, rights), self.limit(&user.name));
+        rights?;
         Ok(user)
+    }
+
+    /// Bounds what a user may open. An agent is let in all the same where its broker cannot: one that has come from long ago has
+    /// to be told to (`rabbitmqctl enable_feature_flag user_limits`).
+    async fn limit(&self, user: &str) {
+        let put = async |(limit, value): (&str, u32)| {
+            self.put(&format!("api/user-limits/{user}/{limit}"), json!({ "value": value })).await
+        };
+        if let Err(error) = tokio::try_join!(put(LIMITS[0]), put(LIMITS[1])) {
+            tracing::warn!(user, %error, "what an agent may open at the broker is not limited");
+        }
     }
 
     async fn put(&self, path: &str, body: Value) -> Result<(), UsersError> {
