@@ -1,27 +1,35 @@
 //! A line over RabbitMQ: commands come from a queue of the agent's own, answers go to the server's exchange.
 //!
-//! Nothing here is confirmed or acknowledged: an answer stays in the spool until the server says that it has it, and whoever
-//! comes again is brought all that is open.
+//! Nothing is acknowledged: an answer stays in the spool until the server says that it has it, and whoever comes again is
+//! brought all that is open. The broker confirms what we say, only to tell what found no room in the server's queue: that is said
+//! again, after a while.
 
+use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use canvass_protocol::api::QueueLine;
 use canvass_protocol::relay::ToAgent;
 use futures::StreamExt as _;
-use lapin::options::{BasicConsumeOptions, BasicPublishOptions};
+use lapin::options::{BasicConsumeOptions, BasicPublishOptions, ConfirmSelectOptions};
 use lapin::types::FieldTable;
 use lapin::{BasicProperties, Channel, Connection, Consumer};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout, timeout_at};
 use url::Url;
 
-use super::{Line, RelayError, broker};
+use super::broker::{self, FRAME_BYTES_MAX, Waiting};
+use super::{Line, RelayError};
 
 /// How long the broker may take to be reached.
 const CONNECT_WITHIN: Duration = Duration::from_secs(30);
 /// How long it may take nothing.
 const SILENT_MAX: Duration = Duration::from_secs(90);
-/// The client keeps buffers of several frames: with small ones a connection costs kilobytes.
-const FRAME_BYTES_MAX: &str = "8192";
+/// Pauses before something is said again that found no room: long enough that a fleet that waits costs the broker little.
+const FULL_PAUSE_MIN: Duration = Duration::from_millis(500);
+const FULL_PAUSE_MAX: Duration = Duration::from_secs(16);
+/// Ports below 1024 that a broker may have: AMQP's are above, and a proxy of TLS often has this one. A server that was taken
+/// over cannot have every endpoint knock at others.
+const PORT_LOW: u16 = 443;
 /// Half of this apart, in seconds, are AMQP's own heartbeats, or nearer where the broker wants them so. What we say each minute
 /// finds a broker that was lost ([`broker`]); each of these would wake us, and a process of the broker's.
 const HEARTBEAT_S: &str = "600";
@@ -32,6 +40,8 @@ pub struct Queue {
     user: String,
     channel: Channel,
     consumer: Consumer,
+    /// What the consumer has and nobody has taken.
+    waiting: Arc<Waiting>,
     /// Ends with the line.
     _connection: Connection,
 }
@@ -41,11 +51,23 @@ impl Queue {
     pub async fn open(told: QueueLine) -> Result<Queue, RelayError> {
         let address = address(&told.url)?;
         let name = host(&address);
-        let opened = timeout(CONNECT_WITHIN, connect(&address, &told.queue)).await;
+        let waiting = Arc::new(Waiting::default());
+        let opened = timeout(CONNECT_WITHIN, connect(&address, &told.queue, waiting.clone())).await;
         let (connection, channel, consumer) = opened
             .map_err(|_| RelayError::Away(format!("the broker `{name}` does not answer")))?
             .map_err(|error| RelayError::Away(format!("the broker `{name}` cannot be used: {error}")))?;
-        Ok(Queue { user: user(&address), told, channel, consumer, _connection: connection })
+        Ok(Queue { user: user(&address), told, channel, consumer, waiting, _connection: connection })
+    }
+
+    /// Says something; whether there was room for it.
+    async fn publish(&self, message: &[u8]) -> lapin::Result<bool> {
+        let properties = BasicProperties::default().with_correlation_id(self.told.line.as_str().into());
+        // The broker refuses a message that names another user than its connection's.
+        let properties = properties.with_user_id(self.user.as_str().into());
+        let (exchange, key) = (self.told.exchange.as_str().into(), self.told.routing_key.as_str().into());
+        let options = BasicPublishOptions::default();
+        let sent = self.channel.basic_publish(exchange, key, options, message, properties).await?;
+        Ok(!sent.await?.is_nack())
     }
 }
 
@@ -56,8 +78,22 @@ fn address(url: &str) -> Result<Url, RelayError> {
     if !matches!(url.scheme(), "amqp" | "amqps") {
         return Err(RelayError::Refused(format!("the server names a broker that speaks `{}`", url.scheme())));
     }
-    url.query_pairs_mut().clear().append_pair("frame_max", FRAME_BYTES_MAX).append_pair("heartbeat", HEARTBEAT_S);
+    if url.scheme() == "amqp" && !is_loopback(&url) {
+        return Err(RelayError::Refused("the server names a broker elsewhere that is not spoken to by `amqps`".into()));
+    }
+    if let Some(port) = url.port().filter(|port| *port < 1024 && *port != PORT_LOW) {
+        return Err(RelayError::Refused(format!("the server names a broker at port {port}, where none may be")));
+    }
+    let frame_max = FRAME_BYTES_MAX.to_string();
+    url.query_pairs_mut().clear().append_pair("frame_max", &frame_max).append_pair("heartbeat", HEARTBEAT_S);
     Ok(url)
+}
+
+/// Whether it is on this machine, by its name; what the name is resolved to is looked at again.
+fn is_loopback(url: &Url) -> bool {
+    let host = url.host_str().unwrap_or_default();
+    let address = host.trim_matches(['[', ']']).parse::<IpAddr>();
+    host == "localhost" || address.is_ok_and(|address| address.is_loopback())
 }
 
 /// The user's name.
@@ -73,9 +109,10 @@ fn host(url: &Url) -> String {
     url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
 }
 
-async fn connect(address: &Url, queue: &str) -> lapin::Result<(Connection, Channel, Consumer)> {
-    let connection = broker::connect(address.as_str()).await?;
+async fn connect(address: &Url, queue: &str, waiting: Arc<Waiting>) -> lapin::Result<(Connection, Channel, Consumer)> {
+    let connection = broker::connect(address, waiting).await?;
     let channel = connection.create_channel().await?;
+    channel.confirm_select(ConfirmSelectOptions::default()).await?;
     let options = BasicConsumeOptions { no_ack: true, ..BasicConsumeOptions::default() };
     let consumer = channel.basic_consume(queue.into(), "agent".into(), options, FieldTable::default()).await?;
     Ok((connection, channel, consumer))
@@ -83,16 +120,19 @@ async fn connect(address: &Url, queue: &str) -> lapin::Result<(Connection, Chann
 
 impl Line for Queue {
     async fn say(&mut self, message: Vec<u8>) -> Result<(), RelayError> {
-        let properties = BasicProperties::default().with_correlation_id(self.told.line.as_str().into());
-        // The broker refuses a message that names another user than its connection's.
-        let properties = properties.with_user_id(self.user.as_str().into());
-        let (exchange, key) = (self.told.exchange.as_str().into(), self.told.routing_key.as_str().into());
-        let options = BasicPublishOptions::default();
-        let sent = self.channel.basic_publish(exchange, key, options, &message, properties);
-        match timeout(SILENT_MAX, sent).await {
-            Ok(Ok(_)) => Ok(()),
-            Ok(Err(error)) => Err(RelayError::Away(format!("the broker is lost: {error}"))),
-            Err(_) => Err(RelayError::Away("the broker takes nothing any more".into())),
+        let (until, mut pause) = (Instant::now() + SILENT_MAX, FULL_PAUSE_MIN);
+        loop {
+            match timeout_at(until, self.publish(&message)).await {
+                Ok(Ok(true)) => return Ok(()),
+                Ok(Ok(false)) if Instant::now() + pause < until => {
+                    tracing::debug!("the server's queue is full");
+                    tokio::time::sleep(pause).await;
+                    pause = (pause * 2).min(FULL_PAUSE_MAX);
+                }
+                Ok(Ok(false)) => return Err(RelayError::Away("the server takes no more than it has now".into())),
+                Ok(Err(error)) => return Err(RelayError::Away(format!("the broker is lost: {error}"))),
+                Err(_) => return Err(RelayError::Away("the broker takes nothing any more".into())),
+            }
         }
     }
 
@@ -103,6 +143,7 @@ impl Line for Queue {
                 Some(Err(error)) => return Err(RelayError::Away(format!("the broker is lost: {error}"))),
                 None => return Err(RelayError::Away("the server has closed the line".into())),
             };
+            self.waiting.take();
             // What is no text is no message either.
             if let Some(message) = super::read(&String::from_utf8_lossy(&delivery.data)) {
                 return message;
@@ -121,7 +162,25 @@ mod tests {
         assert_eq!(good.as_str(), "amqp://agent:secret@127.0.0.1:5672/%2f?frame_max=8192&heartbeat=600");
         assert_eq!((host(&good).as_str(), user(&good).as_str()), ("127.0.0.1:5672", "agent"));
         assert_eq!(user(&Url::parse("amqp://a%40b+c:x@h").unwrap()), "a@b+c");
-        for (url, words) in [("http://x:secret@h", "speaks `http`"), ("secret", "without an address")] {
+        for url in [
+            "amqps://broker.example",
+            "amqps://10.0.0.1:5671",
+            "amqps://h:443",
+            "amqp://localhost",
+            "amqp://[::1]:1024",
+        ] {
+            assert!(address(url).is_ok(), "{url}");
+        }
+        for (url, words) in [
+            ("http://x:secret@h", "speaks `http`"),
+            ("secret", "without an address"),
+            ("amqp://x:secret@broker.example", "by `amqps`"),
+            ("amqp://x:secret@10.0.0.1:5672", "by `amqps`"),
+            ("amqp://x:secret@[2001:db8::1]", "by `amqps`"),
+            ("amqp://x:secret@localhost.example", "by `amqps`"),
+            ("amqps://x:secret@h:22", "at port 22"),
+            ("amqp://x:secret@127.0.0.1:80", "at port 80"),
+        ] {
             let error = address(url).unwrap_err().to_string();
             assert!(error.contains(words) && !error.contains("secret"), "{error}");
         }

@@ -4,6 +4,8 @@
 //! lapin can do this too, and would bring PKCS #12, CMS and another reader of certificates into a program that has to be
 //! small.
 
+mod intake;
+
 use std::io::{self, Read, Write};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -25,6 +27,10 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tokio_util::compat::TokioAsyncReadCompatExt as _;
+use url::Url;
+
+use self::intake::Intake;
+pub use self::intake::{FRAME_BYTES_MAX, Waiting};
 
 /// How long a broker may take to be found, to accept and to prove who it is.
 const OPEN_WITHIN: Duration = Duration::from_secs(30);
@@ -37,23 +43,31 @@ type Duplex = Box<dyn ReadWrite>;
 trait ReadWrite: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> ReadWrite for T {}
 
-/// Connects to the broker at an `amqp://` or `amqps://` address.
-pub async fn connect(address: &str) -> lapin::Result<Connection> {
-    let uri: AMQPUri = address.parse().map_err(io::Error::other::<String>)?;
+/// Connects to the broker at an `amqp://` or `amqps://` address. What it sends waits in `waiting`, within bounds.
+pub async fn connect(address: &Url, waiting: Arc<Waiting>) -> lapin::Result<Connection> {
+    let uri: AMQPUri = address.as_str().parse().map_err(io::Error::other::<String>)?;
+    // The client library takes an address of IPv6 for no host at all, and would connect to this machine.
+    let host = address.host_str().unwrap_or_default().trim_matches(['[', ']']).to_owned();
     let runtime = Runtime::new(RuntimeParts::new(Tokio::current(), Network(Tokio::current())));
-    let open = async |uri: AMQPUri, _| {
+    let open = async move |uri: AMQPUri, _| {
         // lapin opens on a thread of its own, which ends with this and not with whoever waits for it.
-        let opened = timeout(OPEN_WITHIN, open(&uri)).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
-        opened.map(AsyncTcpStream::Plain).map_err(Error::from)
+        let opened =
+            timeout(OPEN_WITHIN, open(&host, &uri)).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
+        let bounded = |stream| AsyncTcpStream::Plain(Box::new(Intake::new(stream, waiting.clone())) as Duplex);
+        opened.map(bounded).map_err(Error::from)
     };
     Connection::connector(uri, runtime, open, ConnectionProperties::default()).await
 }
 
-async fn open(uri: &AMQPUri) -> io::Result<Duplex> {
-    let host = uri.authority.host.trim_start_matches('[').trim_end_matches(']');
+async fn open(host: &str, uri: &AMQPUri) -> io::Result<Duplex> {
     let addresses = resolve(host, uri.authority.port).await?;
+    // A name stands for what it is resolved to.
+    let is_plain = uri.scheme == AMQPScheme::AMQP;
+    if is_plain && addresses.iter().any(|address| !address.ip().is_loopback()) {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is spoken to in the clear on this machine only"));
+    }
     let stream = reach(&addresses).await?;
-    if uri.scheme == AMQPScheme::AMQP {
+    if is_plain {
         return Ok(Box::new(stream.compat()));
     }
     let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
@@ -116,6 +130,15 @@ mod tests {
     use std::net::TcpListener;
 
     use super::*;
+
+    /// A name that this machine does not know itself by is no way around it.
+    #[tokio::test]
+    async fn elsewhere_it_is_spoken_to_by_tls_only() {
+        for address in ["amqp://a:b@192.0.2.1:5672", "amqp://a:b@[2001:db8::1]:5672"] {
+            let error = connect(&Url::parse(address).unwrap(), Arc::default()).await.err().unwrap().to_string();
+            assert!(error.contains("on this machine only"), "{error}");
+        }
+    }
 
     #[tokio::test]
     async fn a_broker_that_is_not_heard_is_given_up() {

@@ -15,6 +15,7 @@ mod house;
 mod interface;
 mod interrupts;
 mod journey;
+mod line;
 mod local_files;
 mod manual;
 mod memory;
