@@ -10,7 +10,7 @@ use canvass_protocol::limits::{self, Limits};
 use canvass_protocol::openpgp::{Fingerprint, Keyring};
 use canvass_protocol::reason::Code;
 use canvass_protocol::scan::Scan;
-use canvass_protocol::target::{self, Facts};
+use canvass_protocol::target::{Facts, Targets, TooLarge};
 use canvass_protocol::value::Truth;
 use canvass_tables::column::Class;
 use jiff::Timestamp;
@@ -71,6 +71,8 @@ pub enum Refusal {
     Expired { until: Timestamp, now: Timestamp },
     #[error("the window is {window_s} s long; this agent allows at most {max_s} s")]
     WindowTooLong { window_s: i64, max_s: i64 },
+    #[error(transparent)]
+    Targets(#[from] TooLarge),
     #[error("this agent is not in the action's target")]
     NotTarget,
     #[error("this agent does not know {}", lacking.join(", "))]
@@ -89,7 +91,7 @@ impl Refusal {
     /// What kind of refusal it is, for programs.
     pub fn code(&self) -> Code {
         match self {
-            Refusal::Size(_) => Code::Size,
+            Refusal::Size(_) | Refusal::Targets(_) => Code::Size,
             Refusal::Signatures { .. } => Code::Signature,
             Refusal::Action(error) => error.code(),
             Refusal::Fleet { .. } => Code::Fleet,
@@ -120,10 +122,10 @@ impl Guard<'_> {
         let signers = check_signatures(&self.policy.keyring, envelope, self.now)?;
         let action = parse(envelope, self.fleet)?;
         check_window(action.window, self.now, self.policy.window_s_max)?;
-        check_target(&action, self.facts)?;
-        check_features(&action, self.facts)?;
-        let permits = self.weigh(&action, &signers)?;
-        let content = Content { predicates: self.count_content(&action)?, signers };
+        let asked = judge_targets(&action, self.facts)?;
+        check_features(&action, self.facts, &asked)?;
+        let permits = self.weigh(&action, &asked, &signers)?;
+        let content = Content { predicates: self.count_content(&action, &asked)?, signers };
         let day_max = self.policy.content_predicates_day_max;
         let begun = self.journal.begin(Run::of(envelope.hash()), action.window, &content, day_max, self.now)?;
         let limits = action.limits.clamp(self.policy.ceiling);
@@ -132,17 +134,22 @@ impl Guard<'_> {
     }
 
     /// Weighs the distinct signers against every module that this agent is asked to use.
-    fn weigh(&self, action: &Action, signers: &BTreeSet<Fingerprint>) -> Result<Vec<Option<Permit>>, Refusal> {
-        let weigh = |scan: &Scan| {
-            if is_asked(scan, self.facts) { weigh_scan(self.policy, scan, signers).map(Some) } else { Ok(None) }
+    fn weigh(
+        &self,
+        action: &Action,
+        asked: &[bool],
+        signers: &BTreeSet<Fingerprint>,
+    ) -> Result<Vec<Option<Permit>>, Refusal> {
+        let weigh = |(scan, asked): (&Scan, &bool)| {
+            if *asked { weigh_scan(self.policy, scan, signers).map(Some) } else { Ok(None) }
         };
-        action.scans.iter().map(weigh).collect()
+        action.scans.iter().zip(asked).map(weigh).collect()
     }
 
     /// How many predicates over contents this agent is asked to decide, where policy allows so many.
-    fn count_content(&self, action: &Action) -> Result<u64, Refusal> {
-        let scans = action.scans.iter().filter(|scan| is_asked(scan, self.facts));
-        let (asked, max) = (scans.map(content_predicates).sum(), self.policy.content_predicates_max);
+    fn count_content(&self, action: &Action, asked: &[bool]) -> Result<u64, Refusal> {
+        let scans = action.scans.iter().zip(asked).filter(|(_, asked)| **asked);
+        let (asked, max) = (scans.map(|(scan, _)| content_predicates(scan)).sum(), self.policy.content_predicates_max);
         if asked > max { Err(Refusal::ContentPredicates { asked, max }) } else { Ok(asked) }
     }
 }
@@ -179,22 +186,19 @@ fn check_window(window: Window, now: Timestamp, max_s: i64) -> Result<(), Refusa
     Ok(())
 }
 
-/// The server's words are unknown here, and only what is false refuses.
-fn check_target(action: &Action, facts: &Facts) -> Result<(), Refusal> {
-    match action.target().map(|target| target::evaluate(&target, facts, None)) {
-        Some(Truth::False) => Err(Refusal::NotTarget),
-        _ => Ok(()),
-    }
+/// Which scans are put to this agent: the server's words are unknown here, and only what is false is not. None refuses.
+///
+/// This is done in no cage and before anybody is weighed, so each target is compiled once and all of them stay small.
+fn judge_targets(action: &Action, facts: &Facts) -> Result<Vec<bool>, Refusal> {
+    let asked: Vec<bool> =
+        Targets::of(action)?.each(facts, None).into_iter().map(|meant| meant != Truth::False).collect();
+    if asked.contains(&true) { Ok(asked) } else { Err(Refusal::NotTarget) }
 }
 
 /// Refuses what this agent does not list among its features, whatever else would become of it.
-fn check_features(action: &Action, facts: &Facts) -> Result<(), Refusal> {
-    let lacking = features::lacking(action, &facts.features, |scan| is_asked(scan, facts));
+fn check_features(action: &Action, facts: &Facts, asked: &[bool]) -> Result<(), Refusal> {
+    let lacking = features::lacking(action, &facts.features, |place, _| asked[place]);
     if lacking.is_empty() { Ok(()) } else { Err(Refusal::Unsupported { lacking }) }
-}
-
-fn is_asked(scan: &Scan, facts: &Facts) -> bool {
-    scan.target.as_ref().is_none_or(|target| target::evaluate(target, facts, None) != Truth::False)
 }
 
 fn weigh_scan(policy: &Policy, scan: &Scan, signers: &BTreeSet<Fingerprint>) -> Result<Permit, Refusal> {

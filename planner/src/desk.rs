@@ -357,6 +357,7 @@ impl Desk {
         let files = files.iter().map(|file| file.input.clone()).collect();
         action.inputs = Inputs { settings: self.settings.of_plan()?, files };
         action.check().map_err(|error| Error::usage(error.to_string()))?;
+        canvass_protocol::target::Targets::of(&action).map_err(|error| Error::usage(error.to_string()))?;
         Ok((Some(action), asked))
     }
 

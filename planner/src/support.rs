@@ -61,6 +61,6 @@ fn lacking(action: &Action, endpoint: &Endpoint) -> Option<String> {
     if features.is_empty() {
         return None;
     }
-    let lacking = features::lacking(action, features, |scan| is_meant_for(&scan.target, endpoint));
+    let lacking = features::lacking(action, features, |_, scan| is_meant_for(&scan.target, endpoint));
     (!lacking.is_empty()).then(|| lacking.join(", "))
 }

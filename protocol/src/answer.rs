@@ -224,6 +224,8 @@ impl ScanRecord {
         self.troubles.iter_mut().for_each(Trouble::bound);
         self.troubles_count = self.troubles_count.max(self.troubles.len() as u64).min(limits::COUNT_MAX);
         self.examined = self.examined.min(limits::COUNT_MAX);
+        self.rows = self.rows.min(limits::COUNT_MAX);
+        self.bytes = self.bytes.min(limits::COUNT_MAX);
         self.keys = self.keys.map(|keys| keys.min(limits::COUNT_MAX));
         if let Some(reason) = &mut self.never_run {
             reason.bound();
@@ -252,6 +254,12 @@ pub(crate) fn bound_text(text: &mut String) {
 pub fn agent_id(key: &str) -> Option<String> {
     let bytes = <[u8; 32]>::try_from(hex::decode(key).ok()?).ok()?;
     Some(hex::encode(Sha256::digest(bytes)))
+}
+
+/// Whether a text is a signature in the one way that it is written: 128 hexadecimal digits, none of them a capital. Another
+/// way of writing it would be another part to whoever keeps them.
+pub fn is_signature(text: &str) -> bool {
+    text.len() == 128 && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }
 
 /// Verifies an agent's signature over exact bytes.

@@ -84,10 +84,11 @@ pub fn of_action(action: &Action) -> BTreeSet<Wire> {
     every_s.into_iter().chain(action.stage.map(|_| Wire::Stage)).collect()
 }
 
-/// What an agent with these features lacks for an action, of whose scans it is asked some; in words, one each.
-pub fn lacking(action: &Action, features: &[String], is_asked: impl Fn(&Scan) -> bool) -> Vec<String> {
+/// What an agent with these features lacks for an action, of whose scans it is asked those at some places; in words, one each.
+pub fn lacking(action: &Action, features: &[String], is_asked: impl Fn(usize, &Scan) -> bool) -> Vec<String> {
     let has = |feature: &str| features.iter().any(|own| own == feature);
-    let scans: Vec<&Scan> = action.scans.iter().filter(|scan| is_asked(scan)).collect();
+    let scans = action.scans.iter().enumerate().filter(|(place, scan)| is_asked(*place, scan));
+    let scans: Vec<&Scan> = scans.map(|(_, scan)| scan).collect();
     let tables: BTreeSet<&str> = scans.iter().map(|scan| scan.table.as_str()).collect();
     let lacks_table = |name: &&str| !has(&table(name));
     let mut lacking: Vec<String> =

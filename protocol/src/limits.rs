@@ -45,6 +45,10 @@ pub const FILTER_TESTS_MAX: usize = 20_000;
 /// LIKE and regular expressions in all targets of an action: an agent's guard compiles them, in no cage and before it
 /// weighs who signed.
 pub const TARGET_PATTERNS_MAX: usize = 256;
+/// One of them, as text: reading it takes memory by its length.
+pub const TARGET_PATTERN_BYTES_MAX: usize = 4 << 10;
+/// What they take compiled, all together: as many as there may be of what people write to name hosts, and no bomb.
+pub const TARGET_BYTES_MAX: usize = 1 << 20;
 /// Compiled size of one regular expression.
 pub const REGEX_BYTES_MAX: usize = 10 << 20;
 /// One frame's bytes as carried; a frame is verified whole before it is opened.
@@ -76,6 +80,8 @@ pub const COUNT_MAX: u64 = 1 << 40;
 pub const CLOCK_SKEW_S: i64 = 120;
 /// The longest window an agent accepts unless its policy says less, in seconds: seven days.
 pub const WINDOW_S_MAX: i64 = 7 * 24 * 3600;
+/// How far ahead the window of any action may end, in seconds: that of a standing one, ninety days.
+pub const STANDING_WINDOW_S_MAX: i64 = 90 * 24 * 3600;
 
 /// What one scan may use on one endpoint; part of the signed action, clamped by the agent's policy.
 ///

@@ -1,5 +1,6 @@
 //! Tests of text, compiled once: what `=`, LIKE, `~` and UNDER mean for every text column and every fact.
 
+use std::borrow::Cow;
 use std::collections::HashSet;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -134,6 +135,26 @@ pub fn compile(pattern: &Pattern) -> Result<Regex, PatternError> {
         .dfa_size_limit(limits::REGEX_BYTES_MAX)
         .build()
         .map_err(|error| PatternError { pattern: pattern.pattern.clone(), reason: error.to_string() })
+}
+
+/// Compiles a pattern, or a LIKE pattern that must fit the whole value, where it takes no more bytes than these; `None` where
+/// it takes more.
+pub fn compile_within(pattern: &Pattern, like: bool, bytes: usize) -> Result<Option<Regex>, PatternError> {
+    #[cfg(test)]
+    COMPILED.set(COMPILED.get() + 1);
+    let text = if like { Cow::Owned(like_to_regex(&pattern.pattern)) } else { Cow::Borrowed(&*pattern.pattern) };
+    let mut regex = RegexBuilder::new(&text);
+    match regex.case_insensitive(pattern.ignore_case).size_limit(bytes).dfa_size_limit(bytes).build() {
+        Ok(regex) => Ok(Some(regex)),
+        Err(regex::Error::CompiledTooBig(_)) => Ok(None),
+        Err(error) => Err(PatternError { pattern: pattern.pattern.clone(), reason: error.to_string() }),
+    }
+}
+
+#[cfg(test)]
+thread_local! {
+    /// How many patterns were compiled.
+    pub(crate) static COMPILED: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
 }
 
 /// Compiles a LIKE pattern, which must fit the whole value; `\` escapes.

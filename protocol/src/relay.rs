@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::action::ActionHash;
-use crate::answer::Part;
+use crate::answer::{Part, is_signature};
 use crate::envelope::Envelope;
 use crate::limits;
 use crate::signed::Signed;
@@ -91,6 +91,9 @@ impl FromAgent {
         let (line, body) = (&bytes[..end], bytes.get(end + 1..).unwrap_or_default());
         let line: Line = serde_json::from_slice(line).map_err(|error| malformed(&error))?;
         Ok(match line {
+            Line::Part { signature, .. } if !is_signature(&signature) => {
+                return Err(MessageError::Malformed("a part's signature is 128 hexadecimal digits".into()));
+            }
             Line::Part { action, judged, statement, signature } => {
                 let part = Part { statement, signature, body: body.to_vec() };
                 FromAgent::Part { action, judged, part }

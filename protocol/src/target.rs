@@ -1,5 +1,7 @@
 //! Which agents a scan is for, and the one evaluator that desk, server and agent share.
 
+mod compiled;
+
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -7,8 +9,9 @@ use std::net::IpAddr;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+pub use compiled::{Compiled, Targets, TooLarge};
+
 use crate::filter::{Filter, Is, Test};
-use crate::matcher::TextMatcher;
 use crate::members::Members;
 use crate::value::{Truth, Value};
 
@@ -97,12 +100,11 @@ pub type Target = Option<Filter>;
 /// Inside, SQL's three-valued logic holds: a test of a fact that is NULL (a tag the agent does not carry), that names
 /// no fact, or that does not fit one, is unknown, and in the end what is not true is not asked. The server's words, not
 /// given, could be anything; so a guard refuses `False` and nothing else.
+///
+/// Whoever puts it to many agents has it [`Compiled`]; here the latest ones are kept so. One that is too large for that is
+/// unknown.
 pub fn evaluate(target: &Filter, facts: &Facts, words: Option<&ServerWords>) -> Truth {
-    match range(target, facts, words) {
-        (Truth::True, _) => Truth::True,
-        (_, Truth::True) => Truth::Unknown,
-        _ => Truth::False,
-    }
+    compiled::latest(target).map_or(Truth::Unknown, |compiled| compiled.evaluate(facts, words))
 }
 
 /// The ids that a target names, where nobody else can be meant: so that a question of one agent is not put to all.
@@ -128,31 +130,6 @@ pub fn named(target: &Filter) -> Option<BTreeSet<&str>> {
     }
 }
 
-/// The least and the greatest truth that a target can have over all words of the server that are not given.
-fn range(target: &Filter, facts: &Facts, words: Option<&ServerWords>) -> (Truth, Truth) {
-    let fold = |parts: &[Filter], start: Truth, combine: fn(Truth, Truth) -> Truth| {
-        parts.iter().fold((start, start), |(least, greatest), part| {
-            let (low, high) = range(part, facts, words);
-            (combine(least, low), combine(greatest, high))
-        })
-    };
-    match target {
-        Filter::All(parts) => fold(parts, Truth::True, Truth::and),
-        Filter::Any(parts) => fold(parts, Truth::False, Truth::or),
-        Filter::Not(inner) => {
-            let (least, greatest) = range(inner, facts, words);
-            (greatest.negate(), least.negate())
-        }
-        Filter::Test(test) if words.is_none() && is_own_fact(&test.column) == Some(false) => {
-            (Truth::False, Truth::True)
-        }
-        Filter::Test(test) => {
-            let truth = evaluate_test(test, facts, words);
-            (truth, truth)
-        }
-    }
-}
-
 /// Whether a column of a target is stated by the agent itself, `None` where no such fact exists.
 pub fn is_own_fact(column: &str) -> Option<bool> {
     match column {
@@ -161,47 +138,6 @@ pub fn is_own_fact(column: &str) -> Option<bool> {
         "status" | "heartbeat_at" | "public_ip" => Some(false),
         tag if tag.starts_with("tags.") => Some(true),
         _ => None,
-    }
-}
-
-fn evaluate_test(test: &Test, facts: &Facts, words: Option<&ServerWords>) -> Truth {
-    let text = |value: Option<&str>| test_text(&test.is, value);
-    let time = |value: Option<Timestamp>| test_time(&test.is, value);
-    match test.column.as_str() {
-        "id" => text(Some(&facts.id)),
-        "name" => text(Some(&facts.name)),
-        "mode" => text(Some(facts.mode.as_str())),
-        "os" => text(Some(&facts.os)),
-        "arch" => text(Some(&facts.arch)),
-        "os_version" => text(facts.os_version.as_deref()),
-        "kernel" => text(facts.kernel.as_deref()),
-        "version" => text(Some(&facts.version)),
-        "started_at" => time(Some(facts.started_at)),
-        // A list: true where one of them is.
-        "addresses" => any(&test.is, facts.addresses.iter().map(|address| address.to_canonical().to_string())),
-        "features" => any(&test.is, facts.features.iter()),
-        "status" => words.map_or(Truth::Unknown, |words| text(Some(words.status.as_str()))),
-        "heartbeat_at" => words.map_or(Truth::Unknown, |words| time(Some(words.heartbeat_at))),
-        "public_ip" => words
-            .map_or(Truth::Unknown, |words| text(words.public_ip.map(|ip| ip.to_canonical().to_string()).as_deref())),
-        column => match column.strip_prefix("tags.") {
-            Some(key) => text(facts.tags.get(key).map(String::as_str)),
-            None => Truth::Unknown,
-        },
-    }
-}
-
-fn test_text(is: &Is, value: Option<&str>) -> Truth {
-    match TextMatcher::new(is) {
-        Ok(Some(matcher)) => matcher.test(value),
-        _ => Truth::Unknown,
-    }
-}
-
-fn any(is: &Is, values: impl Iterator<Item = impl AsRef<str>>) -> Truth {
-    match TextMatcher::new(is) {
-        Ok(Some(matcher)) => values.fold(Truth::False, |truth, value| truth.or(matcher.test(Some(value.as_ref())))),
-        _ => Truth::Unknown,
     }
 }
 

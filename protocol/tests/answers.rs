@@ -5,9 +5,13 @@
 mod common;
 
 use canvass_protocol::action::ActionHash;
-use canvass_protocol::answer::{AnswerError, Outcome, Part, Reader, Says, ScanRecord, Trouble, Writer};
+use canvass_protocol::answer::{
+    AnswerError, Final, Outcome, Part, Reader, Says, ScanRecord, Trouble, Writer, is_signature,
+};
 use canvass_protocol::limits::{self, Limits};
+use canvass_protocol::members::Members;
 use canvass_protocol::reason::Code;
+use canvass_protocol::relay::{FromAgent, MessageError};
 use common::{NOW, agent_key, at, facts, id_of};
 use ed25519_dalek::{Signer as _, SigningKey};
 
@@ -253,4 +257,59 @@ fn limits_are_clamped_each_by_itself() {
     let expected = Limits { rows: 1, time_ms: 1, memory_bytes: 1, ..own };
     assert_eq!(own.clamp(ceiling), expected);
     assert_eq!(ceiling.clamp(own), expected);
+}
+
+/// One signature is one text, since whoever keeps parts tells them apart by it.
+#[test]
+fn a_signature_is_written_in_one_way() {
+    let first = answer().remove(0);
+    assert!(is_signature(&first.signature) && reader().read(&first).is_ok());
+    let letter = first.signature.find(|letter: char| letter.is_ascii_alphabetic()).unwrap();
+    let mut capital = first.signature.clone();
+    capital.replace_range(letter..=letter, &first.signature[letter..=letter].to_uppercase());
+    let others = [
+        capital,
+        first.signature.to_uppercase(),
+        first.signature[..126].to_owned(),
+        format!("{}00", first.signature),
+        format!("{} ", &first.signature[..127]),
+        format!("{}\0", &first.signature[..127]),
+        "é".repeat(64),
+        String::new(),
+    ];
+    for signature in others {
+        assert!(!is_signature(&signature), "{signature:?}");
+        let part = Part { signature: signature.clone(), ..first.clone() };
+        assert!(matches!(reader().read(&part), Err(AnswerError::Signature)), "{signature:?}");
+        // What is no part is not even read off a line.
+        let message = FromAgent::Part { action: hash(), judged: 1, part }.to_bytes();
+        assert!(matches!(FromAgent::parse(&message), Err(MessageError::Malformed(_))), "{signature:?}");
+    }
+}
+
+/// What an answer amounts to is short and has sums, whatever an agent counted and said.
+#[test]
+fn what_an_answer_amounts_to_is_bounded() {
+    let record = ScanRecord { rows: u64::MAX, bytes: u64::MAX, troubles_count: u64::MAX, ..ScanRecord::default() };
+    let mut last = Final {
+        outcome: Outcome::Answered,
+        frames: 0,
+        frames_sha256: String::new(),
+        last: None,
+        scans: vec![record; 3],
+        limits: Limits::default(),
+        facts: None,
+        at: at(NOW),
+        sealed: None,
+        more: Members::default(),
+    };
+    let most = limits::COUNT_MAX;
+    let summary = last.clone().summary();
+    assert_eq!((summary.rows, summary.bytes, summary.troubles), (most, most, most));
+    last.bound();
+    assert!(last.scans.iter().all(|scan| scan.rows.max(scan.bytes).max(scan.troubles_count) == most));
+    last.outcome = Outcome::refused(Code::Other("x".repeat(1 << 20)), "ü".repeat(1 << 20));
+    let summary = last.summary();
+    assert!(summary.reason.unwrap().len() <= limits::TROUBLE_TEXT_BYTES_MAX);
+    assert!(summary.code.unwrap().len() <= limits::CODE_BYTES_MAX);
 }

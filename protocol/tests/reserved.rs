@@ -98,7 +98,7 @@ fn what_an_action_uses_is_known_before_it_is_signed() {
 
     let lacking = |features: &[&str], asked: &[&str]| {
         let features: Vec<String> = features.iter().map(|word| (*word).to_owned()).collect();
-        features::lacking(&reserved_action(), &features, |scan| asked.contains(&scan.table.as_str())).join(", ")
+        features::lacking(&reserved_action(), &features, |_, scan| asked.contains(&scan.table.as_str())).join(", ")
     };
     assert_eq!(lacking(&["table:files"], &[]), "`every_s`, `stage`");
     assert_eq!(lacking(&["table:files", "wire:every_s", "wire:stage"], &["files"]), "`order`, `depends_on`");

@@ -2,7 +2,7 @@
 
 use sha2::{Digest, Sha256};
 
-use super::{Final, Frame, Outcome, Part, Says, Statement, agent_id, verify};
+use super::{Final, Frame, Outcome, Part, Says, Statement, agent_id, is_signature, verify};
 use crate::action::ActionHash;
 use crate::limits;
 use crate::strict::StrictError;
@@ -61,6 +61,9 @@ impl Part {
         }
         if self.statement.len() > limits::STATEMENT_BYTES_MAX {
             return Err(AnswerError::StatementTooLong { bytes: self.statement.len() });
+        }
+        if !is_signature(&self.signature) {
+            return Err(AnswerError::Signature);
         }
         let statement = Statement::parse(self.statement.as_bytes())?;
         verify(&statement.key, self.statement.as_bytes(), &self.signature).ok_or(AnswerError::Signature)?;

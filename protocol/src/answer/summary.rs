@@ -1,7 +1,7 @@
 //! What a final record amounts to, as servers and desks count it: one account, whoever keeps it.
 
 use super::{Final, Outcome};
-use crate::limits::Cut;
+use crate::limits::{self, Cut};
 
 /// One agent's last word on an action.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,6 +34,8 @@ impl Final {
         }
         cuts.sort_unstable();
         cuts.dedup();
+        // Of many answers there are sums, and they are to be numbers.
+        let [rows, bytes, troubles] = [rows, bytes, troubles].map(|count| count.min(limits::COUNT_MAX));
         let cut = (!cuts.is_empty()).then(|| cuts.join(", "));
         let (state, why) = match self.outcome {
             outcome if outcome.is_withdrawn() => ("cancelled", None),
