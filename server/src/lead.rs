@@ -8,7 +8,9 @@ use canvass_protocol::action::{Action as Signed, ActionHash};
 use canvass_protocol::envelope::Envelope;
 use canvass_protocol::limits;
 use canvass_protocol::relay::ToAgent;
+use canvass_protocol::target::Targets;
 use jiff::{SignedDuration, Timestamp};
+use tokio::time::Instant;
 
 use crate::metrics::Metrics;
 use crate::relay::Relay;
@@ -20,6 +22,10 @@ use crate::watchers::Watchers;
 /// the first rows need not wait for the last command, nor the last for a transaction each.
 const SENDING_FIRST: usize = 16;
 const SENDING_MAX: usize = 256;
+/// How long a store that failed is left alone before what it has not written is given to it again.
+const PAUSE: Duration = Duration::from_secs(1);
+/// What waits for a store that fails, at most; what is more is put right when a server starts.
+const UNWRITTEN_MAX: usize = 10_000;
 /// Where nothing is due.
 pub const LONG: Duration = Duration::from_secs(3600);
 
@@ -40,14 +46,24 @@ pub struct Lead {
     envelopes: HashMap<ActionHash, store::Action>,
     /// What the relay is still to bring, in order, and to how many agents at once.
     outgoing: VecDeque<(Effect, usize)>,
+    /// What the store did not take, in order: a disk may be full, a database away. `Send` stands for that it was sent.
+    unwritten: VecDeque<(Effect, Timestamp)>,
+    /// When the store is given it again.
+    writes_at: Instant,
 }
 
 impl Lead {
     /// Takes up what the store says is open. `present` can be reached; `lost` had their lines to a server that has ended, and
     /// have to come again.
     pub async fn begin(means: Means, present: Vec<String>, lost: &[String]) -> Result<Lead, StoreError> {
-        let (scheduler, envelopes, outgoing) = (Scheduler::default(), HashMap::new(), VecDeque::new());
-        let mut lead = Lead { means, scheduler, envelopes, outgoing };
+        let mut lead = Lead {
+            means,
+            scheduler: Scheduler::default(),
+            envelopes: HashMap::new(),
+            outgoing: VecDeque::new(),
+            unwritten: VecDeque::new(),
+            writes_at: Instant::now(),
+        };
         lead.means.relay.shake(lost).await;
         // What expired while no server was there is brought to nobody.
         lead.feed(Event::Now(Timestamp::now())).await;
@@ -62,7 +78,7 @@ impl Lead {
 
     async fn restore(&mut self, action: store::Action) -> Result<(), StoreError> {
         let hash = action.hash;
-        let Some(posted) = posted(&action) else {
+        let Some(posted) = read(&action) else {
             tracing::error!(action = %hash, "an action in the store cannot be read");
             return Ok(());
         };
@@ -81,9 +97,9 @@ impl Lead {
 
     /// How long nothing is due.
     pub fn rest(&self) -> Duration {
-        self.scheduler
-            .wake_at()
-            .map_or(LONG, |at| Duration::try_from(at.duration_since(Timestamp::now())).unwrap_or_default().min(LONG))
+        let until = |at: Timestamp| Duration::try_from(at.duration_since(Timestamp::now())).unwrap_or_default();
+        let most = if self.unwritten.is_empty() { LONG } else { PAUSE };
+        self.scheduler.wake_at().map_or(most, |at| until(at).min(most))
     }
 
     /// Whether there is something to `bring`.
@@ -91,10 +107,14 @@ impl Lead {
         !self.outgoing.is_empty()
     }
 
-    /// An action was posted here.
-    pub async fn post(&mut self, action: store::Action, agents: Vec<String>) {
-        let Some(posted) = posted(&action) else { return };
+    /// An action was posted here, for these agents, and has these targets.
+    pub async fn post(&mut self, action: store::Action, targets: Targets, agents: Vec<String>) {
         let hash = action.hash;
+        // Of one that is known, what travels has signatures and perhaps a withdrawal that whoever posts it again need not have.
+        if self.envelopes.contains_key(&hash) {
+            return;
+        }
+        let posted = posted(&action, targets);
         self.envelopes.insert(hash, action);
         self.feed(Event::Posted { action: posted, agents }).await;
         self.tell(hash);
@@ -121,7 +141,8 @@ impl Lead {
         self.tell(hash);
     }
 
-    /// Another server did something about an action that is open: posted it, or added a signature or a withdrawal.
+    /// An action that is open is in the store, perhaps with another signature or a withdrawal: another server posted or changed
+    /// it, or it was posted once more.
     pub async fn learn(&mut self, action: store::Action) -> Result<(), StoreError> {
         let Some(known) = self.envelopes.get(&action.hash) else { return self.restore(action).await };
         let signed = known.envelope.signatures.len() < action.envelope.signatures.len();
@@ -148,46 +169,83 @@ impl Lead {
 
     /// Feeds the scheduler and carries out what it says.
     pub async fn feed(&mut self, event: Event) {
+        self.catch_up().await;
         for effect in self.scheduler.on(event) {
-            if let Err(error) = self.carry_out(effect).await {
-                tracing::error!(%error, "the store does not follow; its commands are put right at the next start");
+            match effect {
+                Effect::Send { .. } | Effect::Stop { .. } => self.outgoing.push_back((effect, SENDING_FIRST)),
+                effect => {
+                    let hash = effect.hash();
+                    self.write(effect).await;
+                    self.tell(hash);
+                }
             }
         }
     }
 
-    async fn carry_out(&mut self, effect: Effect) -> Result<(), StoreError> {
-        let (now, store) = (Timestamp::now(), &self.means.store);
-        let hash = match effect {
-            Effect::Send { .. } | Effect::Stop { .. } => {
-                self.outgoing.push_back((effect, SENDING_FIRST));
-                return Ok(());
+    /// Has the store write what it did not take before, as far as it does now.
+    pub async fn catch_up(&mut self) {
+        if self.unwritten.is_empty() || self.writes_at > Instant::now() {
+            return;
+        }
+        let count = self.unwritten.len();
+        while let Some((effect, at)) = self.unwritten.front() {
+            if let Err(StoreError::Full(_) | StoreError::Failed(_)) = self.write_now(effect, *at).await {
+                self.writes_at = Instant::now() + PAUSE;
+                return;
             }
-            Effect::Ask { hash, agents } => store.ask(hash, &agents).await.map(|()| hash),
-            Effect::Reopen { hash, agents } => store.reopen(hash, &agents).await.map(|()| hash),
-            Effect::Settle { hash, agents, state } => store.settle(hash, &agents, state, now).await.map(|()| hash),
-            Effect::Close { hash } => {
-                self.envelopes.remove(&hash);
-                store.close(hash).await.map(|()| hash)
+            self.unwritten.pop_front();
+        }
+        tracing::info!(count, "the store has what it did not take before");
+    }
+
+    /// Writes what the scheduler decided, behind what is still to be written.
+    async fn write(&mut self, effect: Effect) {
+        let now = Timestamp::now();
+        if let Effect::Close { hash } = &effect {
+            self.envelopes.remove(hash);
+        }
+        if self.unwritten.is_empty() {
+            match self.write_now(&effect, now).await {
+                Ok(()) => return,
+                Err(error @ (StoreError::Full(_) | StoreError::Failed(_))) => {
+                    tracing::error!(%error, "the store does not follow, and is given this again");
+                    self.writes_at = Instant::now() + PAUSE;
+                }
+                Err(error) => return tracing::error!(%error, "the store does not take what the scheduler decided"),
             }
-        }?;
-        self.tell(hash);
-        Ok(())
+        }
+        if self.unwritten.len() < UNWRITTEN_MAX {
+            self.unwritten.push_back((effect, now));
+        }
+    }
+
+    async fn write_now(&self, effect: &Effect, at: Timestamp) -> Result<(), StoreError> {
+        let store = &self.means.store;
+        match effect {
+            Effect::Ask { hash, agents } => store.ask(*hash, agents).await,
+            Effect::Send { hash, agents } => store.sent(*hash, agents, at).await,
+            Effect::Reopen { hash, agents } => store.reopen(*hash, agents).await,
+            Effect::Settle { hash, agents, state } => store.settle(*hash, agents, *state, at).await,
+            Effect::Close { hash } => store.close(*hash).await,
+            Effect::Stop { .. } => Ok(()),
+        }
     }
 
     /// Has the relay bring the next of what is to be brought.
     pub async fn bring(&mut self) {
         match self.outgoing.pop_front() {
             Some((Effect::Send { hash, mut agents }, most)) => {
+                let Some(action) = self.envelopes.get(&hash) else { return };
+                // It may have waited here, and nobody is brought an action after its window.
+                if action.expires_at <= Timestamp::now() {
+                    return;
+                }
                 if agents.len() > most {
                     let rest = agents.split_off(most);
                     self.outgoing.push_front((Effect::Send { hash, agents: rest }, (most * 2).min(SENDING_MAX)));
                 }
-                if let Some(action) = self.envelopes.get(&hash) {
-                    self.means.relay.send(&agents, &ToAgent::Command(action.envelope.clone())).await;
-                }
-                if let Err(error) = self.means.store.sent(hash, &agents, Timestamp::now()).await {
-                    tracing::error!(%error, "the store does not follow; its commands are put right at the next start");
-                }
+                self.means.relay.send(&agents, &ToAgent::Command(action.envelope.clone())).await;
+                self.write(Effect::Send { hash, agents }).await;
             }
             Some((Effect::Stop { hash, agents }, _)) => {
                 if let Some(withdrawal) = self.envelopes.get(&hash).and_then(|action| action.withdrawal.clone()) {
@@ -206,14 +264,18 @@ impl Lead {
 }
 
 /// What the scheduler has to know of a stored action; `None` where its payload is none.
-fn posted(action: &store::Action) -> Option<Posted> {
+fn read(action: &store::Action) -> Option<Posted> {
     let signed = Signed::parse(action.envelope.payload.as_bytes()).ok()?;
+    Some(posted(action, Targets::of(&signed).ok()?))
+}
+
+fn posted(action: &store::Action, targets: Targets) -> Posted {
     let skew = SignedDuration::from_secs(limits::CLOCK_SKEW_S);
-    Some(Posted {
+    Posted {
         hash: action.hash,
-        target: signed.target(),
+        targets,
         signatures: action.envelope.signatures.len(),
         until: action.expires_at,
         answers_until: action.expires_at.saturating_add(skew).unwrap_or(Timestamp::MAX),
-    })
+    }
 }

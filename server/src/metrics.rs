@@ -30,6 +30,8 @@ pub struct Metrics {
     refused: Family<Word, Counter>,
     concluded: Family<Word, Counter>,
     store_batch: Histogram,
+    store_failing: Gauge,
+    store_writes_failed: Counter,
     heartbeat_lag: Histogram,
     first_word: Histogram,
     last_word: Histogram,
@@ -43,6 +45,8 @@ pub struct Metrics {
     commands_open: Family<Word, Gauge>,
     incoming: Gauge,
     incoming_max: Gauge,
+    incoming_bytes: Gauge,
+    incoming_bytes_max: Gauge,
 }
 
 /// What is as it is at the moment of asking.
@@ -53,8 +57,9 @@ pub struct Levels {
     pub pending: usize,
     pub connected: usize,
     pub open: Vec<Progress>,
-    pub incoming: usize,
-    pub incoming_max: usize,
+    /// What agents said and is not stored yet, and how much of it may be: in messages and in bytes.
+    pub incoming: (usize, usize),
+    pub incoming_bytes: (usize, usize),
 }
 
 /// What an agent sent and the server does not take.
@@ -74,6 +79,8 @@ impl Metrics {
             refused: Family::default(),
             concluded: Family::default(),
             store_batch: Histogram::new(exponential_buckets(0.001, 2.0, 14)),
+            store_failing: Gauge::default(),
+            store_writes_failed: Counter::default(),
             heartbeat_lag: Histogram::new(exponential_buckets(0.01, 2.0, 14)),
             first_word: Histogram::new(exponential_buckets(0.01, 2.0, 16)),
             last_word: Histogram::new(exponential_buckets(0.01, 2.0, 16)),
@@ -87,6 +94,8 @@ impl Metrics {
             commands_open: Family::default(),
             incoming: Gauge::default(),
             incoming_max: Gauge::default(),
+            incoming_bytes: Gauge::default(),
+            incoming_bytes_max: Gauge::default(),
         };
         // What has not happened yet is there too, as nothing.
         for refused in [Refused::Part, Refused::Heartbeat] {
@@ -126,8 +135,17 @@ impl Metrics {
             "Messages of agents that may wait; then agents do",
             self.incoming_max.clone(),
         );
-        of.register("parts", "Parts of answers that were taken, those delivered twice included", self.parts.clone());
-        of.register_with_unit("part", "Bodies of parts that were taken", Unit::Bytes, self.part_bytes.clone());
+        let bytes = self.incoming_bytes.clone();
+        of.register_with_unit("incoming", "What agents said and is not stored yet", Unit::Bytes, bytes);
+        let bytes_max = self.incoming_bytes_max.clone();
+        of.register_with_unit(
+            "incoming_max",
+            "What of it may wait or be stored; then agents wait",
+            Unit::Bytes,
+            bytes_max,
+        );
+        of.register("parts", "Parts of answers that were stored", self.parts.clone());
+        of.register_with_unit("part", "Bodies of parts that were stored", Unit::Bytes, self.part_bytes.clone());
         of.register(
             "messages_refused",
             "What agents sent and was dropped, since it was not theirs to say",
@@ -139,6 +157,8 @@ impl Metrics {
             Unit::Seconds,
             self.store_batch.clone(),
         );
+        of.register("store_failing", "1 while the latest write to the store failed", self.store_failing.clone());
+        of.register("store_writes_failed", "Writes to the store that failed", self.store_writes_failed.clone());
         of.register_with_unit(
             "heartbeat_lag",
             "From the time that a heartbeat was signed, by its agent's clock, until it was stored",
@@ -167,11 +187,23 @@ impl Metrics {
         of.register("answer_streams", "Streams of answers that somebody reads", self.answer_streams.clone());
     }
 
-    /// Parts that are in the store now.
-    pub fn stored(&self, parts: usize, bytes: usize, took: Duration) {
-        self.parts.inc_by(count(parts));
+    /// A part with a body of so many bytes is in the store now.
+    pub fn stored(&self, bytes: usize) {
+        self.parts.inc();
         self.part_bytes.inc_by(count(bytes));
+    }
+
+    /// A batch of parts is.
+    pub fn stored_batch(&self, took: Duration) {
         self.store_batch.observe(took.as_secs_f64());
+    }
+
+    /// The latest write to the store was done, or it failed.
+    pub fn store_writes(&self, done: bool) {
+        self.store_failing.set(i64::from(!done));
+        if !done {
+            self.store_writes_failed.inc();
+        }
     }
 
     pub fn refused(&self, refused: Refused) {
@@ -226,8 +258,10 @@ impl Metrics {
         ] {
             set(&self.commands_open.get_or_create(&[("state", state)]), commands);
         }
-        set(&self.incoming, levels.incoming);
-        set(&self.incoming_max, levels.incoming_max);
+        set(&self.incoming, levels.incoming.0);
+        set(&self.incoming_max, levels.incoming.1);
+        set(&self.incoming_bytes, levels.incoming_bytes.0);
+        set(&self.incoming_bytes_max, levels.incoming_bytes.1);
         let mut text = String::new();
         prometheus_text::encode(&mut text, &self.registry).expect("a string takes everything");
         text
@@ -269,7 +303,10 @@ mod tests {
     fn busy() -> Metrics {
         let (metrics, at) = (Metrics::new(), |second: i64| Timestamp::from_second(1_800_000_000 + second).unwrap());
         let progress = |sent, ended| Progress { asked: 3, waiting: 0, sent, ended };
-        metrics.stored(2, 300, Duration::from_millis(3));
+        metrics.stored(100);
+        metrics.stored(200);
+        metrics.stored_batch(Duration::from_millis(3));
+        metrics.store_writes(false);
         metrics.refused(Refused::Part);
         metrics.heard(at(0), at(2));
         metrics.heard(at(9), at(2));
@@ -287,7 +324,8 @@ mod tests {
         let stream = metrics.stream();
         drop(metrics.stream());
         let open = vec![Progress { asked: 10, waiting: 3, sent: 2, ended: 1 }];
-        let levels = Levels { agents: [5, 1, 0], pending: 2, connected: 4, open, incoming: 7, incoming_max: 4096 };
+        let (incoming, incoming_bytes) = ((7, 4096), (700, 1 << 20));
+        let levels = Levels { agents: [5, 1, 0], pending: 2, connected: 4, open, incoming, incoming_bytes };
         let text = metrics.text(&levels);
         for line in [
             "build_info{version=\"0.1.0\"} 1",
@@ -303,11 +341,15 @@ mod tests {
             "commands_concluded_total{state=\"answered\"} 2",
             "commands_concluded_total{state=\"interrupted\"} 0",
             "incoming_messages 7",
+            "incoming_bytes 700",
+            "incoming_max_bytes 1048576",
             "parts_total 2",
             "part_bytes_total 300",
             "messages_refused_total{kind=\"part\"} 1",
             "messages_refused_total{kind=\"heartbeat\"} 0",
             "store_batch_seconds_count 1",
+            "store_failing 1",
+            "store_writes_failed_total 1",
             "heartbeat_lag_seconds_count 2",
             "heartbeat_lag_seconds_sum 2.0",
             "first_word_seconds_count 1",

@@ -16,7 +16,7 @@ use canvass_protocol::envelope::Envelope;
 use canvass_protocol::heartbeat::Heartbeat;
 use canvass_protocol::relay::ToAgent;
 use canvass_protocol::signed;
-use canvass_protocol::target::Facts;
+use canvass_protocol::target::{Facts, Targets};
 use jiff::Timestamp;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep, sleep_until};
@@ -30,6 +30,7 @@ use crate::metrics::Refused;
 use crate::peers::{Changes, News, Peers};
 use crate::receipts::Receipts;
 use crate::relay::Incoming;
+use crate::relay::inlet::{Held, Outlet, Taken};
 use crate::scheduler::Event;
 use crate::store::{self, StoreError};
 
@@ -44,8 +45,10 @@ const PAUSE: Duration = Duration::from_millis(500);
 
 /// What investigators want of the pump.
 pub enum Order {
-    /// An action that the store has, for these agents.
-    Post { action: Box<store::Action>, agents: Vec<String>, done: oneshot::Sender<()> },
+    /// A new action that the store has, for these agents.
+    Post { action: Box<store::Action>, targets: Targets, agents: Vec<String>, done: oneshot::Sender<()> },
+    /// One that was there already, as the store has it.
+    Again { action: Box<store::Action>, done: oneshot::Sender<()> },
     /// An action to which the store has another signature, as it travels from now on.
     Cosign { envelope: Envelope, done: oneshot::Sender<()> },
     /// An action whose withdrawal the store has.
@@ -106,7 +109,7 @@ impl Pump {
     }
 
     /// Works until both channels have ended.
-    pub async fn run(mut self, mut incoming: mpsc::Receiver<Incoming>, mut orders: mpsc::Receiver<Order>) {
+    pub async fn run(mut self, mut incoming: Outlet, mut orders: mpsc::Receiver<Order>) {
         let mut batch = Vec::with_capacity(BATCH_MAX);
         loop {
             let (rest, brings) = self.lead.as_ref().map_or((LONG, false), |lead| (lead.rest(), lead.brings()));
@@ -123,7 +126,11 @@ impl Pump {
                     if count == 0 {
                         return;
                     }
-                    self.take(std::mem::take(&mut batch)).await;
+                    // What is being stored is held until it is.
+                    let (said, room): (Vec<Incoming>, Vec<Taken>) =
+                        batch.drain(..).map(|held: Held| (held.incoming, held.room)).unzip();
+                    self.take(said).await;
+                    drop(room);
                 }
                 news = next(&mut self.others) => self.learn(news).await,
                 () = std::future::ready(()), if brings => {
@@ -151,9 +158,17 @@ impl Pump {
 
     async fn order(&mut self, order: Order) {
         let done = match order {
-            Order::Post { action, agents, done } => {
+            Order::Post { action, targets, agents, done } => {
                 if let Some(lead) = &mut self.lead {
-                    lead.post(*action, agents).await;
+                    lead.post(*action, targets, agents).await;
+                }
+                done
+            }
+            Order::Again { action, done } => {
+                if let Some(lead) = &mut self.lead
+                    && let Err(error) = lead.learn(*action).await
+                {
+                    tracing::error!(%error, "an action cannot be read");
                 }
                 done
             }
@@ -208,7 +223,8 @@ impl Pump {
         }
         self.note_lines(lines).await;
         self.take_parts(said, parts, now).await;
-        if self.heard.len() >= BATCH_MAX {
+        let bytes: usize = self.heard.values().map(|(heartbeat, _)| heartbeat.statement.len()).sum();
+        if self.heard.len() >= BATCH_MAX || bytes > BATCH_BYTES_MAX {
             self.hear().await;
         }
     }

@@ -6,12 +6,16 @@
 #[cfg(test)]
 mod tests;
 
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use canvass_protocol::action::ActionHash;
-use canvass_protocol::target::{self, Facts, ServerWords, Target};
+use canvass_protocol::target::{Facts, ServerWords, Targets};
 use canvass_protocol::value::Truth;
 use jiff::Timestamp;
+
+/// How often an action is brought on one line to an agent that refuses it with fewer signatures than it was given.
+const AGAIN_MAX: usize = 2;
 
 /// Where a command stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -62,10 +66,15 @@ impl State {
         matches!(self, State::Waiting | State::Sent)
     }
 
+    /// Whether it is an agent's last word for good: nothing of its answer is stored behind it.
+    pub fn is_final(self) -> bool {
+        matches!(self, State::Answered | State::Failed | State::Interrupted)
+    }
+
     /// Whether an agent's word counts when it comes: what the server ended for want of one, and a refusal, which uses up
     /// nothing, give way to it.
     pub fn gives_way(self) -> bool {
-        self.is_open() || matches!(self, State::Expired | State::Cancelled | State::Refused)
+        !self.is_final()
     }
 }
 
@@ -73,7 +82,7 @@ impl State {
 #[derive(Debug, Clone)]
 pub struct Posted {
     pub hash: ActionHash,
-    pub target: Target,
+    pub targets: Targets,
     pub signatures: usize,
     /// The end of the window: nobody is brought it later.
     pub until: Timestamp,
@@ -123,6 +132,20 @@ pub enum Effect {
     Close { hash: ActionHash },
 }
 
+impl Effect {
+    /// The action that it is about.
+    pub fn hash(&self) -> ActionHash {
+        match self {
+            Effect::Ask { hash, .. }
+            | Effect::Send { hash, .. }
+            | Effect::Stop { hash, .. }
+            | Effect::Reopen { hash, .. }
+            | Effect::Settle { hash, .. }
+            | Effect::Close { hash } => *hash,
+        }
+    }
+}
+
 /// The state machine.
 #[derive(Debug, Default)]
 pub struct Scheduler {
@@ -135,15 +158,26 @@ pub struct Scheduler {
 /// An action that agents may still be brought or still answer.
 #[derive(Debug)]
 struct Open {
-    target: Target,
+    targets: Targets,
     until: Timestamp,
     answers_until: Timestamp,
-    commands: HashMap<String, State>,
+    commands: HashMap<String, Command>,
     progress: Progress,
     withdrawn: bool,
     /// The window has closed.
     over: bool,
     signatures: usize,
+}
+
+/// What became of an action at one agent.
+#[derive(Debug, Clone, Copy)]
+struct Command {
+    state: State,
+    /// With how many signatures the agent refused it last, by its own word.
+    judged: usize,
+    /// How often it was brought once more with so many signatures, because the agent said that it had judged fewer.
+    again: usize,
+    again_with: usize,
 }
 
 /// How far an action is.
@@ -190,7 +224,7 @@ impl Progress {
 impl Open {
     fn new(action: &Posted, commands: Vec<(String, State)>, withdrawn: bool, over: bool) -> Open {
         let mut open = Open {
-            target: action.target.clone(),
+            targets: action.targets.clone(),
             until: action.until,
             answers_until: action.answers_until,
             commands: HashMap::with_capacity(commands.len()),
@@ -204,25 +238,64 @@ impl Open {
     }
 
     fn set(&mut self, agent: String, state: State) {
-        match self.commands.insert(agent, state) {
-            None => self.progress.asked += 1,
-            Some(before) => self.progress.part(before).into_iter().for_each(|count| *count -= 1),
+        match self.commands.entry(agent) {
+            Entry::Vacant(new) => {
+                new.insert(Command { state, judged: 0, again: 0, again_with: 0 });
+                self.progress.asked += 1;
+            }
+            Entry::Occupied(mut known) => {
+                let before = std::mem::replace(&mut known.get_mut().state, state);
+                self.progress.part(before).into_iter().for_each(|count| *count -= 1);
+            }
         }
         self.progress.part(state).into_iter().for_each(|count| *count += 1);
     }
 
+    fn state(&self, agent: &str) -> Option<State> {
+        self.commands.get(agent).map(|command| command.state)
+    }
+
     fn open_agents(&self) -> Vec<String> {
-        let open = self.commands.iter().filter(|(_, state)| state.is_open());
+        let open = self.commands.iter().filter(|(_, command)| command.state.is_open());
         let mut agents: Vec<String> = open.map(|(agent, _)| agent.clone()).collect();
         agents.sort_unstable();
         agents
+    }
+
+    /// Takes an agent's last word where it counts; whether it refused the action as it was before, and is brought it as it
+    /// is now.
+    ///
+    /// How many signatures it judged is the agent's own number. It is believed a few times on each line, for each number of
+    /// signatures: a refusal may be late, and said twice, but an agent is not brought an action for ever.
+    fn conclude(&mut self, agent: &str, state: State, judged: usize) -> bool {
+        let signatures = self.signatures;
+        let Some(command) = self.commands.get_mut(agent).filter(|command| command.state.gives_way()) else {
+            return false;
+        };
+        if command.again_with < signatures {
+            (command.again, command.again_with) = (0, signatures);
+        }
+        let again = state == State::Refused && judged < signatures && command.again < AGAIN_MAX;
+        command.judged = judged;
+        command.again += usize::from(again);
+        self.set(agent.to_owned(), state);
+        again
+    }
+
+    /// An agent has come; whether it has refused the action as it was before.
+    fn come(&mut self, agent: &str) -> bool {
+        let signatures = self.signatures;
+        self.commands.get_mut(agent).is_some_and(|command| {
+            command.again = 0;
+            command.state == State::Refused && command.judged < signatures
+        })
     }
 }
 
 impl Scheduler {
     /// When time is to be told next: where a window closes, or an answer is late.
     pub fn wake_at(&self) -> Option<Timestamp> {
-        let next = |open: &Open| if open.progress.waiting > 0 { open.until } else { open.answers_until };
+        let next = |open: &Open| if open.over { open.answers_until } else { open.until };
         self.actions.values().map(next).min()
     }
 
@@ -246,7 +319,9 @@ impl Scheduler {
             Event::Present { agent } => {
                 self.present.insert(agent.clone());
                 for (hash, open) in &mut self.actions {
-                    if open.commands.get(&agent).is_some_and(|state| state.is_open()) {
+                    if open.come(&agent) {
+                        reopen(*hash, open, vec![agent.clone()], &self.present, &mut effects);
+                    } else if open.state(&agent).is_some_and(State::is_open) {
                         reach(*hash, open, vec![agent.clone()], &mut effects);
                     }
                 }
@@ -257,13 +332,9 @@ impl Scheduler {
             Event::Concluded { hash, agent, state, judged } => {
                 // The store has it with the answer.
                 if let Some(open) = self.actions.get_mut(&hash)
-                    && open.commands.get(&agent).is_some_and(|state| state.gives_way())
+                    && open.conclude(&agent, state, judged)
                 {
-                    open.set(agent.clone(), state);
-                    // It was refused as it was, and is another now.
-                    if state == State::Refused && judged < open.signatures {
-                        self.reopen(hash, vec![agent], &mut effects);
-                    }
+                    reopen(hash, open, vec![agent], &self.present, &mut effects);
                 }
             }
             Event::Cosigned { hash, signatures } => self.cosigned(hash, signatures, &mut effects),
@@ -288,10 +359,7 @@ impl Scheduler {
             let meant = !open.withdrawn
                 && !open.over
                 && !open.commands.contains_key(&facts.id)
-                && open
-                    .target
-                    .as_ref()
-                    .is_none_or(|target| target::evaluate(target, facts, Some(words)) == Truth::True);
+                && open.targets.any(facts, Some(words)) == Truth::True;
             if meant {
                 open.set(facts.id.clone(), State::Waiting);
                 effects.push(Effect::Ask { hash: *hash, agents: vec![facts.id.clone()] });
@@ -307,21 +375,10 @@ impl Scheduler {
     fn cosigned(&mut self, hash: ActionHash, signatures: usize, effects: &mut Vec<Effect>) {
         let Some(open) = self.actions.get_mut(&hash) else { return };
         open.signatures = open.signatures.max(signatures);
-        let refused = open.commands.iter().filter(|(_, state)| **state == State::Refused);
+        let refused = open.commands.iter().filter(|(_, command)| command.state == State::Refused);
         let mut refused: Vec<String> = refused.map(|(agent, _)| agent.clone()).collect();
         refused.sort_unstable();
-        self.reopen(hash, refused, effects);
-    }
-
-    fn reopen(&mut self, hash: ActionHash, agents: Vec<String>, effects: &mut Vec<Effect>) {
-        let Some(open) = self.actions.get_mut(&hash).filter(|open| !open.withdrawn && !open.over) else { return };
-        if agents.is_empty() {
-            return;
-        }
-        agents.iter().for_each(|agent| open.set(agent.clone(), State::Waiting));
-        effects.push(Effect::Reopen { hash, agents: agents.clone() });
-        let present = agents.into_iter().filter(|agent| self.present.contains(agent)).collect();
-        reach(hash, open, present, effects);
+        reopen(hash, open, refused, &self.present, effects);
     }
 
     /// What no agent was given is cancelled; those who were given it answer: that they had not begun, or what they found.
@@ -330,7 +387,7 @@ impl Scheduler {
         open.withdrawn = true;
         let (mut waiting, mut sent) = (Vec::new(), Vec::new());
         for agent in open.open_agents() {
-            if open.commands.get(&agent) == Some(&State::Sent) {
+            if open.state(&agent) == Some(State::Sent) {
                 sent.push(agent);
             } else {
                 open.set(agent.clone(), State::Cancelled);
@@ -355,8 +412,8 @@ impl Scheduler {
                 State::Sent => open.answers_until <= now,
                 _ => false,
             };
-            let agents: Vec<String> =
-                open.open_agents().into_iter().filter(|agent| late(open.commands[agent])).collect();
+            let is_late = |agent: &String| open.state(agent).is_some_and(late);
+            let agents: Vec<String> = open.open_agents().into_iter().filter(is_late).collect();
             if !agents.is_empty() {
                 let state = if open.withdrawn { State::Cancelled } else { State::Expired };
                 agents.iter().for_each(|agent| open.set(agent.clone(), state));
@@ -371,6 +428,22 @@ impl Scheduler {
             !over
         });
     }
+}
+
+/// Opens commands again that agents refused, and brings the action to those who can be reached.
+fn reopen(
+    hash: ActionHash,
+    open: &mut Open,
+    agents: Vec<String>,
+    present: &BTreeSet<String>,
+    effects: &mut Vec<Effect>,
+) {
+    if open.withdrawn || open.over || agents.is_empty() {
+        return;
+    }
+    agents.iter().for_each(|agent| open.set(agent.clone(), State::Waiting));
+    effects.push(Effect::Reopen { hash, agents: agents.clone() });
+    reach(hash, open, agents.into_iter().filter(|agent| present.contains(agent)).collect(), effects);
 }
 
 /// Brings an action to agents that can be reached, or the word that it was withdrawn.

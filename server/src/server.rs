@@ -30,13 +30,13 @@ use crate::rates::Rates;
 use crate::relay::Door;
 use crate::relay::amqp::Amqp;
 use crate::relay::embedded::Embedded;
+use crate::relay::inlet;
 use crate::store::Store;
 use crate::store::postgres::Postgres;
 use crate::store::sqlite::Sqlite;
+use crate::store::watched::{Watched, Writes};
 use crate::watchers::Watchers;
 
-/// What agents said and is not stored yet, in messages; who sends more waits.
-const INCOMING_MAX: usize = 4096;
 /// Orders of investigators that wait.
 const ORDERS_MAX: usize = 256;
 /// How long connections may take to end.
@@ -150,6 +150,9 @@ async fn open(config: &Config) -> Result<Arc<Shared>> {
             }
         }
     };
+    let metrics = Arc::new(Metrics::new());
+    let writes = Arc::new(Writes::new(metrics.clone()));
+    let store: Arc<dyn Store> = Arc::new(Watched::new(store, writes.clone()));
     let fleet = match &config.fleet {
         Some(fleet) => fleet.clone(),
         None => kept(folder, "fleet", || Ok(format!("fleet-{}", &random::hex()?[..8])))?,
@@ -164,9 +167,9 @@ async fn open(config: &Config) -> Result<Arc<Shared>> {
         (None, Enrol::Token) => Some(kept(folder, "enrol-token", || Ok(random::hex()?))?),
         (None, _) => None,
     };
-    let (incoming, messages) = mpsc::channel(INCOMING_MAX);
+    let (incoming, messages) = inlet::channel(inlet::MESSAGES_MAX, inlet::BYTES_MAX);
     let (orders, ordered) = mpsc::channel(ORDERS_MAX);
-    let waiting = incoming.downgrade();
+    let waiting = incoming.gauge();
     let relay = match &config.relay {
         RelayUrl::Embedded => Door::Embedded(Arc::new(Embedded::new(fleet.clone(), store.clone(), incoming))),
         RelayUrl::Amqp(address) => {
@@ -177,7 +180,6 @@ async fn open(config: &Config) -> Result<Arc<Shared>> {
     };
     let watchers = Arc::new(Watchers::default());
     let inventory = Arc::new(Inventory::open(store.clone()).await?);
-    let metrics = Arc::new(Metrics::new());
     let means =
         Means { store: store.clone(), relay: relay.relay(), watchers: watchers.clone(), metrics: metrics.clone() };
     let pump = Pump::start(fleet.clone(), inventory.clone(), means, others).await?;
@@ -187,6 +189,7 @@ async fn open(config: &Config) -> Result<Arc<Shared>> {
     Ok(Arc::new(Shared {
         fleet,
         store,
+        writes,
         inventory,
         relay,
         orders,

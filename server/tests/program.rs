@@ -2,18 +2,25 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on may panic")]
 
+use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use canvass_protocol::action::{Action, Window};
+use canvass_protocol::answer::agent_id;
 use canvass_protocol::envelope::Envelope;
+use canvass_protocol::filter::{Filter, Is, Pattern};
+use canvass_protocol::heartbeat::Heartbeat;
 use canvass_protocol::limits::{ACTION_BYTES_MAX, Limits};
 use canvass_protocol::login::Login;
+use canvass_protocol::members::Members;
 use canvass_protocol::openpgp::{KeyFile, Signer};
+use canvass_protocol::target::{Facts, Mode};
 use ed25519_dalek::Signer as _;
 use jiff::{SignedDuration, Timestamp};
+use sqlx::{Connection as _, SqliteConnection};
 use tempfile::TempDir;
 use uuid::Uuid;
 
@@ -33,8 +40,12 @@ impl Drop for Server {
 }
 
 fn start() -> Server {
+    start_as(|program| Command::new(program))
+}
+
+fn start_as(program: impl FnOnce(&str) -> Command) -> Server {
     let data = tempfile::tempdir().unwrap();
-    let mut command = Command::new(PROGRAM);
+    let mut command = program(PROGRAM);
     command.args(["--listen", "127.0.0.1:0", "--fleet", "acme", "--data"]).arg(data.path().join("data"));
     let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
     let mut line = String::new();
@@ -173,6 +184,90 @@ fn envelope(key: &KeyFile, payload: String) -> String {
     String::from_utf8(Envelope { payload, signatures }.to_bytes()).unwrap()
 }
 
+/// Runs a statement in the server's own database, beside it.
+fn execute(server: &Server, statement: &'static str) {
+    let path = server.data.path().join("data/server.sqlite");
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let mut database = SqliteConnection::connect(path.to_str().unwrap()).await.unwrap();
+        sqlx::query(statement).execute(&mut database).await.unwrap();
+    });
+}
+
+#[test]
+fn a_server_that_cannot_write_says_so_and_goes_on() {
+    let server = start();
+    let now = Timestamp::now();
+    let alice = KeyFile::generate("alice", None, now - SignedDuration::from_hours(1)).unwrap();
+    let keyring = server.data.path().join("data/keyring");
+    std::fs::create_dir_all(&keyring).unwrap();
+    std::fs::write(keyring.join("alice.asc"), alice.public_armor().unwrap()).unwrap();
+    let login = |nonce: &str| {
+        let login = Login::new("acme".into(), server.address.clone(), nonce.repeat(32), now).to_bytes();
+        server.request("POST", "/v1/sessions", JSON, &envelope(&alice, String::from_utf8(login).unwrap()))
+    };
+    execute(&server, "ALTER TABLE audit RENAME TO away");
+    let (status, said) = login("1");
+    assert!(status == 500 && said.contains("cannot read or write its store"), "{status} {said}");
+    let (status, said) = server.request("GET", "/healthz", "", "");
+    assert!(status == 503 && said.contains("cannot write to its store since 20") && said.contains("log"), "{said}");
+    execute(&server, "ALTER TABLE away RENAME TO audit");
+    assert_eq!(login("2").0, 200);
+    assert_eq!(server.request("GET", "/healthz", "", ""), (200, "ok\n".to_owned()));
+}
+
+/// What a disk does that takes no more: no file of the server may grow. SQLite ends the transaction that it cannot commit
+/// itself, and the server goes on with the next one.
+#[test]
+fn a_server_whose_disk_was_full_goes_on() {
+    let server = start_as(|program| {
+        let mut command = Command::new("sh");
+        // The signal that says so would end a program that does not expect it.
+        command.args(["-c", "trap '' XFSZ; exec \"$0\" \"$@\"", program]);
+        command
+    });
+    let key = ed25519_dalek::SigningKey::from_bytes(&[1; 32]);
+    let facts = |name: &str| Facts {
+        id: agent_id(&hex::encode(key.verifying_key().as_bytes())).unwrap(),
+        name: name.to_owned(),
+        mode: Mode::Daemon,
+        os: "linux".into(),
+        arch: "x86_64".into(),
+        os_version: None,
+        kernel: None,
+        version: "0".into(),
+        tags: BTreeMap::new(),
+        addresses: vec![],
+        features: vec![],
+        started_at: Timestamp::now(),
+        more: Members::default(),
+    };
+    let enrol = |name: &str| {
+        let heartbeat = Heartbeat::sign(&key, "acme".into(), facts(name), String::new(), Timestamp::now());
+        let request = serde_json::json!({ "heartbeat": heartbeat, "token": null }).to_string();
+        server.request("POST", "/v1/enrolments", JSON, &request)
+    };
+    let grow = |bytes: Option<u64>| {
+        let pid = rustix::process::Pid::from_raw(i32::try_from(server.child.id()).unwrap());
+        let limit = rustix::process::Rlimit { current: bytes, maximum: None };
+        rustix::process::prlimit(pid, rustix::process::Resource::Fsize, limit).unwrap();
+    };
+    assert_eq!(enrol("web-1").0, 200);
+    for name in ["web-2", "web-3"] {
+        grow(Some(1));
+        for _ in 0..2 {
+            let (status, said) = enrol(name);
+            assert_eq!(status, 500, "{said}");
+            let (status, said) = server.request("GET", "/healthz", "", "");
+            assert!(status == 503 && said.contains("cannot write to its store since"), "{said}");
+        }
+        grow(None);
+        let (status, said) = enrol(name);
+        assert_eq!(status, 200, "{said}");
+        assert_eq!(server.request("GET", "/healthz", "", ""), (200, "ok\n".to_owned()));
+    }
+}
+
 /// Whatever is well signed and not of this version is refused by its name, and nothing of it is kept.
 #[test]
 fn other_versions_are_refused_by_name() {
@@ -202,13 +297,20 @@ fn other_versions_are_refused_by_name() {
     let scan = serde_json::from_str(r#"{"table":"users","columns":["name"]}"#).unwrap();
     let window = Window { from: now, until: now + SignedDuration::from_mins(5) };
     let action = Action::new("acme".into(), Uuid::now_v7(), "SELECT".into(), window, Limits::default(), vec![scan]);
-    let action = String::from_utf8(action.to_bytes()).unwrap();
+    let mut far = action.clone();
+    far.window.until = now + SignedDuration::from_hours(24 * 91);
+    let mut large = action.clone();
+    let pattern = Pattern { pattern: "(\\w{50}){50}".into(), ignore_case: false };
+    large.scans[0].target = Some(Filter::test("name", Is::Matches(pattern)));
+    let [action, far, large] = [action, far, large].map(|action| String::from_utf8(action.to_bytes()).unwrap());
     for (action, status, words) in [
         (action.replace("action/1", "action/0"), 400, "not a canvass `action/1`"),
         (action.replace("action/1", "action/2"), 400, "not a canvass `action/1`"),
         (action.replace("\"id\":", "\"more\":1,\"id\":"), 400, "unknown field `more`"),
         (action.replace("\"fleet\":\"acme\"", "\"fleet\":\"evil\""), 400, "for fleet `evil`"),
         (format!("{action}{}", " ".repeat(ACTION_BYTES_MAX)), 400, "at most"),
+        (far, 400, "ends within 90 days"),
+        (large, 400, "too large to be compiled"),
     ] {
         let (got, said) = server.request("POST", "/v1/actions", &headers, &envelope(&alice, action.clone()));
         assert!(got == status && said.contains(words), "{}: {got} {said}", &action[..40]);

@@ -5,10 +5,11 @@ use axum::http::StatusCode;
 use canvass_protocol::action::Action as Signed;
 use canvass_protocol::api::{ActionSummary, CommandSummary, Posted, Role};
 use canvass_protocol::envelope::Envelope;
+use canvass_protocol::limits;
 use canvass_protocol::login::{Running, Withdrawal};
-use canvass_protocol::target;
+use canvass_protocol::target::{self, Targets, TooLarge};
 use canvass_protocol::value::Truth;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
@@ -36,7 +37,13 @@ pub async fn post(shared: State, caller: Caller, body: Body<Envelope>) -> Result
     if signed.window.until <= now {
         return Err(Problem::bad(format!("the action expired at {}", signed.window.until)));
     }
-    let mut agents = asked(&shared, &signed, now);
+    if signed.window.until.duration_since(now) > SignedDuration::from_secs(limits::STANDING_WINDOW_S_MAX) {
+        let days = limits::STANDING_WINDOW_S_MAX / (24 * 3600);
+        return Err(Problem::bad(format!("the action may be begun until {}", signed.window.until))
+            .hint(format!("its window ends within {days} days")));
+    }
+    let (signed, targets, asked) = meant(&shared, signed, now).await?;
+    let mut agents = asked;
     let action = Action {
         hash: envelope.hash(),
         id: signed.id,
@@ -51,13 +58,16 @@ pub async fn post(shared: State, caller: Caller, body: Body<Envelope>) -> Result
     };
     let hash = action.hash;
     shared.note(&action.investigator, "post", Some(hash), format!("{} agents", agents.len())).await?;
-    if !shared.store.post(&action, &agents).await? {
-        // It was posted before, for those who were meant then.
-        agents = shared.store.commands(hash).await?.into_iter().map(|command| command.agent).collect();
-    }
-    tracing::info!(action = %hash, id = %action.id, agents = agents.len(), "an action was posted");
     let (done, posted) = oneshot::channel();
-    let order = Order::Post { action: Box::new(action), agents: agents.clone(), done };
+    let order = if shared.store.post(&action, &agents).await? {
+        tracing::info!(action = %hash, id = %action.id, agents = agents.len(), "an action was posted");
+        Order::Post { action: Box::new(action), targets, agents: agents.clone(), done }
+    } else {
+        // It was posted before, for those who were meant then, and may have been signed or withdrawn since.
+        agents = shared.store.commands(hash).await?.into_iter().map(|command| command.agent).collect();
+        let stored = shared.store.action(action.id).await?.ok_or_else(|| Problem::not_found("action"))?;
+        Order::Again { action: Box::new(stored), done }
+    };
     // Whatever happens to the order, the action is in the store, and a scheduler that starts finds it there.
     if shared.orders.send(order).await.is_ok() {
         let _ = posted.await;
@@ -65,23 +75,27 @@ pub async fn post(shared: State, caller: Caller, body: Body<Envelope>) -> Result
     Ok((StatusCode::CREATED, Json(Posted { id: signed.id, hash, asked: agents })))
 }
 
-/// Ids of the admitted agents that an action means now.
-fn asked(shared: &State, action: &Signed, now: Timestamp) -> Vec<String> {
+/// An action with its targets and the ids of the admitted agents that it means now: found where it keeps nobody else waiting.
+async fn meant(shared: &State, action: Signed, now: Timestamp) -> Result<(Signed, Targets, Vec<String>), Problem> {
+    let shared = shared.clone();
+    let found = tokio::task::spawn_blocking(move || {
+        let targets = Targets::of(&action)?;
+        let asked = asked(&shared, &action, &targets, now);
+        Ok::<_, TooLarge>((action, targets, asked))
+    });
+    let failed = |_| Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "whom the action means cannot be found");
+    found.await.map_err(failed)?.map_err(|error| Problem::bad(error.to_string()))
+}
+
+fn asked(shared: &State, action: &Signed, targets: &Targets, now: Timestamp) -> Vec<String> {
     let target = action.target();
     let candidates = match target.as_ref().and_then(target::named) {
         Some(ids) => ids.into_iter().filter_map(|id| shared.inventory.get(id)).collect(),
         None => shared.inventory.all(),
     };
-    let mut asked = Vec::new();
-    for known in candidates.into_iter().filter(|known| known.agent.admitted) {
-        let meant = target
-            .as_ref()
-            .is_none_or(|target| target::evaluate(target, &known.facts, Some(&known.words(now))) == Truth::True);
-        if meant {
-            asked.push(known.agent.id.clone());
-        }
-    }
-    asked
+    let admitted = candidates.into_iter().filter(|known| known.agent.admitted);
+    let meant = admitted.filter(|known| targets.any(&known.facts, Some(&known.words(now))) == Truth::True);
+    meant.map(|known| known.agent.id.clone()).collect()
 }
 
 /// `GET /v1/actions/{id}`

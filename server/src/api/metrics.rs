@@ -51,9 +51,8 @@ fn levels(shared: &Shared, now: Timestamp) -> Levels {
     let mut levels = Levels {
         connected: shared.relay.relay().connected(),
         open: shared.watchers.open(),
-        // The relay has ended where nobody sends any more.
-        incoming: shared.incoming.upgrade().map_or(0, |queue| queue.max_capacity() - queue.capacity()),
-        incoming_max: shared.incoming.upgrade().map_or(0, |queue| queue.max_capacity()),
+        incoming: shared.incoming.messages(),
+        incoming_bytes: shared.incoming.bytes(),
         ..Levels::default()
     };
     for known in shared.inventory.all() {

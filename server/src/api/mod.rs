@@ -39,7 +39,9 @@ use crate::metrics::Metrics;
 use crate::peers::Peers;
 use crate::pump::Order;
 use crate::rates::Rates;
-use crate::relay::{Door, Incoming};
+use crate::relay::Door;
+use crate::relay::inlet::Gauge;
+use crate::store::watched::{Failing, Writes};
 use crate::store::{Audit, Store, StoreError};
 use crate::watchers::{Seen, Watchers};
 
@@ -51,6 +53,8 @@ use problem::Problem;
 pub struct Shared {
     pub fleet: String,
     pub store: Arc<dyn Store>,
+    /// Whether the store takes what is written to it.
+    pub writes: Arc<Writes>,
     pub inventory: Arc<Inventory>,
     pub relay: Door,
     pub orders: mpsc::Sender<Order>,
@@ -67,8 +71,8 @@ pub struct Shared {
     /// What an agent has to know to be let in, where that is asked for.
     pub enrol_token: Option<String>,
     pub metrics: Arc<Metrics>,
-    /// What agents said and is not stored yet, for its length.
-    pub incoming: mpsc::WeakSender<Incoming>,
+    /// How much agents said that is not stored yet.
+    pub incoming: Gauge,
 }
 
 type State = axum::extract::State<Arc<Shared>>;
@@ -108,8 +112,15 @@ pub fn routes(shared: Arc<Shared>) -> Router {
     metrics::counted(router, shared.clone()).with_state(shared)
 }
 
-async fn healthz() -> &'static str {
-    "ok\n"
+async fn healthz(shared: State) -> Result<&'static str, Problem> {
+    let Some(Failing { since, full }) = shared.writes.failing() else { return Ok("ok\n") };
+    let (why, hint) = if full {
+        (": its disk is full", "make room there; nothing has to be started again")
+    } else {
+        ("", "the server's log says why")
+    };
+    let words = format!("the server cannot write to its store since {since}{why}");
+    Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, words).hint(hint))
 }
 
 async fn about(shared: State) -> Json<About> {

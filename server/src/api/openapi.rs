@@ -122,7 +122,7 @@ fn refusal(status: u16) -> &'static str {
         421 => "another server's",
         422 => "not the shape that is asked for",
         429 => "too often",
-        503 => "the broker cannot be used now",
+        503 => "the broker, or the store, cannot be used now",
         _ => "the store cannot be used now",
     }
 }
@@ -175,7 +175,13 @@ fn paths() -> Value {
             )
     };
     let operations = [
-        ("/healthz", "get", Operation::new("Whether the server is there", 200, "text/plain", &text).open()),
+        (
+            "/healthz",
+            "get",
+            Operation::new("Whether the server is there and can write to its store", 200, "text/plain", &text)
+                .may_be(&[503])
+                .open(),
+        ),
         ("/v1", "get", Operation::new("Who answers here", 200, "application/json", &reference("About")).open()),
         (
             "/v1/openapi.json",

@@ -18,9 +18,9 @@ use super::problem::Problem;
 use super::{Caller, State};
 use crate::scheduler;
 use crate::store::Command;
-use crate::store::page::{Listed, Mark, Wanted};
+use crate::store::page::{LISTED_BYTES_MAX, Listed, Mark, Wanted};
 
-/// Actions listed at once, at most: each with its statement.
+/// Actions listed at once, at most: each with its statement, and fewer where those are long.
 pub const ACTIONS_MAX: u32 = 200;
 /// Commands listed at once, at most: some megabytes.
 pub const COMMANDS_MAX: u32 = 5000;
@@ -64,7 +64,10 @@ pub async fn actions(
         wanted.withdrawn = if !has("withdrawn") { Some(false) } else { (states.len() == 1).then_some(true) };
     }
     let listed = shared.store.list_actions(&wanted, after.as_ref(), count).await?;
-    let next = (listed.len() == count as usize).then(|| listed.last().map(|last| last.mark().to_string())).flatten();
+    // A page ends with its count, or with its bytes.
+    let bytes: usize = listed.iter().map(|listed| listed.statement.len()).sum();
+    let more = listed.len() == count as usize || i64::try_from(bytes).is_ok_and(|bytes| bytes >= LISTED_BYTES_MAX);
+    let next = more.then(|| listed.last().map(|last| last.mark().to_string())).flatten();
     let mut actions = summaries(&shared, listed).await?;
     actions.retain(|action| states.is_empty() || states.contains(&action.state()));
     Ok(Json(ActionsPage { actions, next }))
@@ -132,7 +135,7 @@ pub async fn summaries(shared: &State, actions: Vec<Listed>) -> Result<Vec<Actio
     for tally in shared.store.tallies(&hashes).await? {
         let (states, rows) = tallies.entry(tally.action).or_default();
         states.insert(tally.state.as_str().to_owned(), tally.count);
-        *rows += tally.rows;
+        *rows = rows.saturating_add(tally.rows);
     }
     let summary = |action: Listed| {
         let (tally, rows) = tallies.remove(&action.hash).unwrap_or_default();

@@ -56,6 +56,10 @@ impl From<StoreError> for Problem {
             StoreError::Taken(_) => Problem::new(StatusCode::CONFLICT, error.to_string()),
             error => {
                 tracing::error!(%error, "a request failed");
+                if let StoreError::Full(_) = error {
+                    let hint = "tell whoever runs it; it goes on by itself when there is room again";
+                    return Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "the server's disk is full").hint(hint);
+                }
                 Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "the server cannot read or write its store now")
             }
         }

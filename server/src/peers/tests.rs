@@ -113,6 +113,7 @@ async fn servers_share_a_database() {
         statement: "{}".to_owned(),
         signature: "01".to_owned(),
         body: vec![],
+        room: u64::MAX,
         conclusion: Some(conclusion),
     };
     second.store.take(&[part], Timestamp::UNIX_EPOCH).await.unwrap();

@@ -1,6 +1,6 @@
 //! Parts of answers on their way into the store: those that a desk will believe, and what they conclude.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet, VecDeque};
 use std::time::Duration;
 
 use canvass_protocol::action::ActionHash;
@@ -10,10 +10,10 @@ use jiff::Timestamp;
 use tokio::time::Instant;
 
 use super::Pump;
-use super::readers::{self, Allowed, Verdict};
+use super::readers::{self, Allowed, Take, Verdict};
 use crate::metrics::Refused;
 use crate::scheduler::State;
-use crate::store::{Conclusion, NewPart, StoreError};
+use crate::store::{Conclusion, NewPart, StoreError, Taken};
 
 /// How long parts gather behind those that were stored, for each of these and at most: where few come none waits, where many
 /// come a transaction is worth its price.
@@ -44,9 +44,9 @@ impl Pump {
                 continue;
             }
             match self.readers.judge(&agent, action, judged, &part.signature, opened) {
-                Verdict::Take(run, conclusion) => {
+                Verdict::Take(Take { run, room, conclusion }) => {
                     let Part { statement, signature, body } = part;
-                    believed.push(NewPart { action, run, agent, statement, signature, body, conclusion });
+                    believed.push(NewPart { action, run, agent, statement, signature, body, room, conclusion });
                 }
                 Verdict::Known if part.is_last() => known.push((action, agent)),
                 Verdict::Known => {}
@@ -60,7 +60,9 @@ impl Pump {
                 }
             }
         }
-        self.store_parts(believed, now).await;
+        if !believed.is_empty() {
+            self.store_parts(believed, now).await;
+        }
         if !known.is_empty() {
             self.receipts.add(known, Instant::now());
         }
@@ -88,36 +90,81 @@ impl Pump {
         self.shaken.extend(agents);
     }
 
+    /// Stores parts in one transaction, or in several where the store refuses one of them: that one alone is lost.
     async fn store_parts(&mut self, parts: Vec<NewPart>, now: Timestamp) {
-        if parts.is_empty() {
-            return;
+        if let Some(lead) = &mut self.lead {
+            // Parts belong to commands, which have to be there.
+            lead.catch_up().await;
         }
-        let began = Instant::now();
-        if let Err(error) = self.means.store.take(&parts, now).await {
-            tracing::error!(%error, "answers cannot be stored; their agents will send them again");
-            return self.call(parts.into_iter().map(|part| part.agent).collect()).await;
-        }
-        self.means.metrics.stored(parts.len(), parts.iter().map(|part| part.body.len()).sum(), began.elapsed());
-        self.gathers_until = began + (GATHER_EACH * u32::try_from(parts.len()).unwrap_or(u32::MAX)).min(GATHER_MAX);
+        let (began, count) = (Instant::now(), parts.len());
+        let mut waiting = VecDeque::from([parts]);
         let mut changed = BTreeSet::new();
+        // Answers that have lost a part: what comes behind it is not believed.
+        let mut broken = HashSet::new();
+        while let Some(mut parts) = waiting.pop_front() {
+            if !broken.is_empty() {
+                parts.retain(|part| !broken.contains(&(part.agent.clone(), part.action, part.run)));
+            }
+            if parts.is_empty() {
+                continue;
+            }
+            match self.means.store.take(&parts, now).await {
+                Ok(taken) => self.act_on(parts, &taken, &mut changed).await,
+                Err(StoreError::Refused(reason)) if parts.len() > 1 => {
+                    tracing::warn!(reason, parts = parts.len(), "the store refuses one of these parts");
+                    let rest = parts.split_off(parts.len() / 2);
+                    waiting.push_front(rest);
+                    waiting.push_front(parts);
+                }
+                Err(StoreError::Refused(reason)) => {
+                    for part in parts {
+                        self.drop_part(&part, &reason);
+                        broken.insert((part.agent, part.action, part.run));
+                    }
+                }
+                Err(error) => {
+                    tracing::error!(%error, "answers cannot be stored; their agents will send them again");
+                    let rest = parts.into_iter().chain(std::mem::take(&mut waiting).into_iter().flatten());
+                    self.call(rest.map(|part| part.agent).collect()).await;
+                }
+            }
+        }
+        self.means.metrics.stored_batch(began.elapsed());
+        self.gathers_until = began + (GATHER_EACH * u32::try_from(count).unwrap_or(u32::MAX)).min(GATHER_MAX);
+        self.tell(changed).await;
+    }
+
+    fn drop_part(&mut self, part: &NewPart, reason: &str) {
+        self.means.metrics.refused(Refused::Part);
+        self.readers.give_up(&part.agent, part.action, part.run);
+        tracing::warn!(agent = part.agent, action = %part.action, reason, "a part of an answer is dropped");
+    }
+
+    /// What follows of parts that the store has taken or not.
+    async fn act_on(&mut self, parts: Vec<NewPart>, taken: &[Taken], changed: &mut BTreeSet<ActionHash>) {
         let mut concluded = Vec::new();
-        for NewPart { action: hash, agent, conclusion, .. } in parts {
+        for (part, taken) in parts.into_iter().zip(taken) {
+            match taken {
+                Taken::Stored => self.means.metrics.stored(part.body.len()),
+                Taken::Known => {}
+                Taken::Dropped => self.drop_part(&part, "its command takes no more"),
+            }
+            let NewPart { action: hash, agent, conclusion, .. } = part;
             changed.insert(hash);
-            if let Some(Conclusion { state, judged, .. }) = conclusion {
-                if state == State::Refused {
-                    // With another signature it is brought again, and whoever keeps its refusal does not look at it.
-                    self.means.relay.send(std::slice::from_ref(&agent), &ToAgent::Taken(hash)).await;
-                } else {
-                    concluded.push((hash, agent.clone()));
-                }
-                if let Some(lead) = &mut self.lead {
-                    lead.conclude(hash, agent, state, judged).await;
-                }
+            let Some(Conclusion { state, judged, .. }) = conclusion else { continue };
+            if state == State::Refused {
+                // With another signature it is brought again, and whoever keeps its refusal does not look at it.
+                self.means.relay.send(std::slice::from_ref(&agent), &ToAgent::Taken(hash)).await;
+            } else {
+                // What is not taken now never will be, so that its agent need not keep it either.
+                concluded.push((hash, agent.clone()));
+            }
+            if let Some(lead) = self.lead.as_mut().filter(|_| *taken != Taken::Dropped) {
+                lead.conclude(hash, agent, state, judged).await;
             }
         }
         if !concluded.is_empty() {
             self.receipts.add(concluded, Instant::now());
         }
-        self.tell(changed).await;
     }
 }

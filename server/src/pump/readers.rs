@@ -23,17 +23,32 @@ const FINISHED_MAX: usize = 16;
 /// Parts worth a thread of their own to be verified.
 const SHARE_MIN: usize = 8;
 
+/// Bytes that an answer may have beside its frames' bodies: a final record with all its troubles, some refusals before it.
+const SLACK_BYTES: u64 = 16 << 20;
+/// And for each scan: the statements of many small frames.
+const SLACK_SCAN_BYTES: u64 = 1 << 20;
+
 /// What is to be done about a part.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// It is stored, for this run of its action; the last of an answer with what the answer concludes.
-    Take(u64, Option<Conclusion>),
+    /// It is stored where its command has room.
+    Take(Take),
     /// It has come before.
     Known,
     /// Parts before it are missing: its agent is to send the answer again, from the first on.
     Again,
     /// No desk believes it.
     Drop(String),
+}
+
+/// A part that is to be stored.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Take {
+    pub run: u64,
+    /// Bytes that its command may have in all.
+    pub room: u64,
+    /// For the last part of an answer, what the answer concludes.
+    pub conclusion: Option<Conclusion>,
 }
 
 /// What the parts of an answer are held against.
@@ -48,6 +63,12 @@ impl Allowed {
     pub fn by(envelope: &Envelope) -> Option<Allowed> {
         let action = Action::parse(envelope.payload.as_bytes()).ok()?;
         Some(Allowed { scans: action.scans.len(), limits: action.limits })
+    }
+
+    /// Bytes that an agent's answers may have in all, whatever it sends.
+    fn room(&self) -> u64 {
+        let each = self.limits.bytes.saturating_add(SLACK_SCAN_BYTES);
+        each.saturating_mul(self.scans as u64).saturating_add(SLACK_BYTES)
     }
 }
 
@@ -111,6 +132,16 @@ impl Readers {
         }
     }
 
+    /// Gives up an answer of which a part was not stored: nothing after it is believed.
+    pub fn give_up(&mut self, agent: &str, action: ActionHash, run: u64) {
+        let Some(of_agent) = self.agents.get_mut(agent) else { return };
+        let this = (action, run);
+        of_agent.finished.retain(|(finished, _)| *finished != this);
+        if let Some(answer) = of_agent.open.get_mut(&this) {
+            answer.broken = true;
+        }
+    }
+
     /// Judges the next part of an agent's answer.
     pub fn judge(
         &mut self,
@@ -159,7 +190,7 @@ impl Readers {
             return Verdict::Known;
         }
         match read(answer, opened) {
-            Ok(None) => Verdict::Take(run, None),
+            Ok(None) => Verdict::Take(Take { run, room: allowed.room(), conclusion: None }),
             Ok(Some(last)) => {
                 of_agent.open.remove(&this);
                 // After a refusal it may come to another end, with more signatures.
@@ -167,7 +198,8 @@ impl Readers {
                     of_agent.finished.truncate(FINISHED_MAX - 1);
                     of_agent.finished.push_front((this, signature.to_owned()));
                 }
-                Verdict::Take(run, Some(conclude(*last, judged)))
+                let conclusion = Some(conclude(*last, judged));
+                Verdict::Take(Take { run, room: allowed.room(), conclusion })
             }
             Err(AnswerError::Sequence) if !of_agent.called => {
                 of_agent.called = true;

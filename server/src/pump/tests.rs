@@ -1,6 +1,9 @@
 //! What is stored of an answer: all of it, where a desk will believe it, also when the store fails in the midst of it. And whom
 //! an open action comes to mean.
 
+mod bounds;
+mod orders;
+
 use canvass_protocol::action::{Action as Signed, Window};
 use canvass_protocol::answer::{Outcome, Part, ScanRecord, Writer, agent_id};
 use canvass_protocol::api::RelayAddress;
@@ -13,7 +16,7 @@ use canvass_protocol::target::Mode;
 use canvass_protocol::value::Value;
 use ed25519_dalek::SigningKey;
 use jiff::SignedDuration;
-use sqlx::{Connection as _, SqliteConnection};
+use sqlx::{AssertSqlSafe, Connection as _, SqliteConnection};
 use std::sync::Mutex;
 use uuid::Uuid;
 
@@ -253,6 +256,117 @@ async fn an_answer_that_lost_a_part_is_sent_again_and_believed() {
     assert_eq!(relay.0.lock().unwrap().len(), 1);
 }
 
+/// What the store refuses of one agent is lost, and nothing else: not what came in the same batch, nor their agents' lines.
+#[tokio::test]
+async fn one_bad_part_spoils_no_other() {
+    let Setup { folder, store, relay, mut pump, key, agent } = setup().await;
+    let other = SigningKey::from_bytes(&[2; 32]);
+    let other_agent = agent_id(&hex::encode(other.verifying_key().as_bytes())).unwrap();
+    let action = action(1, None, Limits::default());
+    let hash = action.hash;
+    store.post(&action, &[agent.clone(), other_agent.clone()]).await.unwrap();
+    let mut database = SqliteConnection::connect(folder.path().join("server.sqlite").to_str().unwrap()).await.unwrap();
+    sqlx::query(AssertSqlSafe(format!(
+        "CREATE TRIGGER refused BEFORE INSERT ON parts WHEN NEW.agent = '{other_agent}' AND length(NEW.body) = 3
+         BEGIN SELECT RAISE(ABORT, 'refused'); END"
+    )))
+    .execute(&mut database)
+    .await
+    .unwrap();
+    let part = |agent: &str, part: &Part| Incoming::Part {
+        agent: agent.to_owned(),
+        action: hash,
+        judged: 1,
+        part: part.clone(),
+    };
+    let mut batch: Vec<Incoming> =
+        [&agent, &other_agent].map(|agent| Incoming::Present { agent: agent.clone() }).into();
+    let (mut one, mut two) = (
+        Writer::new(&key, "acme".to_owned(), hash, "0".repeat(32)),
+        Writer::new(&other, "acme".to_owned(), hash, "0".repeat(32)),
+    );
+    for number in 0..20 {
+        batch.push(part(&agent, &one.frame(0, 1, b"rows".to_vec())));
+        let body = if number == 7 { b"bad".to_vec() } else { b"rows".to_vec() };
+        batch.push(part(&other_agent, &two.frame(0, 1, body)));
+    }
+    let (now, limits) = (Timestamp::now(), Limits::default());
+    let last = two.finish(Outcome::Answered, vec![record(20, 79)], limits, None, now);
+    batch.push(part(&other_agent, &last));
+    batch.push(part(&agent, &one.finish(Outcome::Answered, vec![record(20, 80)], limits, None, now)));
+    pump.take(batch).await;
+    let commands = store.commands(hash).await.unwrap();
+    let state = |of: &str| commands.iter().find(|one| one.agent == of).unwrap().state;
+    assert_eq!((state(&agent), state(&other_agent)), (State::Answered, State::Waiting));
+    assert_eq!(*relay.0.lock().unwrap(), Vec::<String>::new(), "nobody has to come again");
+    assert!(pump.shaken.is_empty());
+    // What comes behind the part that is not there is not believed.
+    pump.take(vec![part(&other_agent, &last)]).await;
+    let parts = store.parts(hash, 0, 99).await.unwrap();
+    let count = |of: &str| parts.iter().filter(|part| part.agent == of).count();
+    assert_eq!((count(&agent), count(&other_agent)), (21, 7));
+}
+
+/// Over a new line an agent may begin anew, as after a crash; what is stored of it has an end all the same.
+#[tokio::test]
+async fn what_an_agent_sends_has_an_end_whatever_lines_it_comes_over() {
+    let Setup { folder: _folder, store, relay, mut pump, key, agent } = setup().await;
+    let limits = Limits { bytes: 4 << 20, ..Limits::default() };
+    let (action, body) = (action(1, None, limits), vec![7; 4 << 20]);
+    let hash = action.hash;
+    store.post(&action, std::slice::from_ref(&agent)).await.unwrap();
+    let part = |part: Part| Incoming::Part { agent: agent.clone(), action: hash, judged: 1, part };
+    let line = |parts: Vec<Incoming>| {
+        let mut said = vec![Incoming::Gone { agent: agent.clone() }, Incoming::Present { agent: agent.clone() }];
+        said.extend(parts);
+        said
+    };
+    for run in 0..8 {
+        let mut writer = Writer::new(&key, "acme".to_owned(), hash, format!("{run:032x}"));
+        pump.take(line(vec![part(writer.frame(0, 1, body.clone()))])).await;
+    }
+    // 4 MiB that the action allows, 1 for its scan and 16 for all else.
+    let (mut after, mut stored) = (0, 0);
+    while let Some(last) = { store.parts(hash, after, 99).await.unwrap() }.last() {
+        (after, stored) = (last.position, stored + 1);
+    }
+    assert_eq!(stored, 5);
+    assert_eq!(*relay.0.lock().unwrap(), Vec::<String>::new());
+}
+
+/// Nothing is stored behind a last word, over whatever line it comes; its agent is told that it need not keep it.
+#[tokio::test]
+async fn a_second_answer_is_none() {
+    let Setup { folder: _folder, store, relay, mut pump, key, agent } = setup().await;
+    let action = action(1, None, Limits::default());
+    let hash = action.hash;
+    store.post(&action, std::slice::from_ref(&agent)).await.unwrap();
+    let (now, limits) = (Timestamp::now(), Limits::default());
+    let answer = |nonce: &str, outcome: Outcome| {
+        let mut writer = Writer::new(&key, "acme".to_owned(), hash, nonce.repeat(32));
+        let frame = writer.frame(0, 1, b"rows".to_vec());
+        let records = if outcome == Outcome::Answered { vec![record(1, 4)] } else { vec![] };
+        [frame, writer.finish(outcome, records, limits, None, now)].map(|part| Incoming::Part {
+            agent: agent.clone(),
+            action: hash,
+            judged: 1,
+            part,
+        })
+    };
+    let come = || [Incoming::Gone { agent: agent.clone() }, Incoming::Present { agent: agent.clone() }];
+    pump.take(come().into_iter().chain(answer("0", Outcome::Answered)).collect()).await;
+    assert_eq!(store.commands(hash).await.unwrap()[0].state, State::Answered);
+    for (nonce, outcome) in
+        [("1", Outcome::Answered), ("2", Outcome::Interrupted), ("3", Outcome::refused(Code::Ended, "it has run"))]
+    {
+        pump.take(come().into_iter().chain(answer(nonce, outcome)).collect()).await;
+        let command = store.commands(hash).await.unwrap().remove(0);
+        assert_eq!((command.state, store.parts(hash, 0, 9).await.unwrap().len()), (State::Answered, 2), "{nonce}");
+    }
+    assert_eq!(*relay.1.lock().unwrap(), [ToAgent::Taken(hash)], "of the refusal at once");
+    assert!(pump.receipts.due().is_some(), "and of the others");
+}
+
 /// What is asked of agents that are online is not asked of those that only check in, whichever server hears them.
 #[tokio::test]
 async fn an_agent_that_checks_in_is_idle_while_it_is_here() {
@@ -268,7 +382,8 @@ async fn an_agent_that_checks_in_is_idle_while_it_is_here() {
         let hash = action.hash;
         store.post(&action, &[]).await.unwrap();
         let (done, _) = oneshot::channel();
-        pump.order(Order::Post { action: Box::new(action), agents: vec![], done }).await;
+        let targets = Targets::of(&Signed::parse(action.envelope.payload.as_bytes()).unwrap()).unwrap();
+        pump.order(Order::Post { action: Box::new(action), targets, agents: vec![], done }).await;
         let facts = Facts {
             id: agent.clone(),
             name: "web-1".into(),

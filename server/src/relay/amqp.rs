@@ -30,7 +30,6 @@ use lapin::message::Delivery;
 use lapin::options::BasicAckOptions;
 use lapin::types::ShortString;
 use lapin::{Acker, Channel, Connection, ConnectionProperties, ConnectionStatus, Event};
-use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout};
 use url::Url;
 
@@ -38,6 +37,7 @@ use self::challenges::Challenges;
 use self::lines::Lines;
 use self::queues::{ANSWERS, Deliveries, Maker, OVERFLOW};
 use self::users::Users;
+use super::inlet::Inlet;
 use super::{Incoming, NotAdmitted, Relay, check_admitted};
 use crate::store::Store;
 
@@ -85,7 +85,7 @@ pub struct Amqp {
     /// The queue of answers to this server, and the routing key that brings them there.
     answers: String,
     store: Arc<dyn Store>,
-    incoming: mpsc::Sender<Incoming>,
+    incoming: Inlet,
     address: Address,
     users: Option<Users>,
     challenges: Mutex<Challenges>,
@@ -130,7 +130,7 @@ impl Amqp {
         fleet: String,
         server: &str,
         store: Arc<dyn Store>,
-        incoming: mpsc::Sender<Incoming>,
+        incoming: Inlet,
     ) -> Result<Arc<Amqp>, AmqpError> {
         let users = address.admin.as_ref().map(|admin| Users::new(admin, &address.own)).transpose()?;
         if users.is_none() {

@@ -90,7 +90,7 @@ pub async fn what_agents_say_is_brought_in(mut place: Box<dyn Place>) {
     let mut one = place.come(&key(1), FLEET).await.ok().unwrap();
     present(place.as_mut(), &id).await;
     let beat = Signed { statement: "{\"beat\":1}".to_owned(), signature: "00".to_owned() };
-    let part = |body: Vec<u8>| Part { statement: "{\"part\":\"\\n\"}".to_owned(), signature: "01".to_owned(), body };
+    let part = |body: Vec<u8>| Part { statement: "{\"part\":\"\\n\"}".to_owned(), signature: "01".repeat(64), body };
     let large = vec![b'\n'; 4 << 20];
     one.say(FromAgent::Heartbeat(beat.clone())).await;
     one.say(FromAgent::Part { action: ActionHash([7; 32]), judged: 2, part: part(large.clone()) }).await;

@@ -5,18 +5,20 @@ mod tests;
 
 use std::collections::HashMap;
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use axum::extract::ws::{CloseFrame, Message, Utf8Bytes, WebSocket, close_code};
 use canvass_protocol::api::RelayAddress;
+use canvass_protocol::limits;
 use canvass_protocol::proof::Proof;
 use canvass_protocol::relay::{FromAgent, ToAgent};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
 
+use super::inlet::Inlet;
 use super::{Incoming, Relay, check_admitted};
 use crate::store::Store;
 
@@ -31,14 +33,16 @@ const PING_EVERY: Duration = Duration::from_secs(30);
 const SILENT_MAX: Duration = Duration::from_secs(90);
 /// How long one may take to take a message.
 const WRITE_WITHIN: Duration = Duration::from_secs(60);
-/// Messages that wait for one agent; one that is slower than that comes again and starts with what is still open.
+/// Messages that wait for one agent, and their bytes: those of the longest fit. One that is slower than that comes again and
+/// starts with what is still open.
 const QUEUE_MAX: usize = 1024;
+const QUEUE_BYTES_MAX: usize = 2 * limits::MESSAGE_BYTES_MAX;
 
 /// The relay that needs nothing but the server.
 pub struct Embedded {
     fleet: String,
     store: Arc<dyn Store>,
-    incoming: mpsc::Sender<Incoming>,
+    incoming: Inlet,
     connections: Mutex<HashMap<String, Connection>>,
     numbers: AtomicU64,
 }
@@ -47,10 +51,23 @@ pub struct Embedded {
 struct Connection {
     number: u64,
     queue: mpsc::Sender<Utf8Bytes>,
+    /// Bytes in the queue.
+    bytes: Arc<AtomicUsize>,
+}
+
+impl Connection {
+    /// Whether a message finds room.
+    fn put(&self, text: &Utf8Bytes) -> bool {
+        let fits = self.bytes.load(Ordering::Relaxed) + text.len() <= QUEUE_BYTES_MAX;
+        if fits {
+            self.bytes.fetch_add(text.len(), Ordering::Relaxed);
+        }
+        fits && self.queue.try_send(text.clone()).is_ok()
+    }
 }
 
 impl Embedded {
-    pub fn new(fleet: String, store: Arc<dyn Store>, incoming: mpsc::Sender<Incoming>) -> Embedded {
+    pub fn new(fleet: String, store: Arc<dyn Store>, incoming: Inlet) -> Embedded {
         Embedded { fleet, store, incoming, connections: Mutex::default(), numbers: AtomicU64::new(0) }
     }
 
@@ -69,10 +86,11 @@ impl Embedded {
         let number = self.numbers.fetch_add(1, Ordering::Relaxed);
         let (queue, messages) = mpsc::channel(QUEUE_MAX);
         // An agent that comes again has lost its former connection, whether we know it yet or not.
-        self.connections().insert(agent.clone(), Connection { number, queue });
+        let bytes = Arc::new(AtomicUsize::new(0));
+        self.connections().insert(agent.clone(), Connection { number, queue, bytes: bytes.clone() });
         tracing::debug!(agent, "an agent is here");
         if self.incoming.send(Incoming::Present { agent: agent.clone() }).await.is_ok() {
-            self.talk(&mut socket, &agent, public_ip, messages).await;
+            self.talk(&mut socket, &agent, public_ip, messages, &bytes).await;
         }
         if self.leave(&agent, number) {
             tracing::debug!(agent, "an agent left");
@@ -111,13 +129,15 @@ impl Embedded {
         agent: &str,
         public_ip: Option<IpAddr>,
         mut messages: mpsc::Receiver<Utf8Bytes>,
+        waiting: &AtomicUsize,
     ) {
         let mut ping = tokio::time::interval(PING_EVERY);
         let silence = tokio::time::sleep(SILENT_MAX);
         tokio::pin!(silence);
+        let mut flows = self.incoming.flows();
         loop {
             tokio::select! {
-                said = socket.recv() => {
+                said = read(socket, &mut flows) => {
                     let Some(Ok(said)) = said else { return };
                     silence.as_mut().reset(tokio::time::Instant::now() + SILENT_MAX);
                     let bytes = match said {
@@ -142,6 +162,7 @@ impl Embedded {
                 }
                 message = messages.recv() => {
                     let Some(message) = message else { return };
+                    waiting.fetch_sub(message.len(), Ordering::Relaxed);
                     if write(socket, Message::Text(message)).await.is_none() {
                         return;
                     }
@@ -151,7 +172,13 @@ impl Embedded {
                         return;
                     }
                 }
-                () = &mut silence => return,
+                () = &mut silence => {
+                    if *self.incoming.flows().borrow() {
+                        return;
+                    }
+                    // Whom nobody hears is not silent.
+                    silence.as_mut().reset(tokio::time::Instant::now() + SILENT_MAX);
+                }
             }
         }
     }
@@ -181,8 +208,7 @@ impl Relay for Embedded {
         let text = Utf8Bytes::from(message.to_text());
         let mut connections = self.connections();
         for agent in agents {
-            let queue = connections.get(agent).map(|connection| &connection.queue);
-            if queue.is_some_and(|queue| queue.try_send(text.clone()).is_err()) {
+            if connections.get(agent).is_some_and(|connection| !connection.put(&text)) {
                 connections.remove(agent);
             }
         }
@@ -198,6 +224,18 @@ impl Relay for Embedded {
     async fn shake(&self, agents: &[String]) {
         let mut connections = self.connections();
         agents.iter().for_each(|agent| drop(connections.remove(agent)));
+    }
+}
+
+/// Reads the next message while there is room for what agents say: of one that cannot be handed on no more is read.
+async fn read(socket: &mut WebSocket, flows: &mut watch::Receiver<bool>) -> Option<Result<Message, axum::Error>> {
+    loop {
+        let _ = flows.wait_for(|flows| *flows).await;
+        tokio::select! {
+            said = socket.recv() => return said,
+            // Who is gone will not say that there is no room.
+            Ok(_) = flows.wait_for(|flows| !*flows) => {}
+        }
     }
 }
 

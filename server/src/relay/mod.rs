@@ -4,6 +4,7 @@ pub mod amqp;
 #[cfg(test)]
 mod contract;
 pub mod embedded;
+pub mod inlet;
 
 use std::net::IpAddr;
 use std::sync::Arc;

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use canvass_protocol::filter::{Filter, Is};
 use canvass_protocol::members::Members;
-use canvass_protocol::target::{Mode, Status};
+use canvass_protocol::target::{Mode, Status, Target};
 use canvass_protocol::value::Value;
 use jiff::SignedDuration;
 
@@ -60,6 +60,10 @@ fn facts(agent: &str) -> Facts {
 fn heard(agent: &str, now: Timestamp) -> Event {
     let words = ServerWords { status: Status::Online, heartbeat_at: now, public_ip: None };
     Event::Heard { facts: Box::new(facts(agent)), words }
+}
+
+fn targets(target: &Target) -> Targets {
+    Targets::one(target).unwrap()
 }
 
 fn linux() -> Target {
@@ -307,7 +311,7 @@ impl World {
         let until = self.now + 20 + i64::try_from(self.dice.roll(200)).unwrap();
         let target = if self.dice.chance(50) { linux() } else { None };
         let posted =
-            Posted { hash, target: target.clone(), signatures: 1, until: at(until), answers_until: at(until + 30) };
+            Posted { hash, targets: targets(&target), signatures: 1, until: at(until), answers_until: at(until + 30) };
         // Those who are there now are asked at once, others when they come.
         let agents: Vec<String> = self
             .endpoints

@@ -4,15 +4,16 @@ use std::collections::BTreeSet;
 
 use canvass_protocol::action::ActionHash;
 use canvass_protocol::envelope::Envelope;
+use canvass_protocol::limits;
 use canvass_protocol::signed::Signed;
 use jiff::{SignedDuration, Timestamp};
 use uuid::Uuid;
 
 use super::page::Wanted;
-use super::{Action, Agent, Audit, Conclusion, NewPart, Store, StoreError, Tally, Totals};
+use super::{Action, Agent, Audit, Conclusion, NewPart, Store, StoreError, Taken, Tally, Totals};
 use crate::scheduler::State;
 
-fn at(second: i64) -> Timestamp {
+pub fn at(second: i64) -> Timestamp {
     Timestamp::from_second(1_800_000_000).unwrap() + SignedDuration::from_secs(second)
 }
 
@@ -27,11 +28,11 @@ fn agent(number: u8, second: i64) -> Agent {
     }
 }
 
-fn ids(numbers: &[u8]) -> Vec<String> {
+pub fn ids(numbers: &[u8]) -> Vec<String> {
     numbers.iter().map(|number| format!("{number:064x}")).collect()
 }
 
-fn action(number: u8) -> Action {
+pub fn action(number: u8) -> Action {
     let envelope = Envelope { payload: format!("{{\"number\":{number}}}"), signatures: vec!["signature".to_owned()] };
     Action {
         hash: envelope.hash(),
@@ -47,7 +48,7 @@ fn action(number: u8) -> Action {
     }
 }
 
-fn part(hash: ActionHash, number: u8, sequence: u8, conclusion: Option<State>) -> NewPart {
+pub fn part(hash: ActionHash, number: u8, sequence: u8, conclusion: Option<State>) -> NewPart {
     let totals = Totals { rows: 3, bytes: 1000, troubles: 1 };
     NewPart {
         action: hash,
@@ -56,6 +57,7 @@ fn part(hash: ActionHash, number: u8, sequence: u8, conclusion: Option<State>) -
         statement: format!("{{\"sequence\":{sequence}}}"),
         signature: format!("{number:02x}{sequence:02x}"),
         body: vec![sequence; 3],
+        room: u64::MAX,
         conclusion: conclusion.map(|state| Conclusion {
             state,
             totals,
@@ -206,6 +208,22 @@ pub async fn the_past_is_listed_page_by_page(store: &dyn Store) {
     assert_eq!((listed[0].statement.as_str(), listed[0].withdrawn), (action(9).statement.as_str(), false));
 }
 
+/// Long statements are listed by few, and none is left out.
+pub async fn long_statements_are_listed_by_few(store: &dyn Store) {
+    for number in 1..=6 {
+        let statement = if number == 1 { "ü".repeat(6 << 20) } else { "ü".repeat(3 << 19) };
+        store.post(&Action { statement, ..action(number) }, &[]).await.unwrap();
+    }
+    let (mut after, mut listed) = (None, Vec::new());
+    loop {
+        let page = store.list_actions(&Wanted::default(), after.as_ref(), 5).await.unwrap();
+        let Some(last) = page.last() else { break };
+        after = Some(last.mark());
+        listed.push(page.iter().map(|listed| listed.id.as_u128()).collect::<Vec<u128>>());
+    }
+    assert_eq!(listed, [vec![6, 5, 4], vec![3, 2, 1]], "three of 3 MiB are more than 8, and the last is read whole");
+}
+
 /// Commands go from waiting to sent to an end, and never back.
 pub async fn commands_end_once(store: &dyn Store) {
     let hash = action(1).hash;
@@ -257,11 +275,14 @@ pub async fn answers_are_taken_once(store: &dyn Store) {
     let hash = action(1).hash;
     store.post(&action(1), &ids(&[1, 2, 3])).await.unwrap();
     store.sent(hash, &ids(&[1, 2]), at(1)).await.unwrap();
-    store.take(&[part(hash, 1, 0, None), part(hash, 2, 0, None), part(hash, 9, 0, None)], at(2)).await.unwrap();
+    let first = [part(hash, 1, 0, None), part(hash, 2, 0, None), part(hash, 9, 0, None)];
+    assert_eq!(store.take(&first, at(2)).await.unwrap(), [Taken::Stored, Taken::Stored, Taken::Dropped]);
     store.settle(hash, &ids(&[2, 3]), State::Expired, at(3)).await.unwrap();
     let last = part(hash, 1, 1, Some(State::Answered));
-    store.take(&[part(hash, 1, 0, None), last.clone(), last.clone()], at(4)).await.unwrap();
-    store.take(&[part(hash, 2, 1, Some(State::Failed)), part(hash, 1, 2, Some(State::Failed))], at(5)).await.unwrap();
+    let taken = store.take(&[part(hash, 1, 0, None), last.clone(), last.clone()], at(4)).await.unwrap();
+    assert_eq!(taken, [Taken::Known, Taken::Stored, Taken::Known]);
+    let second = [part(hash, 2, 1, Some(State::Failed)), part(hash, 1, 2, Some(State::Failed)), last];
+    assert_eq!(store.take(&second, at(5)).await.unwrap(), [Taken::Stored, Taken::Dropped, Taken::Known]);
     assert_eq!(states(store, hash).await, [State::Answered, State::Failed, State::Expired]);
     let command = store.commands(hash).await.unwrap().remove(0);
     assert_eq!(command.totals, Totals { rows: 3, bytes: 1000, troubles: 1 });
@@ -272,11 +293,77 @@ pub async fn answers_are_taken_once(store: &dyn Store) {
     let parts = store.parts(hash, 0, 100).await.unwrap();
     let said: Vec<(&str, &str)> = parts.iter().map(|part| (&part.agent[63..], part.statement.as_str())).collect();
     let (first, second) = ("{\"sequence\":0}", "{\"sequence\":1}");
-    assert_eq!(said, [("1", first), ("2", first), ("1", second), ("2", second), ("1", "{\"sequence\":2}")]);
+    assert_eq!(said, [("1", first), ("2", first), ("1", second), ("2", second)]);
     assert_eq!(parts[2].body, [1; 3]);
     assert_eq!(store.parts(hash, parts[1].position, 2).await.unwrap(), parts[2..4]);
-    assert_eq!(store.parts(hash, parts[4].position, 2).await.unwrap(), []);
+    assert_eq!(store.parts(hash, parts[3].position, 2).await.unwrap(), []);
     assert_eq!(store.parts(ActionHash([0; 32]), 0, 2).await.unwrap(), []);
+}
+
+/// Nothing of an agent's answer is stored behind its last word, in the same batch or later, but behind a refusal, which may be
+/// thought better of, and behind what the server said for want of one.
+pub async fn nothing_follows_a_last_word(store: &dyn Store) {
+    let hash = action(1).hash;
+    store.post(&action(1), &ids(&[1, 2, 3, 4])).await.unwrap();
+    let finals = [State::Answered, State::Failed, State::Interrupted];
+    for (agent, last) in (1..).zip(finals) {
+        let batch = [part(hash, agent, 0, None), part(hash, agent, 1, Some(last)), part(hash, agent, 2, None)];
+        let taken = store.take(&batch, at(2)).await.unwrap();
+        assert_eq!(taken, [Taken::Stored, Taken::Stored, Taken::Dropped], "{last:?}");
+        let more: Vec<NewPart> =
+            (3..13).map(|sequence| part(hash, agent, sequence, (sequence == 12).then_some(State::Answered))).collect();
+        assert_eq!(store.take(&more, at(3)).await.unwrap(), [Taken::Dropped; 10], "{last:?}");
+    }
+    assert_eq!(states(store, hash).await, [finals[0], finals[1], finals[2], State::Waiting]);
+    let refusals = [part(hash, 4, 0, Some(State::Refused)), part(hash, 4, 1, Some(State::Cancelled))];
+    assert_eq!(store.take(&refusals, at(3)).await.unwrap(), [Taken::Stored; 2]);
+    assert_eq!(states(store, hash).await[3], State::Cancelled);
+    store.settle(hash, &ids(&[4]), State::Expired, at(4)).await.unwrap();
+    let answer = [part(hash, 4, 2, None), part(hash, 4, 3, Some(State::Answered))];
+    assert_eq!(store.take(&answer, at(5)).await.unwrap(), [Taken::Stored; 2]);
+    assert_eq!(states(store, hash).await[3], State::Answered);
+    assert_eq!(store.parts(hash, 0, 99).await.unwrap().len(), 2 * 3 + 4);
+}
+
+/// An agent's answers have no more bytes than there is room for, however they are sent and whoever else sends; what is sent
+/// again takes none.
+pub async fn an_answer_has_no_more_than_its_room(store: &dyn Store) {
+    let hash = action(1).hash;
+    store.post(&action(1), &ids(&[1, 2])).await.unwrap();
+    let sized = |agent, sequence, bytes| {
+        let mut part = part(hash, agent, sequence, None);
+        part.body = vec![7; bytes - (part.statement.len() + part.signature.len())];
+        NewPart { room: 1000, ..part }
+    };
+    let first = [sized(1, 0, 400), sized(1, 1, 400), sized(1, 2, 201), sized(2, 0, 1000), sized(1, 3, 100)];
+    let taken = store.take(&first, at(1)).await.unwrap();
+    assert_eq!(taken, [Taken::Stored, Taken::Stored, Taken::Dropped, Taken::Stored, Taken::Stored]);
+    let again = [sized(1, 0, 400), sized(1, 1, 400), sized(1, 4, 101), sized(1, 5, 100), sized(1, 6, 100)];
+    let taken = store.take(&again, at(2)).await.unwrap();
+    assert_eq!(taken, [Taken::Known, Taken::Known, Taken::Dropped, Taken::Stored, Taken::Dropped]);
+    let last = NewPart { room: 1000, ..part(hash, 1, 7, Some(State::Answered)) };
+    assert_eq!(store.take(std::slice::from_ref(&last), at(3)).await.unwrap(), [Taken::Dropped], "its last word too");
+    assert_eq!(states(store, hash).await, [State::Waiting; 2]);
+    let bytes: usize = store.parts(hash, 0, 99).await.unwrap().iter().map(|part| part.body.len()).sum();
+    assert!((1500..=2000).contains(&bytes), "{bytes}");
+}
+
+/// Whatever agents count, there are sums of it.
+pub async fn counts_have_sums(store: &dyn Store) {
+    let hash = action(1).hash;
+    store.post(&action(1), &ids(&[1, 2, 3])).await.unwrap();
+    let most = Totals { rows: u64::MAX, bytes: u64::MAX, troubles: u64::MAX };
+    let said = [1, 2, 3].map(|agent| {
+        let part = part(hash, agent, 0, Some(State::Answered));
+        let conclusion =
+            Conclusion { totals: if agent < 3 { most } else { Totals::default() }, ..part.conclusion.unwrap() };
+        NewPart { conclusion: Some(conclusion), ..self::part(hash, agent, 0, None) }
+    });
+    store.take(&said, at(2)).await.unwrap();
+    let tallies = store.tallies(&[hash]).await.unwrap();
+    let rows = 2 * limits::COUNT_MAX;
+    assert_eq!(tallies, [Tally { action: hash, state: State::Answered, count: 3, rows }]);
+    assert_eq!(store.commands(hash).await.unwrap()[0].totals.bytes, limits::COUNT_MAX);
 }
 
 /// Parts are read by their bytes too: few where they are large, and one at least.

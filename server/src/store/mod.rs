@@ -11,6 +11,7 @@ pub mod page;
 pub mod postgres;
 pub mod rows;
 pub mod sqlite;
+pub mod watched;
 
 use async_trait::async_trait;
 use canvass_protocol::action::ActionHash;
@@ -29,6 +30,11 @@ use crate::scheduler::State;
 pub enum StoreError {
     #[error("the store failed: {0}")]
     Failed(String),
+    #[error("the store's disk is full: {0}")]
+    Full(String),
+    /// The fault of what was written, and not of the store: it takes everything else.
+    #[error("the store does not take what it was given: {0}")]
+    Refused(String),
     #[error("the store holds what it cannot: {0}")]
     Corrupt(String),
     #[error("an action with the id {0} is there already, and it is another one")]
@@ -111,8 +117,27 @@ pub struct NewPart {
     pub statement: String,
     pub signature: String,
     pub body: Vec<u8>,
+    /// Bytes that all parts of its command may have together.
+    pub room: u64,
     /// Set for the last part of an answer.
     pub conclusion: Option<Conclusion>,
+}
+
+impl NewPart {
+    /// What it counts of its command's room.
+    pub fn bytes(&self) -> u64 {
+        (self.statement.len() + self.signature.len() + self.body.len()) as u64
+    }
+}
+
+/// What became of a part.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Taken {
+    Stored,
+    /// It is there already.
+    Known,
+    /// Its agent was not asked, has ended its answer, or has said more than there is room for.
+    Dropped,
 }
 
 /// An agent's last word on an action.
@@ -170,7 +195,8 @@ pub trait Store: Send + Sync {
     /// An action as it travels, by its hash.
     async fn envelope(&self, hash: ActionHash) -> Result<Option<Envelope>>;
 
-    /// Actions that are wanted, the newest first, behind a place among them; at most so many. What is added meanwhile stands
+    /// Actions that are wanted, the newest first, behind a place among them; at most so many, and fewer where their statements
+    /// are long, but never none where there are some. What is added meanwhile stands
     /// before that place, so whoever goes on from the last one meets each that was there once.
     async fn list_actions(&self, wanted: &Wanted, after: Option<&Mark>, count: u32) -> Result<Vec<Listed>>;
 
@@ -206,8 +232,9 @@ pub trait Store: Send + Sync {
     async fn close(&self, hash: ActionHash) -> Result<()>;
 
     /// Stores parts that are not there yet, and ends the commands that they conclude: an agent's own word counts however
-    /// late it comes, and the first that is no refusal for good. What belongs to no command is dropped.
-    async fn take(&self, parts: &[NewPart], at: Timestamp) -> Result<()>;
+    /// late it comes, and the first that is no refusal for good. Says of each part in its place what became of it: what
+    /// belongs to no command is dropped, and what comes behind that last word, or finds no room.
+    async fn take(&self, parts: &[NewPart], at: Timestamp) -> Result<Vec<Taken>>;
 
     /// Parts of an action behind a position, in order, at most so many; fewer where they have many bytes, but never none
     /// where there are some.

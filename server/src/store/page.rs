@@ -10,6 +10,9 @@ use uuid::Uuid;
 use super::Command;
 use crate::scheduler::State;
 
+/// Bytes of statements listed at once, above which no more actions are added: a page has one at least.
+pub const LISTED_BYTES_MAX: i64 = 8 << 20;
+
 /// Which actions are listed, or whose commands. A list that is empty, or a bound that is absent, leaves nothing out.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Wanted {

@@ -1,11 +1,11 @@
 //! The store in PostgreSQL. Whatever comes in numbers is one statement, whose lists travel as arrays.
 
 pub mod lock;
+mod take;
 #[cfg(test)]
 mod tests;
 
 use std::borrow::Cow;
-use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -23,20 +23,21 @@ use url::Url;
 use uuid::Uuid;
 
 use self::lock::Lock;
-use super::page::{Listed, ListedCommand, Mark, Wanted};
-use super::rows::{self, envelope_text, to_i64, to_ns};
-use super::{Action, Agent, Audit, Command, Conclusion, NewPart, PARTS_BYTES_MAX, Result, Store, StoreError, Tally};
+use super::page::{LISTED_BYTES_MAX, Listed, ListedCommand, Mark, Wanted};
+use super::rows::{self, envelope_text, to_count, to_ns};
+use super::{Action, Agent, Audit, Command, NewPart, PARTS_BYTES_MAX, Result, Store, StoreError, Taken, Tally};
 use crate::peers::{News, Peers};
 use crate::scheduler::State;
 
 /// Changes of the schema, in order. What is released is never edited.
-const MIGRATIONS: [(i64, &str, &str); 6] = [
+const MIGRATIONS: [(i64, &str, &str); 7] = [
     (1, "first", include_str!("../../migrations/postgres/0001_first.sql")),
     (2, "signers", include_str!("../../migrations/postgres/0002_signers.sql")),
     (3, "servers", include_str!("../../migrations/postgres/0003_servers.sql")),
     (4, "commands", include_str!("../../migrations/postgres/0004_commands.sql")),
     (5, "runs", include_str!("../../migrations/postgres/0005_runs.sql")),
     (6, "cut", include_str!("../../migrations/postgres/0006_cut.sql")),
+    (7, "stored_bytes", include_str!("../../migrations/postgres/0007_stored_bytes.sql")),
 ];
 
 /// Connections of this server, beside the one that holds the lock.
@@ -193,23 +194,28 @@ impl Store for Postgres {
 
     async fn list_actions(&self, wanted: &Wanted, after: Option<&Mark>, count: u32) -> Result<Vec<Listed>> {
         let query = format!(
-            "SELECT hash, id, statement, investigator, signers, created_at, expires_at, withdrawal IS NOT NULL AS withdrawn
-             FROM actions WHERE {WANTED} AND created_at <= $9 AND (created_at < $9 OR hash COLLATE \"C\" > $10)
-             ORDER BY created_at DESC, hash COLLATE \"C\" LIMIT $11"
+            "SELECT * FROM
+                (SELECT *, sum(length) OVER (ORDER BY created_at DESC, hash COLLATE \"C\") - length AS before FROM
+                    (SELECT hash, id, statement, investigator, signers, created_at, expires_at,
+                        withdrawal IS NOT NULL AS withdrawn, octet_length(statement)::bigint AS length
+                     FROM actions WHERE {WANTED} AND created_at <= $9 AND (created_at < $9 OR hash COLLATE \"C\" > $10)
+                     ORDER BY created_at DESC, hash COLLATE \"C\" LIMIT $11) AS next) AS counted
+             WHERE before < $12 ORDER BY created_at DESC, hash COLLATE \"C\""
         );
         let query = bind_wanted(sqlx::query(AssertSqlSafe(query)), wanted);
         let query = query.bind(after.map_or(i64::MAX, |mark| mark.created_at));
         let query = query.bind(after.map(|mark| mark.hash.to_string()).unwrap_or_default()).bind(i64::from(count));
-        query.fetch_all(&self.pool).await?.iter().map(rows::listed).collect()
+        query.bind(LISTED_BYTES_MAX).fetch_all(&self.pool).await?.iter().map(rows::listed).collect()
     }
 
     async fn tallies(&self, hashes: &[ActionHash]) -> Result<Vec<Tally>> {
         let hashes: Vec<String> = hashes.iter().map(ToString::to_string).collect();
         let query = sqlx::query(
-            "SELECT action, state, count(*) AS count, sum(rows)::bigint AS rows FROM commands
+            // What an older version stored may be any number, and a sum that is none fails.
+            "SELECT action, state, count(*) AS count, sum(least(rows, $2))::bigint AS rows FROM commands
              WHERE action = ANY($1) GROUP BY action, state ORDER BY action COLLATE \"C\", state COLLATE \"C\"",
         );
-        query.bind(hashes).fetch_all(&self.pool).await?.iter().map(rows::tally).collect()
+        query.bind(hashes).bind(to_count(u64::MAX)).fetch_all(&self.pool).await?.iter().map(rows::tally).collect()
     }
 
     async fn list_commands(&self, wanted: &Wanted, after: Option<&Mark>, count: u32) -> Result<Vec<ListedCommand>> {
@@ -310,72 +316,11 @@ impl Store for Postgres {
         Ok(())
     }
 
-    async fn take(&self, parts: &[NewPart], at: Timestamp) -> Result<()> {
+    async fn take(&self, parts: &[NewPart], at: Timestamp) -> Result<Vec<Taken>> {
         let mut transaction = self.pool.begin().await?;
-        let texts = |get: fn(&NewPart) -> &str| -> Vec<&str> { parts.iter().map(get).collect() };
-        let hashes: Vec<String> = parts.iter().map(|part| part.action.to_string()).collect();
-        // Positions of an action's parts are given in the order in which they can be read, whichever servers store them:
-        // whoever follows it asks for what lies behind the last one seen.
-        sqlx::query(ONE_AT_A_TIME).bind(&hashes).execute(&mut *transaction).await?;
-        let stored: Vec<(String, String, String)> = sqlx::query_as(
-            "INSERT INTO parts (action, agent, signature, statement, body, run)
-             SELECT new.action, new.agent, new.signature, new.statement, new.body, new.run
-             FROM UNNEST($1::text[], $2::text[], $3::text[], $4::text[], $5::bytea[], $6::bigint[]) WITH ORDINALITY
-                AS new (action, agent, signature, statement, body, run, place)
-             JOIN commands ON commands.action = new.action AND commands.run = new.run AND commands.agent = new.agent
-             ORDER BY new.place
-             ON CONFLICT DO NOTHING RETURNING action, agent, signature",
-        )
-        .bind(&hashes)
-        .bind(texts(|part| &part.agent))
-        .bind(texts(|part| &part.signature))
-        .bind(texts(|part| &part.statement))
-        .bind(parts.iter().map(|part| part.body.as_slice()).collect::<Vec<&[u8]>>())
-        .bind(parts.iter().map(|part| to_i64(part.run)).collect::<Vec<i64>>())
-        .fetch_all(&mut *transaction)
-        .await?;
-        let stored: HashSet<(String, String, String)> = stored.into_iter().collect();
-        let mut last = Vec::new();
-        for (hash, part) in hashes.iter().zip(parts) {
-            let key = (hash.clone(), part.agent.clone(), part.signature.clone());
-            last.extend(part.conclusion.as_ref().filter(|_| stored.contains(&key)).map(|word| (hash, part, word)));
-        }
-        if !last.is_empty() {
-            let numbers = |get: fn(&Conclusion) -> u64| -> Vec<i64> {
-                last.iter().map(|(_, _, word)| to_i64(get(word))).collect()
-            };
-            let texts_or_null = |get: fn(&Conclusion) -> Option<&str>| -> Vec<Option<String>> {
-                last.iter().map(|(_, _, word)| Some(storable(get(word)?))).collect()
-            };
-            sqlx::query(
-                "UPDATE commands SET state = word.state, finished_at = $1, rows = word.rows, bytes = word.bytes,
-                    troubles = word.troubles, reason = word.reason, judged = word.judged,
-                    code = word.code, cut = word.cut
-                 FROM (SELECT DISTINCT ON (action, run, agent) * FROM
-                    UNNEST($2::text[], $3::text[], $4::text[], $5::bigint[], $6::bigint[], $7::bigint[], $8::text[],
-                        $9::bigint[], $10::text[], $11::bigint[], $12::text[])
-                    WITH ORDINALITY
-                    AS said (action, agent, state, rows, bytes, troubles, reason, judged, code, run, cut, place)
-                    ORDER BY action, run, agent, state = 'refused', place) AS word
-                 WHERE commands.action = word.action AND commands.run = word.run AND commands.agent = word.agent
-                    AND commands.state IN ('waiting', 'sent', 'expired', 'cancelled', 'refused')",
-            )
-            .bind(to_ns(at))
-            .bind(last.iter().map(|(hash, ..)| hash.as_str()).collect::<Vec<&str>>())
-            .bind(last.iter().map(|(_, part, _)| part.agent.as_str()).collect::<Vec<&str>>())
-            .bind(last.iter().map(|(_, _, word)| word.state.as_str()).collect::<Vec<&str>>())
-            .bind(numbers(|word| word.totals.rows))
-            .bind(numbers(|word| word.totals.bytes))
-            .bind(numbers(|word| word.totals.troubles))
-            .bind(texts_or_null(|word| word.reason.as_deref()))
-            .bind(numbers(|word| word.judged as u64))
-            .bind(texts_or_null(|word| word.code.as_deref()))
-            .bind(last.iter().map(|(_, part, _)| to_i64(part.run)).collect::<Vec<i64>>())
-            .bind(last.iter().map(|(_, _, word)| word.cut.clone()).collect::<Vec<Option<String>>>())
-            .execute(&mut *transaction)
-            .await?;
-        }
-        Ok(transaction.commit().await?)
+        let taken = take::take(&mut transaction, parts, at).await?;
+        transaction.commit().await?;
+        Ok(taken)
     }
 
     async fn parts(&self, hash: ActionHash, after: i64, count: u32) -> Result<Vec<StoredPart>> {
@@ -419,10 +364,6 @@ impl Store for Postgres {
         Ok(count.unsigned_abs())
     }
 }
-
-/// Has other transactions that store parts of these actions wait for this one's end.
-const ONE_AT_A_TIME: &str = "SELECT pg_advisory_xact_lock(number) FROM
-    (SELECT DISTINCT hashtextextended(hash, 0) AS number FROM UNNEST($1::text[]) AS taken (hash) ORDER BY number) AS taken";
 
 /// Commands of an action in one statement: its hash, and the agents' ids.
 const COMMANDS: &str =

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use canvass_protocol::action::ActionHash;
 use canvass_protocol::api::StoredPart;
 use canvass_protocol::envelope::Envelope;
+use canvass_protocol::limits;
 use canvass_protocol::signed::Signed;
 use jiff::Timestamp;
 use sqlx::Row as _;
@@ -62,7 +63,23 @@ columns!(SqliteRow, PgRow);
 
 impl From<sqlx::Error> for StoreError {
     fn from(error: sqlx::Error) -> StoreError {
-        StoreError::Failed(error.to_string())
+        let kind = error.as_database_error().and_then(|error| error.code().map(|code| kind_of(&code)));
+        kind.unwrap_or(StoreError::Failed)(error.to_string())
+    }
+}
+
+/// What kind of error a database's code is: PostgreSQL's has five letters, SQLite's is a number of fewer.
+fn kind_of(code: &str) -> fn(String) -> StoreError {
+    match code {
+        "53100" => StoreError::Full,
+        // Data, integrity, and what is too long for an index.
+        _ if code.len() == 5 && ["22", "23", "54"].iter().any(|class| code.starts_with(class)) => StoreError::Refused,
+        // The lowest byte is the kind, whatever more is known: SQLITE_FULL, and SQLITE_TOOBIG, _CONSTRAINT, _MISMATCH.
+        _ => match code.parse::<u32>().ok().filter(|_| code.len() < 5).map(|code| code & 0xff) {
+            Some(13) => StoreError::Full,
+            Some(18..=20) => StoreError::Refused,
+            _ => StoreError::Failed,
+        },
     }
 }
 
@@ -179,6 +196,11 @@ pub fn to_ns(at: Timestamp) -> i64 {
 
 pub fn to_i64(count: u64) -> i64 {
     i64::try_from(count).unwrap_or(i64::MAX)
+}
+
+/// What somebody counted: no more than sums can be made of.
+pub fn to_count(count: u64) -> i64 {
+    to_i64(count.min(limits::COUNT_MAX))
 }
 
 fn to_time(ns: i64) -> Result<Timestamp> {

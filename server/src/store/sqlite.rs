@@ -1,5 +1,8 @@
 //! The embedded store: one SQLite file.
 
+#[cfg(test)]
+mod tests;
+
 use std::borrow::Cow;
 use std::path::Path;
 use std::time::Duration;
@@ -11,21 +14,24 @@ use canvass_protocol::envelope::Envelope;
 use jiff::Timestamp;
 use sqlx::migrate::{Migration, MigrationType, Migrator};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
-use sqlx::{AssertSqlSafe, SqlSafeStr as _, SqlitePool};
+use sqlx::{AssertSqlSafe, Connection as _, SqlSafeStr as _, SqliteConnection, SqlitePool};
 use uuid::Uuid;
 
-use super::page::{Listed, ListedCommand, Mark, Wanted};
-use super::rows::{self, envelope_text, to_i64, to_ns};
-use super::{Action, Agent, Audit, Command, Conclusion, NewPart, PARTS_BYTES_MAX, Result, Store, StoreError, Tally};
+use super::page::{LISTED_BYTES_MAX, Listed, ListedCommand, Mark, Wanted};
+use super::rows::{self, envelope_text, to_count, to_i64, to_ns};
+use super::{
+    Action, Agent, Audit, Command, Conclusion, NewPart, PARTS_BYTES_MAX, Result, Store, StoreError, Taken, Tally,
+};
 use crate::scheduler::State;
 
 /// Changes of the schema, in order. What is released is never edited.
-const MIGRATIONS: [(i64, &str, &str); 5] = [
+const MIGRATIONS: [(i64, &str, &str); 6] = [
     (1, "first", include_str!("../../migrations/sqlite/0001_first.sql")),
     (2, "signers", include_str!("../../migrations/sqlite/0002_signers.sql")),
     (3, "judged", include_str!("../../migrations/sqlite/0003_judged.sql")),
     (4, "runs", include_str!("../../migrations/sqlite/0004_runs.sql")),
     (5, "cut", include_str!("../../migrations/sqlite/0005_cut.sql")),
+    (6, "stored_bytes", include_str!("../../migrations/sqlite/0006_stored_bytes.sql")),
 ];
 
 /// Connections that read at once.
@@ -50,7 +56,13 @@ impl Sqlite {
             .synchronous(SqliteSynchronous::Full)
             .foreign_keys(true)
             .busy_timeout(BUSY);
-        let writer = SqlitePoolOptions::new().max_connections(1).connect_with(options.clone()).await?;
+        let writer = SqlitePoolOptions::new()
+            .max_connections(1)
+            // SQLite ends a transaction itself where the disk is full, which sqlx does not see: such a connection would refuse
+            // every later transaction.
+            .before_acquire(|connection, _| Box::pin(std::future::ready(Ok(!connection.is_in_transaction()))))
+            .connect_with(options.clone())
+            .await?;
         let migrations = MIGRATIONS.map(|(version, name, sql)| {
             let sql = AssertSqlSafe(sql).into_sql_str();
             Migration::new(version, Cow::Borrowed(name), MigrationType::Simple, sql, false)
@@ -155,22 +167,28 @@ impl Store for Sqlite {
 
     async fn list_actions(&self, wanted: &Wanted, after: Option<&Mark>, count: u32) -> Result<Vec<Listed>> {
         let query = format!(
-            "SELECT hash, id, statement, investigator, signers, created_at, expires_at, withdrawal IS NOT NULL AS withdrawn
-             FROM actions WHERE {WANTED} AND created_at <= ?9 AND (created_at < ?9 OR hash > ?10)
-             ORDER BY created_at DESC, hash LIMIT ?11"
+            "SELECT * FROM
+                (SELECT *, sum(length) OVER (ORDER BY created_at DESC, hash) - length AS before FROM
+                    (SELECT hash, id, statement, investigator, signers, created_at, expires_at,
+                        withdrawal IS NOT NULL AS withdrawn, length(CAST(statement AS BLOB)) AS length
+                     FROM actions WHERE {WANTED} AND created_at <= ?9 AND (created_at < ?9 OR hash > ?10)
+                     ORDER BY created_at DESC, hash LIMIT ?11))
+             WHERE before < ?12 ORDER BY created_at DESC, hash"
         );
         let query = bind_wanted(sqlx::query(AssertSqlSafe(query)), wanted);
         let query = query.bind(after.map_or(i64::MAX, |mark| mark.created_at));
         let query = query.bind(after.map(|mark| mark.hash.to_string()).unwrap_or_default()).bind(count);
-        query.fetch_all(&self.reader).await?.iter().map(rows::listed).collect()
+        query.bind(LISTED_BYTES_MAX).fetch_all(&self.reader).await?.iter().map(rows::listed).collect()
     }
 
     async fn tallies(&self, hashes: &[ActionHash]) -> Result<Vec<Tally>> {
         let hashes: Vec<String> = hashes.iter().map(ToString::to_string).collect();
         let rows = sqlx::query(
-            "SELECT action, state, count(*) AS count, sum(rows) AS rows FROM commands
+            // What an older version stored may be any number, and a sum that is none fails.
+            "SELECT action, state, count(*) AS count, sum(min(rows, ?)) AS rows FROM commands
              WHERE action IN (SELECT value FROM json_each(?)) GROUP BY action, state ORDER BY action, state",
         )
+        .bind(to_count(u64::MAX))
         .bind(list(&hashes))
         .fetch_all(&self.reader)
         .await?;
@@ -274,49 +292,14 @@ impl Store for Sqlite {
         Ok(())
     }
 
-    async fn take(&self, parts: &[NewPart], at: Timestamp) -> Result<()> {
+    async fn take(&self, parts: &[NewPart], at: Timestamp) -> Result<Vec<Taken>> {
         let mut transaction = self.writer.begin_with("BEGIN IMMEDIATE").await?;
+        let mut taken = Vec::with_capacity(parts.len());
         for part in parts {
-            let hash = part.action.to_string();
-            let stored = sqlx::query(
-                "INSERT INTO parts (action, run, agent, signature, statement, body)
-                 SELECT action, run, agent, ?, ?, ? FROM commands WHERE action = ? AND run = ? AND agent = ?
-                 ON CONFLICT DO NOTHING",
-            )
-            .bind(&part.signature)
-            .bind(&part.statement)
-            .bind(&part.body)
-            .bind(&hash)
-            .bind(to_i64(part.run))
-            .bind(&part.agent)
-            .execute(&mut *transaction)
-            .await?;
-            let Some(Conclusion { state, totals, reason, code, cut, judged }) =
-                part.conclusion.as_ref().filter(|_| stored.rows_affected() > 0)
-            else {
-                continue;
-            };
-            sqlx::query(
-                "UPDATE commands SET state = ?, finished_at = ?, rows = ?, bytes = ?, troubles = ?, reason = ?,
-                    code = ?, cut = ?, judged = ?
-                 WHERE action = ? AND run = ? AND agent = ? AND state IN ('waiting', 'sent', 'expired', 'cancelled', 'refused')",
-            )
-            .bind(state.as_str())
-            .bind(to_ns(at))
-            .bind(to_i64(totals.rows))
-            .bind(to_i64(totals.bytes))
-            .bind(to_i64(totals.troubles))
-            .bind(reason)
-            .bind(code)
-            .bind(cut)
-            .bind(to_i64(*judged as u64))
-            .bind(&hash)
-            .bind(to_i64(part.run))
-            .bind(&part.agent)
-            .execute(&mut *transaction)
-            .await?;
+            taken.push(take(&mut transaction, part, at).await?);
         }
-        Ok(transaction.commit().await?)
+        transaction.commit().await?;
+        Ok(taken)
     }
 
     async fn parts(&self, hash: ActionHash, after: i64, count: u32) -> Result<Vec<StoredPart>> {
@@ -358,6 +341,59 @@ impl Store for Sqlite {
     }
 }
 
+/// Stores one part, where it is new and its command takes it.
+async fn take(connection: &mut SqliteConnection, part: &NewPart, at: Timestamp) -> Result<Taken> {
+    let (hash, run) = (part.action.to_string(), to_i64(part.run));
+    let stored = sqlx::query(
+        "INSERT INTO parts (action, run, agent, signature, statement, body)
+         SELECT action, run, agent, ?, ?, ? FROM commands WHERE action = ? AND run = ? AND agent = ?
+            AND state NOT IN ('answered', 'failed', 'interrupted') AND stored_bytes + ? <= ?
+         ON CONFLICT DO NOTHING",
+    )
+    .bind(&part.signature)
+    .bind(&part.statement)
+    .bind(&part.body)
+    .bind(&hash)
+    .bind(run)
+    .bind(&part.agent)
+    .bind(to_i64(part.bytes()))
+    .bind(to_i64(part.room))
+    .execute(&mut *connection)
+    .await?;
+    if stored.rows_affected() == 0 {
+        let known: bool =
+            sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM parts WHERE action = ? AND agent = ? AND signature = ?)")
+                .bind(&hash)
+                .bind(&part.agent)
+                .bind(&part.signature)
+                .fetch_one(&mut *connection)
+                .await?;
+        return Ok(if known { Taken::Known } else { Taken::Dropped });
+    }
+    let counted = "UPDATE commands SET stored_bytes = stored_bytes + ?";
+    let command = "WHERE action = ? AND run = ? AND agent = ?";
+    let query = match &part.conclusion {
+        None => sqlx::query(AssertSqlSafe(format!("{counted} {command}"))).bind(to_i64(part.bytes())),
+        Some(Conclusion { state, totals, reason, code, cut, judged }) => {
+            let words = "state = ?, finished_at = ?, rows = ?, bytes = ?, troubles = ?, reason = ?, code = ?, cut = ?,
+                judged = ?";
+            sqlx::query(AssertSqlSafe(format!("{counted}, {words} {command}")))
+                .bind(to_i64(part.bytes()))
+                .bind(state.as_str())
+                .bind(to_ns(at))
+                .bind(to_count(totals.rows))
+                .bind(to_count(totals.bytes))
+                .bind(to_count(totals.troubles))
+                .bind(reason)
+                .bind(code)
+                .bind(cut)
+                .bind(to_i64(*judged as u64))
+        }
+    };
+    query.bind(&hash).bind(run).bind(&part.agent).execute(connection).await?;
+    Ok(Taken::Stored)
+}
+
 /// All commands of an action in one statement: its hash, and the agents' ids as a JSON list.
 const ADD_COMMANDS: &str = "INSERT INTO commands (action, agent, state)
     SELECT ?, value, 'waiting' FROM json_each(?) WHERE true ON CONFLICT DO NOTHING";
@@ -391,73 +427,4 @@ fn list_or_null(texts: &[String]) -> Option<String> {
 
 fn list(agents: &[String]) -> String {
     serde_json::to_string(agents).expect("texts always serialise")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::store::{contract, forward};
-
-    macro_rules! keeps {
-        ($($promise:ident),* $(,)?) => {
-            $(
-                #[tokio::test]
-                async fn $promise() {
-                    let folder = tempfile::tempdir().unwrap();
-                    let store = Sqlite::open(&folder.path().join("server.sqlite")).await.unwrap();
-                    contract::$promise(&store).await;
-                }
-            )*
-        };
-    }
-
-    keeps!(
-        agents_are_as_last_heard,
-        actions_are_posted_once,
-        the_past_is_listed_page_by_page,
-        commands_end_once,
-        refusals_open_again,
-        answers_are_taken_once,
-        large_parts_are_read_by_few,
-        what_is_old_is_forgotten,
-        the_audit_keeps_all,
-        many_are_written_at_once,
-    );
-
-    #[tokio::test]
-    async fn everything_outlives_a_restart() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("server.sqlite");
-        let store = Sqlite::open(&path).await.unwrap();
-        let again = async || Box::new(Sqlite::open(&path).await.unwrap()) as Box<dyn Store>;
-        contract::everything_outlives_a_restart(&store, again).await;
-    }
-
-    /// From every version that was, with rows of the first.
-    #[tokio::test]
-    async fn what_version_1_wrote_is_there() {
-        for version in 1..=MIGRATIONS.len() {
-            let folder = tempfile::tempdir().unwrap();
-            let path = folder.path().join("server.sqlite");
-            let then = SqliteConnectOptions::new().filename(&path).create_if_missing(true);
-            let then = SqlitePoolOptions::new().max_connections(1).connect_with(then).await.unwrap();
-            forward::migrator(&MIGRATIONS[..1]).run(&then).await.unwrap();
-            for row in forward::rows("X'00ff'") {
-                sqlx::query(AssertSqlSafe(row)).execute(&then).await.unwrap();
-            }
-            forward::migrator(&MIGRATIONS[..version]).run(&then).await.unwrap();
-            then.close().await;
-            forward::everything_is_there(&Sqlite::open(&path).await.unwrap()).await;
-        }
-    }
-
-    #[tokio::test]
-    async fn what_is_no_store_is_refused() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("server.sqlite");
-        std::fs::write(&path, vec![b'x'; 10_000]).unwrap();
-        let error = Sqlite::open(&path).await.err().unwrap().to_string();
-        assert!(error.contains("not a database"), "{error}");
-        assert_eq!(std::fs::read(&path).unwrap().len(), 10_000, "it is left as it was");
-    }
 }

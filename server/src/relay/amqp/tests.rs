@@ -12,13 +12,14 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::relay::contract::{self, FLEET, Place};
+use crate::relay::inlet::{self, Outlet};
 use crate::store;
 use crate::store::sqlite::Sqlite;
 
 pub(super) struct Broker {
     relay: Arc<Amqp>,
     store: Arc<dyn Store>,
-    incoming: mpsc::Receiver<Incoming>,
+    incoming: Outlet,
     _folder: TempDir,
 }
 
@@ -31,7 +32,7 @@ impl Broker {
     pub(super) async fn open_as(server: &str, rabbitmq: &Rabbitmq, own_users: bool) -> Broker {
         let folder = tempfile::tempdir().unwrap();
         let store: Arc<dyn Store> = Arc::new(Sqlite::open(&folder.path().join("server.sqlite")).await.unwrap());
-        let (sender, incoming) = mpsc::channel(16);
+        let (sender, incoming) = inlet::channel(16, inlet::BYTES_MAX);
         let admin = own_users.then(|| Url::parse(&rabbitmq.admin_url()).unwrap());
         let address = Address { own: Url::parse(&rabbitmq.url()).unwrap(), public: None, admin };
         let relay = Amqp::open(address, FLEET.to_owned(), server, store.clone(), sender).await.unwrap();
@@ -369,7 +370,7 @@ async fn a_broker_that_cannot_be_used_is_told_without_its_password() {
         let folder = tempfile::tempdir().unwrap();
         let store: Arc<dyn Store> = Arc::new(Sqlite::open(&folder.path().join("server.sqlite")).await.unwrap());
         let address = Address { own: Url::parse(url).unwrap(), public: None, admin: None };
-        let opened = Amqp::open(address, FLEET.to_owned(), "test", store, mpsc::channel(1).0).await;
+        let opened = Amqp::open(address, FLEET.to_owned(), "test", store, inlet::channel(1, inlet::BYTES_MAX).0).await;
         opened.err().unwrap().to_string()
     };
     let rabbitmq = Rabbitmq::start().unwrap();

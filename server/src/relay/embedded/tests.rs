@@ -18,13 +18,14 @@ use tokio_tungstenite::{WebSocketStream, client_async};
 
 use super::*;
 use crate::relay::contract::{self, FLEET, Place};
+use crate::relay::inlet::{self, Outlet};
 use crate::store;
 use crate::store::sqlite::Sqlite;
 
 struct Listening {
     relay: Arc<Embedded>,
     store: Arc<dyn Store>,
-    incoming: mpsc::Receiver<Incoming>,
+    incoming: Outlet,
     address: SocketAddr,
     _folder: TempDir,
 }
@@ -33,7 +34,7 @@ impl Listening {
     async fn open() -> Box<dyn Place> {
         let folder = tempfile::tempdir().unwrap();
         let store: Arc<dyn Store> = Arc::new(Sqlite::open(&folder.path().join("server.sqlite")).await.unwrap());
-        let (sender, incoming) = mpsc::channel(16);
+        let (sender, incoming) = inlet::channel(16, inlet::BYTES_MAX);
         let relay = Arc::new(Embedded::new(FLEET.to_owned(), store.clone(), sender));
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();

@@ -6,7 +6,7 @@ use super::*;
 fn who_comes_before_the_end_is_asked_and_who_comes_after_is_not() {
     let mut scheduler = Scheduler::default();
     let hash = ActionHash([1; 32]);
-    let action = Posted { hash, target: linux(), signatures: 1, until: at(60), answers_until: at(90) };
+    let action = Posted { hash, targets: targets(&linux()), signatures: 1, until: at(60), answers_until: at(90) };
     assert_eq!(scheduler.on(Event::Posted { action, agents: vec![] }), []);
     assert_eq!(scheduler.on(heard("agent-0", at(1))), [], "it is no linux");
     scheduler.on(Event::Present { agent: "agent-1".into() });
@@ -34,7 +34,7 @@ fn what_was_refused_is_brought_again_with_more_signatures() {
     for agent in ["agent-1", "agent-2", "agent-3"] {
         scheduler.on(Event::Present { agent: agent.into() });
     }
-    let action = Posted { hash, target: None, signatures: 1, until: at(60), answers_until: at(90) };
+    let action = Posted { hash, targets: targets(&None), signatures: 1, until: at(60), answers_until: at(90) };
     scheduler.on(Event::Posted { action, agents: ["agent-1", "agent-2", "agent-3"].map(str::to_owned).to_vec() });
     let says = |agent: &str, state, judged| Event::Concluded { hash, agent: agent.into(), state, judged };
     assert_eq!(scheduler.on(says("agent-1", State::Refused, 1)), []);
@@ -53,6 +53,41 @@ fn what_was_refused_is_brought_again_with_more_signatures() {
     assert_eq!(scheduler.on(says("agent-1", State::Refused, 1)), [], "what was withdrawn is not begun");
 }
 
+/// An agent says itself how many signatures it judged: for want of them it is brought an action again a few times on a line,
+/// and not for ever.
+#[test]
+fn who_refuses_again_and_again_is_not_asked_for_ever() {
+    let hash = ActionHash([1; 32]);
+    let one = || vec!["agent-1".to_owned()];
+    let mut scheduler = Scheduler::default();
+    let come = || Event::Present { agent: "agent-1".into() };
+    let refuses = |judged| Event::Concluded { hash, agent: "agent-1".into(), state: State::Refused, judged };
+    let again = [Effect::Reopen { hash, agents: one() }, Effect::Send { hash, agents: one() }];
+    let lie = |scheduler: &mut Scheduler, judged| {
+        for _ in 0..AGAIN_MAX {
+            assert_eq!(scheduler.on(refuses(judged)), again, "its refusal may be of before");
+        }
+        for _ in 0..3 {
+            assert_eq!(scheduler.on(refuses(judged)), [], "it was sent all there are");
+        }
+    };
+    scheduler.on(come());
+    let action = Posted { hash, targets: targets(&None), signatures: 2, until: at(60), answers_until: at(90) };
+    scheduler.on(Event::Posted { action, agents: one() });
+    lie(&mut scheduler, 0);
+    assert_eq!(scheduler.on(Event::Cosigned { hash, signatures: 3 }), again);
+    lie(&mut scheduler, 2);
+    assert_eq!(scheduler.on(come()), again, "it has never judged what there is");
+    lie(&mut scheduler, 2);
+    scheduler.on(Event::Gone { agent: "agent-1".into() });
+    assert_eq!(scheduler.on(come()), again);
+    assert_eq!(scheduler.on(refuses(3)), []);
+    assert_eq!(scheduler.on(come()), [], "it has judged it");
+    scheduler.on(Event::Now(at(60)));
+    assert_eq!(scheduler.on(refuses(0)), [], "nobody is brought anything after the window");
+    assert_eq!(scheduler.on(come()), []);
+}
+
 #[test]
 fn states_are_those_of_the_interface() {
     assert_eq!(State::ALL.map(State::as_str), canvass_protocol::api::COMMAND_STATES);
@@ -61,12 +96,13 @@ fn states_are_those_of_the_interface() {
 #[test]
 fn whoever_was_given_it_is_expired_once_no_clock_lets_it_begin() {
     let hash = ActionHash([1; 32]);
-    let action = || Posted { hash, target: None, signatures: 1, until: at(60), answers_until: at(180) };
+    let action = || Posted { hash, targets: targets(&None), signatures: 1, until: at(60), answers_until: at(180) };
     let one = || vec!["agent-1".to_owned()];
     let mut scheduler = Scheduler::default();
     scheduler.on(Event::Present { agent: "agent-1".into() });
     let sent = scheduler.on(Event::Posted { action: action(), agents: one() });
     assert_eq!(sent, [Effect::Send { hash, agents: one() }]);
+    assert_eq!(scheduler.wake_at(), Some(at(60)), "nobody is brought it from then on, whoever has it");
     scheduler.on(Event::Gone { agent: "agent-1".into() });
     assert_eq!(scheduler.on(Event::Now(at(60))), []);
     // It was away, and nobody is brought anything after the window, nor asked.
@@ -96,7 +132,7 @@ fn what_was_withdrawn_and_had_not_begun_is_cancelled_by_its_agents_word() {
     let mut scheduler = Scheduler::default();
     let agents = ["agent-1", "agent-2"].map(str::to_owned).to_vec();
     agents.iter().for_each(|agent| drop(scheduler.on(Event::Present { agent: agent.clone() })));
-    let action = Posted { hash, target: None, signatures: 1, until: at(60), answers_until: at(180) };
+    let action = Posted { hash, targets: targets(&None), signatures: 1, until: at(60), answers_until: at(180) };
     scheduler.on(Event::Posted { action, agents: agents.clone() });
     let stop = [Effect::Stop { hash, agents: agents.clone() }];
     assert_eq!(scheduler.on(Event::Withdrawn { hash }), stop);
@@ -115,7 +151,7 @@ fn what_was_withdrawn_reaches_nobody_else() {
     let mut scheduler = Scheduler::default();
     let hash = ActionHash([1; 32]);
     scheduler.on(Event::Present { agent: "agent-1".into() });
-    let action = Posted { hash, target: None, signatures: 1, until: at(60), answers_until: at(90) };
+    let action = Posted { hash, targets: targets(&None), signatures: 1, until: at(60), answers_until: at(90) };
     let agents = vec!["agent-1".to_owned(), "agent-2".to_owned()];
     scheduler.on(Event::Posted { action, agents });
     assert_eq!(

@@ -1,5 +1,6 @@
 //! The store's contract over a real PostgreSQL, each promise in a database of its own.
 
+use canvass_protocol::limits;
 use canvass_protocol::signed::Signed;
 use canvass_services::Postgres as Instance;
 
@@ -35,15 +36,21 @@ async fn the_contract_is_kept() {
         agents_are_as_last_heard,
         actions_are_posted_once,
         the_past_is_listed_page_by_page,
+        long_statements_are_listed_by_few,
         commands_end_once,
         refusals_open_again,
         answers_are_taken_once,
+        nothing_follows_a_last_word,
+        an_answer_has_no_more_than_its_room,
+        counts_have_sums,
         large_parts_are_read_by_few,
         what_is_old_is_forgotten,
         the_audit_keeps_all,
         many_are_written_at_once,
     );
     a_nul_keeps_nobody_out(&database(&instance, "nul").await).await;
+    what_it_cannot_hold_is_refused(&database(&instance, "refused").await).await;
+    what_was_counted_before_has_a_sum_too(&database(&instance, "counted").await).await;
     one_server_uses_a_database(&database(&instance, "in_use").await).await;
     what_version_1_wrote_is_there(&instance).await;
     what_is_no_store_is_refused(&instance).await;
@@ -63,6 +70,36 @@ async fn a_nul_keeps_nobody_out(url: &Url) {
     let names: Vec<String> = store.agents().await.unwrap().into_iter().map(|agent| agent.name).collect();
     assert_eq!(names, ["db", "web\u{fffd}"]);
     assert_eq!(store.agent("\0").await.unwrap(), None);
+}
+
+/// Whoever stores parts learns that it is their fault, and stores the others by themselves.
+async fn what_it_cannot_hold_is_refused(url: &Url) {
+    let store = Postgres::open(url).await.unwrap();
+    let action = contract::action(1);
+    store.post(&action, &contract::ids(&[1, 2])).await.unwrap();
+    let (good, last) = (contract::part(action.hash, 1, 0, None), contract::part(action.hash, 2, 0, None));
+    for signature in ["a\0".to_owned(), (0..8192).map(digit).collect()] {
+        let bad = NewPart { signature, ..contract::part(action.hash, 2, 1, None) };
+        let error = store.take(&[good.clone(), bad, last.clone()], contract::at(1)).await.unwrap_err();
+        assert!(matches!(error, StoreError::Refused(_)), "{error}");
+    }
+    assert_eq!(store.take(&[good, last], contract::at(1)).await.unwrap(), [Taken::Stored; 2]);
+}
+
+/// Digits that do not compress (splitmix64).
+fn digit(number: u64) -> char {
+    let mut mixed = number.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    char::from_digit(u32::try_from((mixed >> 40) & 15).unwrap(), 16).unwrap()
+}
+
+async fn what_was_counted_before_has_a_sum_too(url: &Url) {
+    let store = Postgres::open(url).await.unwrap();
+    let action = contract::action(1);
+    store.post(&action, &contract::ids(&[1, 2])).await.unwrap();
+    sqlx::query("UPDATE commands SET rows = 9223372036854775807").execute(&store.pool).await.unwrap();
+    assert_eq!(store.tallies(&[action.hash]).await.unwrap()[0].rows, 2 * limits::COUNT_MAX);
 }
 
 async fn one_server_uses_a_database(url: &Url) {
