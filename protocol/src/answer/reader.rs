@@ -62,10 +62,10 @@ impl Part {
         if self.statement.len() > limits::STATEMENT_BYTES_MAX {
             return Err(AnswerError::StatementTooLong { bytes: self.statement.len() });
         }
+        let statement = Statement::parse(self.statement.as_bytes())?;
         if !is_signature(&self.signature) {
             return Err(AnswerError::Signature);
         }
-        let statement = Statement::parse(self.statement.as_bytes())?;
         verify(&statement.key, self.statement.as_bytes(), &self.signature).ok_or(AnswerError::Signature)?;
         let body_sha256 = Sha256::digest(&self.body).into();
         Ok(Opened { statement, body_bytes: self.body.len(), body_sha256 })
