@@ -6,6 +6,7 @@ use axum::Router;
 use axum::extract::WebSocketUpgrade;
 use axum::routing::get;
 use canvass_protocol::answer::agent_id;
+use canvass_protocol::envelope::Envelope;
 use canvass_protocol::limits;
 use canvass_protocol::signed::Signed;
 use ed25519_dalek::SigningKey;
@@ -139,4 +140,18 @@ async fn a_proof_is_for_one_server_and_one_challenge() {
     let mut altered = sign("there", "1");
     altered.statement = altered.statement.replace("there", "here!");
     assert!(Proof::open(&altered, FLEET, "here!", "1").is_err());
+}
+
+/// What waits for an agent that does not read is bounded in bytes too. Nothing else is done here between two messages.
+#[tokio::test]
+async fn who_does_not_read_has_to_come_again() {
+    let (mut place, key) = (Listening::open().await, SigningKey::from_bytes(&[1; 32]));
+    let id = place.enrol(&key, true).await;
+    let _agent = place.come(&key, FLEET).await.ok().unwrap();
+    assert!(matches!(place.incoming().await, Incoming::Present { .. }));
+    let long = ToAgent::Command(Envelope { payload: "x".repeat(8 << 20), signatures: vec![] });
+    for connected in [1, 1, 1, 0] {
+        place.relay().send(std::slice::from_ref(&id), &long).await;
+        assert_eq!(place.relay().connected(), connected);
+    }
 }
