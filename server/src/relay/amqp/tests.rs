@@ -268,8 +268,8 @@ async fn answers_without_room_are_refused_and_none_is_lost(rabbitmq: &Rabbitmq) 
     let [(_, first), _] = two_lines(&mut place).await;
     first.channel.confirm_select(ConfirmSelectOptions::default()).await.unwrap();
     let part = |number: usize| {
-        let part =
-            Part { statement: format!("{{\"part\":{number}}}"), signature: String::new(), body: vec![0; 1 << 20] };
+        let (statement, signature) = (format!("{{\"part\":{number}}}"), "0".repeat(128));
+        let part = Part { statement, signature, body: vec![0; 1 << 20] };
         FromAgent::Part { action: canvass_protocol::action::ActionHash([7; 32]), judged: 1, part }.to_bytes()
     };
     let beyond = usize::try_from(queues::ANSWERS_BYTES_MAX).unwrap() / (1 << 20) + 200;
