@@ -84,6 +84,11 @@ impl Acl {
         whole.chain(entries).collect()
     }
 
+    /// What has an entry of its own: modules, columns such as `files.content`, and [`DEFAULT`].
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.entries.keys().map(String::as_str)
+    }
+
     /// Whether a module, or a column such as `files.content`, has an entry of its own, readable or not.
     pub fn has_entry(&self, module: &str) -> bool {
         self.entries.contains_key(module)

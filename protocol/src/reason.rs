@@ -76,6 +76,7 @@ codes! {
     Weight "weight" "The signatures carry too little weight; more of them may be enough.",
     Budget "budget" "The action asks more of contents than the policy allows.",
     Journal "journal" "The journal cannot be kept, or does not reach back far enough.",
+    Storage "storage" "The agent cannot keep answers, for want of room or of its folder.",
     Ended "ended" "The action has run already.",
     Running "running" "The action is running.",
     Withdrawn "withdrawn" "The action was withdrawn.",

@@ -118,4 +118,36 @@ mod tests {
             assert_eq!(filter.to_string(), expected);
         }
     }
+
+    /// One of each kind, in words; no arm takes what is left, so that a new kind has to be here.
+    #[test]
+    fn every_kind_of_test_is_shown() {
+        let pattern = |ignore_case| Pattern { pattern: "x".into(), ignore_case };
+        let value = || Value::Integer(1);
+        let next = |is: &Is| match is {
+            Is::Equal(_) => Some((Is::NotEqual(value()), "a <> 1")),
+            Is::NotEqual(_) => Some((Is::Less(value()), "a < 1")),
+            Is::Less(_) => Some((Is::LessOrEqual(value()), "a <= 1")),
+            Is::LessOrEqual(_) => Some((Is::Greater(value()), "a > 1")),
+            Is::Greater(_) => Some((Is::GreaterOrEqual(value()), "a >= 1")),
+            Is::GreaterOrEqual(_) => Some((Is::In(vec![value(), Value::Integer(2)]), "a IN (1, 2)")),
+            Is::In(_) => Some((Is::InSet("s".into()), "a IN set s")),
+            Is::InSet(_) => Some((Is::MatchesAny("p".into()), "a MATCHES ANY OF patterns p")),
+            Is::MatchesAny(_) => Some((Is::InBloom("b".into()), "a IN Bloom filter b")),
+            Is::InBloom(_) => Some((Is::Like(pattern(true)), "a ILIKE 'x'")),
+            Is::Like(_) => Some((Is::Matches(pattern(true)), "a ~* 'x'")),
+            Is::Matches(_) => Some((Is::EveryLine(pattern(false)), "every_line(a, 'x')")),
+            Is::EveryLine(_) => Some((Is::Under(Place::parse("10.0.0.0/8").unwrap()), "a UNDER '10.0.0.0/8'")),
+            Is::Under(_) => Some((Is::Null, "a IS NULL")),
+            Is::Null => Some((Is::Private, "is_private(a)")),
+            Is::Private => Some((Is::Loopback, "is_loopback(a)")),
+            Is::Loopback => None,
+        };
+        let (mut is, mut expected) = (Is::Equal(value()), "a = 1");
+        loop {
+            assert_eq!(Filter::test("a", is.clone()).to_string(), expected);
+            let Some(following) = next(&is) else { break };
+            (is, expected) = following;
+        }
+    }
 }

@@ -212,6 +212,19 @@ fn an_interruption_ends_the_run_that_a_crash_cut_short() {
     refused(&[answer()[0].clone(), elsewhere], 1, "the part is of another fleet");
 }
 
+/// What a full disk took away is not sent any more, so the failure that says so is of a run of its own.
+#[test]
+fn a_failure_that_stands_alone_ends_the_run_that_a_full_disk_cut_short() {
+    let key = agent_key();
+    let failed = Outcome::failed(Code::Storage, "no room");
+    let alone = finish(writer(&key, "acme", hash(), "0b"), failed.clone());
+    assert_eq!(read(&[answer()[0].clone(), alone.clone()]), (2, String::new(), true));
+    assert_eq!(read(std::slice::from_ref(&alone)), (1, String::new(), true));
+    let mut other = writer(&key, "acme", hash(), "0b");
+    other.last_frame(0, 1, b"two".to_vec());
+    refused(&[answer()[0].clone(), finish(other, failed)], 1, "the part is of another run");
+}
+
 #[test]
 fn bounds() {
     let mut parts = answer();

@@ -102,7 +102,8 @@ impl Reader {
 
     /// Verifies a part and says what it holds.
     ///
-    /// After a crash an agent says `interrupted` in a run of its own, which ends the answer of the run before it.
+    /// After a crash an agent says `interrupted` in a run of its own, which ends the answer of the run before it; so it says
+    /// `failed` where it lost what it had still to hand over.
     pub fn read(&mut self, part: &Part) -> Result<Says, AnswerError> {
         if self.finished {
             return Err(AnswerError::AfterFinal);
@@ -123,7 +124,7 @@ impl Reader {
             Says::Final(last) if last.facts.as_ref().is_some_and(|facts| facts.id != self.agent) => {
                 return Err(AnswerError::Other("agent"));
             }
-            Says::Final(last) if is_interruption(last) => self.finished = true,
+            Says::Final(last) if stands_alone(last) => self.finished = true,
             Says::Final(last) => {
                 if let Some(frame) = &last.last {
                     self.check_frame(frame, body_sha256)?;
@@ -170,7 +171,7 @@ impl Reader {
             return Err(AnswerError::Other("run"));
         }
         match &self.nonce {
-            Some(_) if matches!(&statement.says, Says::Final(last) if is_interruption(last)) => Ok(()),
+            Some(_) if matches!(&statement.says, Says::Final(last) if stands_alone(last)) => Ok(()),
             Some(nonce) if *nonce != statement.nonce => Err(AnswerError::Other("run")),
             Some(_) => Ok(()),
             None => {
@@ -181,7 +182,7 @@ impl Reader {
     }
 }
 
-/// Whether a final record stands alone: it is of a run that began nothing, after one that a crash ended.
-fn is_interruption(last: &Final) -> bool {
-    last.outcome == Outcome::Interrupted && last.frames == 0 && last.last.is_none()
+/// Whether a final record stands alone: it is of a run that began nothing, after one that a crash or a full disk ended.
+fn stands_alone(last: &Final) -> bool {
+    matches!(last.outcome, Outcome::Interrupted | Outcome::Failed(_)) && last.frames == 0 && last.last.is_none()
 }
