@@ -61,6 +61,7 @@ struct Resolve {
 #[derive(Deserialize)]
 struct Node {
     id: String,
+    features: Vec<String>,
     deps: Vec<Dependency>,
 }
 
@@ -138,6 +139,17 @@ fn heavy_dependencies_have_their_owners() {
             let uses = graph[name].contains(*dependency);
             assert!(!uses || owners.contains(&name), "`{name}` uses `{dependency}`, which only {owners:?} may");
         }
+    }
+}
+
+/// A compressed packet of a few bytes would be gigabytes of memory to whoever verifies it.
+#[test]
+fn openpgp_knows_no_compression() {
+    let nodes = metadata().resolve.nodes;
+    let sequoia: Vec<&Node> = nodes.iter().filter(|node| node.id.contains("sequoia-openpgp")).collect();
+    assert!(!sequoia.is_empty());
+    for node in sequoia {
+        assert!(!node.features.iter().any(|feature| feature.starts_with("compression")), "{:?}", node.features);
     }
 }
 
