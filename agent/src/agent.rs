@@ -1,8 +1,11 @@
 //! One agent: an identity, a policy, a journal, and a host to scan.
 
-use std::collections::BTreeMap;
+mod memory;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
 use std::num::NonZeroUsize;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{PoisonError, RwLock};
 
@@ -14,7 +17,8 @@ use canvass_protocol::heartbeat::Heartbeat;
 use canvass_protocol::limits::{self, Limits};
 use canvass_protocol::login::Withdrawal;
 use canvass_protocol::members::Members;
-use canvass_protocol::reason::Reason;
+use canvass_protocol::openpgp::Fingerprint;
+use canvass_protocol::reason::{Code, Reason};
 use canvass_protocol::signed::Signed;
 use canvass_protocol::target::{Facts, Mode};
 use canvass_tables::TABLES;
@@ -25,15 +29,15 @@ use sha2::{Digest, Sha256};
 
 use crate::cage::{Cage, CageError, Frame, Job, Ran, Scans};
 use crate::folder::{Folder, FolderError};
-use crate::guard::{Accepted, Guard, Refusal};
-use crate::identity::{Identity, IdentityError, Origin};
-use crate::journal::{self, FileJournal, Journal, JournalRefusal, MemoryJournal};
-use crate::policy::{PolicyError, PolicyInForce};
+use crate::guard::{self, Accepted, Guard, Refusal};
+use crate::identity::{Identity, IdentityError};
+use crate::journal::{Journal, JournalRefusal, Run};
+use crate::policy::{Policy, PolicyError, PolicyInForce};
 
-/// Holds whatever tells one machine from its clones.
-const MACHINE_ID: &str = "/etc/machine-id";
-/// Where the kernel shows memory and ports as files: never entered, whatever the policy.
-const FORBIDDEN_ALWAYS: [&str; 4] = ["/dev/mem", "/dev/kmem", "/dev/port", "/proc/kcore"];
+pub use memory::open_identity;
+
+/// What is said of an envelope that nobody of the keyring has signed, whatever it lacks.
+const NO_SIGNATURE: &str = "no signature counts";
 /// Of a refusal's reason; signatures that do not count may have much to say.
 const REASON_BYTES_MAX: usize = 2 * limits::TROUBLE_TEXT_BYTES_MAX;
 
@@ -48,10 +52,14 @@ pub struct Config {
     /// Tags beside those that a fixture host has of its own.
     pub tags: BTreeMap<String, String>,
     pub storage: Storage,
-    /// The policy file; where it does not exist every certificate of the keyring has weight 1.
+    /// The policy file; where it never existed every certificate of the keyring has weight 1.
     pub policy: PathBuf,
+    /// Whether it has to be there, since somebody named it.
+    pub policy_named: bool,
     /// A folder of certificates (`*.asc`, `*.pgp`), or several.
     pub keyrings: Vec<PathBuf>,
+    /// Files beside these that no scan may read: they hold secrets of the agent's.
+    pub secrets: Vec<PathBuf>,
     /// The program that runs a scan's process when its first argument is [`crate::cage::ARGUMENT`].
     pub program: PathBuf,
 }
@@ -74,7 +82,7 @@ pub type Clock = Box<dyn Fn() -> Timestamp + Send + Sync>;
 #[derive(Debug, thiserror::Error)]
 pub enum AgentError {
     #[error("`{path}`: {error}")]
-    Io { path: PathBuf, error: std::io::Error },
+    Io { path: PathBuf, error: io::Error },
     #[error(transparent)]
     Folder(#[from] FolderError),
     #[error(transparent)]
@@ -85,6 +93,14 @@ pub enum AgentError {
     Host(#[from] HostError),
 }
 
+/// What may run: the journal knows that it begins.
+pub struct Admitted {
+    hash: ActionHash,
+    accepted: Accepted,
+    /// Paths that policy forbids.
+    forbidden: Vec<String>,
+}
+
 /// An agent, ready to be handed envelopes.
 pub struct Agent {
     identity: Identity,
@@ -93,6 +109,8 @@ pub struct Agent {
     host: HostSpec,
     facts: RwLock<Facts>,
     fleet: String,
+    /// What the policy said of the fleet when the agent was opened, where it could be read.
+    fleet_named: Option<Option<String>>,
     scans: Box<dyn Scans>,
     clock: Clock,
     /// Paths of the agent's own.
@@ -108,16 +126,20 @@ impl Agent {
     /// Opens identity and journal, and looks at host and policy. A policy that cannot be read is no error here: the agent
     /// refuses every action then.
     pub fn open(config: Config) -> Result<Agent, AgentError> {
-        let host = absolute(config.host)?;
-        let keyrings: Vec<String> = if host == HostSpec::Machine {
-            config.keyrings.iter().map(|keyring| own_folder(keyring)).collect()
-        } else {
-            Vec::new()
+        let host = memory::absolute(config.host)?;
+        let own = |paths: &[PathBuf]| -> Vec<String> {
+            let is_machine = host == HostSpec::Machine;
+            paths.iter().filter(|_| is_machine).map(|path| memory::own_folder(path)).collect()
         };
-        let policy = PolicyInForce::new(config.policy, config.keyrings);
-        let named = policy.get().as_ref().as_ref().ok().and_then(|policy| policy.fleet.clone());
-        let named = config.fleet.or(named);
-        let memory = open_memory(&config.storage, &host, named.is_none())?;
+        let forbidden = [own(&config.keyrings), own(&config.secrets)].concat();
+        let folder = match &config.storage {
+            Storage::Folder(path) => Some(Folder::open(path)?),
+            Storage::Memory | Storage::Given(_) => None,
+        };
+        let policy = PolicyInForce::new(config.policy, config.keyrings).remembering(folder, config.policy_named);
+        let fleet_named = policy.get().as_ref().as_ref().ok().map(|policy| policy.fleet.clone());
+        let named = config.fleet.or_else(|| fleet_named.clone().flatten());
+        let memory = memory::open(&config.storage, &host, named.is_none())?;
         let fleet = named.unwrap_or_else(|| format!("local:{}", memory.identity.id()));
         let facts = facts(&Host::open(&host)?, &memory.identity, config.name, config.mode, config.tags);
         let mut seed = [0; 32];
@@ -129,9 +151,10 @@ impl Agent {
             host,
             facts: RwLock::new(facts),
             fleet,
+            fleet_named,
             scans: Box::new(Cage(config.program)),
             clock: Box::new(Timestamp::now),
-            forbidden: memory.forbidden.into_iter().chain(keyrings).collect(),
+            forbidden: memory.forbidden.into_iter().chain(forbidden).collect(),
             notices: memory.notices,
             seed,
             runs: AtomicU64::new(0),
@@ -201,8 +224,12 @@ impl Agent {
         self.facts.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// A withdrawal that anybody of the keyring signed; else why it is not heeded.
-    pub fn check_withdrawal(&self, envelope: &Envelope, now: Timestamp) -> Result<Withdrawal, String> {
+    /// A withdrawal that anybody of the keyring signed, and who did; else why it is not heeded.
+    pub fn check_withdrawal(
+        &self,
+        envelope: &Envelope,
+        now: Timestamp,
+    ) -> Result<(Withdrawal, BTreeSet<Fingerprint>), String> {
         let policy = self.policy.get();
         let policy = policy.as_ref().as_ref().map_err(ToString::to_string)?;
         let verdict = policy.keyring.verify(envelope.payload.as_bytes(), &envelope.signatures, now);
@@ -213,20 +240,100 @@ impl Agent {
         if withdrawal.fleet != self.fleet {
             return Err(format!("it is of fleet `{}`", withdrawal.fleet));
         }
-        Ok(withdrawal)
+        Ok((withdrawal, verdict.signers))
+    }
+
+    /// Looks at an envelope before it is queued: its size, its signatures, and then its form. Returns until when its answers are
+    /// waited for, else the refusal.
+    pub fn look_at(&self, envelope: &Envelope, now: Timestamp) -> Result<Timestamp, Part> {
+        let looked_at = match &*self.policy.get() {
+            Err(error) => Err(self.unreadable(error)),
+            Ok(policy) => guard::verify(&policy.keyring, envelope, now)
+                .and_then(|_| guard::parse(envelope, &self.fleet))
+                .map(|action| action.answers_until()),
+        };
+        looked_at.map_err(|refusal| self.refusal(envelope.hash(), &refusal, now))
+    }
+
+    /// Guards: what may run is noted in the journal; else the signed refusal.
+    pub fn admit(&self, envelope: &Envelope, now: Timestamp) -> Result<Admitted, Part> {
+        let hash = envelope.hash();
+        let admitted = match &*self.policy.get() {
+            Err(error) => Err(self.unreadable(error)),
+            Ok(policy) if self.has_other_fleet(policy) => Err(Refusal::FleetChanged),
+            Ok(policy) => {
+                let facts = self.facts();
+                let guard = Guard { policy, fleet: &self.fleet, facts: &facts, journal: self.journal.as_ref(), now };
+                let forbidden = policy.forbidden_paths.clone();
+                guard.admit(envelope).map(|accepted| Admitted { hash, accepted, forbidden })
+            }
+        };
+        admitted.map_err(|refusal| self.refusal(hash, &refusal, now))
+    }
+
+    /// Scans and answers: hands each signed part to `out`, the final record last. An error of `out` stops the scans, and is
+    /// returned; then the action counts as interrupted. `stop`, once set, ends the scans early; what was found is kept and
+    /// marked.
+    ///
+    /// The journal is told that the action ended by [`Agent::answered`], once the answer is where it belongs.
+    pub fn run(
+        &self,
+        admitted: Admitted,
+        stop: &AtomicBool,
+        out: &mut dyn FnMut(Part) -> io::Result<()>,
+    ) -> io::Result<()> {
+        let Admitted { hash, accepted, forbidden } = admitted;
+        let Accepted { action, permits, limits, threads, scans_at_once, begun } = accepted;
+        let mut writer = self.writer(hash);
+        let forbidden: Vec<String> = self.forbidden.iter().cloned().chain(forbidden).collect();
+        let scans_count = permits.len();
+        let jobs = (0..).zip(action.scans).zip(permits).filter_map(|((index, scan), permit)| {
+            let withheld = permit?.withheld;
+            let (host, forbidden) = (self.host.clone(), forbidden.clone());
+            Some((index, Job { host, scan, limits, threads, withheld, forbidden }))
+        });
+        let mut taken = Ok(());
+        let ran = self.scans.run(jobs.collect(), scans_at_once, stop, &mut |frame| match out(
+            writer.frame(frame.scan, frame.rows, frame.body)
+        ) {
+            Ok(()) => Ok(()),
+            Err(error) => {
+                let told = io::Error::new(error.kind(), error.to_string());
+                taken = Err(error);
+                Err(told)
+            }
+        });
+        let (outcome, scans, last) = conclude(ran, scans_count);
+        if let Some(frame) = last {
+            writer.last_frame(frame.scan, frame.rows, frame.body);
+        }
+        let handed = taken.and_then(|()| out(writer.finish(outcome, scans, limits, Some(self.facts()), self.now())));
+        begun.release();
+        handed
+    }
+
+    /// Notes that the answer to an action is where it belongs: it has run, and is not begun again.
+    pub fn answered(&self, hash: ActionHash) {
+        // Where this fails the action counts as interrupted from now on, which only refuses.
+        let _ = self.journal.end(Run::of(hash), self.now());
+    }
+
+    /// The last word of an action whose answer was lost before it was handed over.
+    pub fn lost(&self, hash: ActionHash, error: &io::Error, now: Timestamp) -> Part {
+        let reason = format!("the answer could not be kept until the server had it: {}", error.kind());
+        let outcome = Outcome::failed(Code::Storage, bounded(reason));
+        self.writer(hash).finish(outcome, Vec::new(), Limits::default(), Some(self.facts()), now)
     }
 
     /// The answer to an action that is not even looked at.
     pub fn refuse(&self, hash: ActionHash, reason: Reason, now: Timestamp) -> Part {
-        let writer = Writer::new(self.identity.key(), self.fleet.clone(), hash, self.nonce(hash));
-        writer.finish(Outcome::Refused(reason), Vec::new(), Limits::default(), None, now)
+        self.writer(hash).finish(Outcome::Refused(reason), Vec::new(), Limits::default(), None, now)
     }
 
-    /// Guards, scans and answers: hands each signed part to `out`, the final record last. An error of `out` stops the scans.
-    /// `stop`, once set, ends the scans early; what was found is kept and marked.
+    /// Guards, scans and answers at once: hands each signed part to `out`, as [`Agent::run`] does, and notes the end.
     ///
     /// An envelope that cannot be parsed is answered under the hash of its own bytes: it has no action's.
-    pub fn handle(&self, envelope: &[u8], stop: &AtomicBool, out: &mut dyn FnMut(Part) -> std::io::Result<()>) {
+    pub fn handle(&self, envelope: &[u8], stop: &AtomicBool, out: &mut dyn FnMut(Part) -> io::Result<()>) {
         self.handle_at(envelope, stop, out, self.now());
     }
 
@@ -235,33 +342,43 @@ impl Agent {
         &self,
         envelope: &[u8],
         stop: &AtomicBool,
-        out: &mut dyn FnMut(Part) -> std::io::Result<()>,
+        out: &mut dyn FnMut(Part) -> io::Result<()>,
         now: Timestamp,
     ) {
-        let policy = self.policy.get();
-        let envelope = Envelope::parse(envelope).map_err(|error| (error, ActionHash::of(envelope)));
-        let hash = envelope.as_ref().map_or_else(|(_, hash)| *hash, Envelope::hash);
-        let writer = Writer::new(self.identity.key(), self.fleet.clone(), hash, self.nonce(hash));
-        let admitted = match (envelope, &*policy) {
-            (Err((error, _)), _) => Err(Refusal::Size(error)),
-            (Ok(_), Err(error)) => Err(self.unreadable(error)),
-            (Ok(envelope), Ok(policy)) => {
-                let facts = self.facts();
-                let guard = Guard { policy, fleet: &self.fleet, facts: &facts, journal: self.journal.as_ref(), now };
-                guard.admit(&envelope).map(|accepted| (accepted, policy.forbidden_paths.clone()))
-            }
+        let admitted = match Envelope::parse(envelope) {
+            Ok(envelope) => self.admit(&envelope, now),
+            Err(error) => Err(self.refusal(ActionHash::of(envelope), &Refusal::Size(error), now)),
         };
+        // Whoever does not take it has nothing more to be told.
         match admitted {
-            Ok((accepted, forbidden)) => self.run(accepted, forbidden, writer, stop, out),
-            Err(refusal) => {
-                let (outcome, facts) = match &refusal {
-                    Refusal::Journal(JournalRefusal::Interrupted) => (Outcome::Interrupted, Some(self.facts())),
-                    refusal => (Outcome::refused(refusal.code(), bounded(self.words(refusal))), None),
-                };
-                // Whoever does not take it has nothing more to be told.
-                let _ = out(writer.finish(outcome, Vec::new(), Limits::default(), facts, now));
+            Ok(admitted) => {
+                let hash = admitted.hash;
+                if self.run(admitted, stop, out).is_ok() {
+                    self.answered(hash);
+                }
             }
+            Err(refusal) => drop(out(refusal)),
         }
+    }
+
+    /// Whether the policy speaks of another fleet than the one that the agent was opened for.
+    fn has_other_fleet(&self, policy: &Policy) -> bool {
+        match (&self.fleet_named, &policy.fleet) {
+            (Some(was), is) => was != is,
+            (None, is) => is.as_ref().is_some_and(|is| *is != self.fleet),
+        }
+    }
+
+    fn writer(&self, hash: ActionHash) -> Writer<'_> {
+        Writer::new(self.identity.key(), self.fleet.clone(), hash, self.nonce(hash))
+    }
+
+    fn refusal(&self, hash: ActionHash, refusal: &Refusal, now: Timestamp) -> Part {
+        let (outcome, facts) = match refusal {
+            Refusal::Journal(JournalRefusal::Interrupted) => (Outcome::Interrupted, Some(self.facts())),
+            refusal => (Outcome::refused(refusal.code(), bounded(self.words(refusal))), None),
+        };
+        self.writer(hash).finish(outcome, Vec::new(), Limits::default(), facts, now)
     }
 
     /// Whether whoever hears the answer is on this machine; nobody else is told where its files lie.
@@ -275,44 +392,16 @@ impl Agent {
 
     fn words(&self, refusal: &Refusal) -> String {
         match refusal {
-            Refusal::Journal(JournalRefusal::Unwritable(_)) if !self.is_heard_here() => {
+            Refusal::Journal(JournalRefusal::Unwritable(reason)) if !self.is_heard_here() => {
+                tracing::error!(reason, "the journal cannot be kept, and actions are refused");
                 "the journal cannot be kept".into()
             }
-            refusal => refusal.to_string(),
-        }
-    }
-
-    fn run(
-        &self,
-        accepted: Accepted,
-        forbidden: Vec<String>,
-        mut writer: Writer<'_>,
-        stop: &AtomicBool,
-        out: &mut dyn FnMut(Part) -> std::io::Result<()>,
-    ) {
-        let Accepted { action, permits, limits, threads, scans_at_once, begun } = accepted;
-        let forbidden: Vec<String> = self.forbidden.iter().cloned().chain(forbidden).collect();
-        let scans_count = permits.len();
-        let jobs = (0..).zip(action.scans).zip(permits).filter_map(|((index, scan), permit)| {
-            let withheld = permit?.withheld;
-            let (host, forbidden) = (self.host.clone(), forbidden.clone());
-            Some((index, Job { host, scan, limits, threads, withheld, forbidden }))
-        });
-        let mut taken = true;
-        let ran = self.scans.run(jobs.collect(), scans_at_once, stop, &mut |frame| {
-            let handed = out(writer.frame(frame.scan, frame.rows, frame.body));
-            taken &= handed.is_ok();
-            handed
-        });
-        let (outcome, scans, last) = conclude(ran, scans_count);
-        let now = self.now();
-        // Where this fails the action counts as interrupted from now on, which only refuses.
-        let _ = self.journal.end(begun, now);
-        if taken {
-            if let Some(frame) = last {
-                writer.last_frame(frame.scan, frame.rows, frame.body);
+            // One reason for all: who asks must not learn whose certificates are in the keyring.
+            Refusal::Signatures { .. } if !self.is_heard_here() => {
+                tracing::info!(reason = refusal.to_string(), "an action is refused");
+                NO_SIGNATURE.into()
             }
-            let _ = out(writer.finish(outcome, scans, limits, Some(self.facts()), now));
+            refusal => refusal.to_string(),
         }
     }
 
@@ -322,72 +411,6 @@ impl Agent {
         let nonce =
             Sha256::new().chain_update(self.seed).chain_update(count.to_be_bytes()).chain_update(hash.0).finalize();
         hex::encode(&nonce[..16])
-    }
-}
-
-/// Opens the identity of an agent's folder as the agent would, and says what there is to say of it.
-pub fn open_identity(folder: &Path) -> Result<(Identity, Vec<String>), AgentError> {
-    let memory = open_memory(&Storage::Folder(folder.to_owned()), &HostSpec::Machine, false)?;
-    Ok((memory.identity, memory.notices))
-}
-
-/// What an agent keeps between runs, and what there is to say of it.
-struct Memory {
-    identity: Identity,
-    journal: Box<dyn Journal>,
-    forbidden: Vec<String>,
-    notices: Vec<String>,
-}
-
-fn open_memory(storage: &Storage, host: &HostSpec, local: bool) -> Result<Memory, AgentError> {
-    let mut forbidden: Vec<String> = Vec::new();
-    if *host == HostSpec::Machine {
-        forbidden.extend(FORBIDDEN_ALWAYS.map(str::to_owned));
-    }
-    let in_memory = |identity, forbidden| {
-        let journal = Box::new(MemoryJournal::default());
-        Ok(Memory { identity, journal, forbidden, notices: Vec::new() })
-    };
-    let path = match storage {
-        Storage::Folder(path) => path,
-        Storage::Memory => return in_memory(Identity::draw()?, forbidden),
-        Storage::Given(key) => return in_memory(Identity::of(key.as_ref().clone()), forbidden),
-    };
-    let folder = Folder::open(path)?;
-    let lock = folder.lock()?;
-    let machine_id =
-        std::fs::read_to_string(MACHINE_ID).ok().map(|id| id.trim().to_owned()).filter(|id| !id.is_empty());
-    let (identity, origin) = Identity::open(&folder, &lock, machine_id.as_deref())?;
-    let mut notices = Vec::new();
-    if let Origin::Cloned { aside } = &origin {
-        folder.set_aside(journal::FILE, &format!("journal-{}", &aside[..8]))?;
-        notices.push(format!("the identity {aside} was made on another machine; it was set aside and a new one made"));
-    }
-    // Where desk and agent are one machine they have one clock.
-    let skew_s = if local { 0 } else { limits::CLOCK_SKEW_S };
-    let new = origin != Origin::Kept;
-    let (journal, lost) = FileJournal::open(&folder, &lock, identity.id(), new, skew_s, Timestamp::now())?;
-    notices.extend(lost);
-    if *host == HostSpec::Machine {
-        forbidden.push(folder.path().to_string_lossy().into_owned());
-    }
-    Ok(Memory { identity, journal: Box::new(journal), forbidden, notices })
-}
-
-/// A folder as a scan may meet it; one that does not exist yet is known by its spelling.
-fn own_folder(path: &Path) -> String {
-    let real = path.canonicalize().or_else(|_| std::path::absolute(path));
-    real.as_deref().unwrap_or(path).to_string_lossy().into_owned()
-}
-
-/// A scan's process works in the root folder, so a relative path would mean another one there.
-fn absolute(host: HostSpec) -> Result<HostSpec, AgentError> {
-    match host {
-        HostSpec::Machine => Ok(HostSpec::Machine),
-        HostSpec::Fixture(path) => match path.canonicalize() {
-            Ok(path) => Ok(HostSpec::Fixture(path)),
-            Err(error) => Err(AgentError::Io { path, error }),
-        },
     }
 }
 

@@ -9,6 +9,8 @@ use clap::Parser;
 use serde::Deserialize;
 use url::Url;
 
+use crate::folder::{check_private, check_trusted, check_trusted_above, open_regular, read_bounded};
+
 /// Where an agent's things are when nobody says otherwise.
 const CONFIG: &str = "/etc/canvass/canvass-agent.toml";
 const DATA: &str = "/var/lib/canvass/agent";
@@ -44,14 +46,18 @@ pub struct Flags {
     #[arg(long = "tag", value_name = "KEY=VALUE")]
     #[serde(default)]
     tag: Vec<String>,
-    /// What the server asks newcomers for, where it does
+    /// What the server asks newcomers for, where it does. Everybody on this host can read it on a command line: name a
+    /// file, or set the variable
     #[arg(long, env = "CANVASS_ENROL_TOKEN", value_name = "TEXT", hide_env_values = true)]
     enrol_token: Option<String>,
+    /// A file that holds it, and that nobody but its owner may read
+    #[arg(long, env = "CANVASS_ENROL_TOKEN_FILE", value_name = "FILE", conflicts_with = "enrol_token")]
+    enrol_token_file: Option<PathBuf>,
     /// Take what waits, answer, and leave
     #[arg(long)]
     #[serde(skip)]
     once: bool,
-    /// Answer for a folder as if it were a host, for trials
+    /// Answer for a folder that holds a `host.toml` as if it were a host, for trials
     #[arg(long, env = "CANVASS_ROOT", value_name = "DIR")]
     root: Option<PathBuf>,
 }
@@ -63,11 +69,47 @@ pub struct Config {
     pub data: PathBuf,
     pub keyring: PathBuf,
     pub policy: PathBuf,
+    /// Whether somebody named it, so that it has to be there.
+    pub policy_named: bool,
     pub name: Option<String>,
     pub tags: BTreeMap<String, String>,
-    pub enrol_token: Option<String>,
+    pub enrol_token: Option<EnrolToken>,
+    /// Files that hold secrets: no scan reads them.
+    pub secrets: Vec<PathBuf>,
     pub once: bool,
     pub host: HostSpec,
+}
+
+/// What the server asks newcomers for.
+#[derive(Clone, PartialEq, Eq)]
+pub enum EnrolToken {
+    Text(String),
+    /// Read whenever the server is asked, so that it may be changed and, once the agent was let in, removed.
+    File(PathBuf),
+}
+
+impl EnrolToken {
+    /// The token itself; `None` where its file is not there any more.
+    pub fn read(&self) -> Result<Option<String>> {
+        let path = match self {
+            EnrolToken::Text(text) => return Ok(Some(text.clone())),
+            EnrolToken::File(path) => path,
+        };
+        let Some((file, metadata)) = open_regular(path)? else { return Ok(None) };
+        check_private(path, &metadata)?;
+        let bytes = read_bounded(path, file, FILE_BYTES_MAX)?;
+        let text = String::from_utf8(bytes).ok().with_context(|| format!("`{}` is not text", path.display()))?;
+        Ok(Some(text.trim().to_owned()))
+    }
+}
+
+impl std::fmt::Debug for EnrolToken {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            EnrolToken::Text(_) => f.write_str("EnrolToken"),
+            EnrolToken::File(path) => write!(f, "EnrolToken({})", path.display()),
+        }
+    }
 }
 
 /// The server's address.
@@ -103,6 +145,18 @@ impl Server {
         format!("{}{path}", self.url.as_str().trim_end_matches('/'))
     }
 
+    /// The address of a path that the server itself has named: a path below it, and no other server's.
+    pub fn below(&self, path: &str) -> Option<String> {
+        let joined = self.at(path);
+        let url = Url::parse(&joined).ok()?;
+        let is_ours = path.starts_with('/')
+            && url.origin() == self.url.origin()
+            && url.username().is_empty()
+            && url.password().is_none()
+            && url.fragment().is_none();
+        is_ours.then_some(joined)
+    }
+
     /// Host and port, as requests name them.
     pub fn name(&self) -> String {
         let host = self.url.host_str().unwrap_or_default();
@@ -125,7 +179,10 @@ impl Flags {
             None if default.exists() => read(default)?,
             None => Flags::default(),
         };
-        self.or(file).check()
+        let written = file.enrol_token.is_some().then(|| self.config.clone().unwrap_or_else(|| default.to_owned()));
+        let mut config = self.or(file).check()?;
+        config.secrets.extend(written);
+        Ok(config)
     }
 
     fn or(self, file: Flags) -> Flags {
@@ -137,7 +194,15 @@ impl Flags {
             policy: self.policy.or(file.policy),
             name: self.name.or(file.name),
             tag: if self.tag.is_empty() { file.tag } else { self.tag },
-            enrol_token: self.enrol_token.or(file.enrol_token),
+            // A file named by a flag comes before a token in the configuration.
+            enrol_token: match &self.enrol_token_file {
+                Some(_) => None,
+                None => self.enrol_token.clone().or(file.enrol_token),
+            },
+            enrol_token_file: match &self.enrol_token {
+                Some(_) => None,
+                None => self.enrol_token_file.or(file.enrol_token_file),
+            },
             once: self.once,
             root: self.root.or(file.root),
         }
@@ -154,26 +219,47 @@ impl Flags {
                 bail!("the tag `{key}` is given twice");
             }
         }
+        let enrol_token = match (self.enrol_token, self.enrol_token_file) {
+            (Some(_), Some(_)) => bail!("the enrolment token and a file of it: give one of them"),
+            (Some(text), None) => Some(EnrolToken::Text(text)),
+            (None, file) => file.map(EnrolToken::File),
+        };
+        let secrets = match &enrol_token {
+            Some(EnrolToken::File(path)) => vec![path.clone()],
+            Some(EnrolToken::Text(_)) | None => Vec::new(),
+        };
         Ok(Config {
             server: Server::parse(&server)?,
             data: self.data.unwrap_or_else(|| DATA.into()),
             keyring: self.keyring.unwrap_or_else(|| KEYRING.into()),
+            policy_named: self.policy.is_some(),
             policy: self.policy.unwrap_or_else(|| POLICY.into()),
             name: self.name,
             tags,
-            enrol_token: self.enrol_token,
+            enrol_token,
+            secrets,
             once: self.once,
             host: self.root.map_or(HostSpec::Machine, HostSpec::Fixture),
         })
     }
 }
 
+/// Reads a configuration, which names policy and keyring: whoever can write it can do away with both.
 fn read(path: &Path) -> Result<Flags> {
-    use std::io::Read as _;
-    let mut text = String::new();
-    let file = std::fs::File::open(path).with_context(|| format!("`{}`", path.display()))?;
-    file.take(FILE_BYTES_MAX).read_to_string(&mut text).with_context(|| format!("`{}`", path.display()))?;
-    toml::from_str(&text).with_context(|| format!("malformed configuration `{}`", path.display()))
+    let read = || -> Result<Flags> {
+        check_trusted_above(path)?;
+        let Some((file, metadata)) = open_regular(path)? else {
+            return Err(std::io::Error::from(std::io::ErrorKind::NotFound).into());
+        };
+        check_trusted(path, &metadata)?;
+        let bytes = read_bounded(path, file, FILE_BYTES_MAX)?;
+        let flags: Flags = toml::from_str(std::str::from_utf8(&bytes).context("it is not text")?)?;
+        if flags.enrol_token.is_some() && check_private(path, &metadata).is_err() {
+            bail!("it holds the enrolment token, and others may read it (chmod go-rwx, or name an `enrol_token_file`)");
+        }
+        Ok(flags)
+    };
+    read().with_context(|| format!("the configuration `{}` cannot be used", path.display()))
 }
 
 #[cfg(test)]
@@ -204,6 +290,12 @@ mod tests {
             assert!(error.contains(words), "{bad}: {error}");
         }
         let server = Server::parse("http://localhost:1664/").unwrap();
+        assert_eq!(server.below("/v1/line?x=1").as_deref(), Some("http://localhost:1664/v1/line?x=1"));
+        for elsewhere in
+            ["@other.example/v1", "v1", "", ":1665/v1", ".other.example/", "0/v1", "/v1#x", "\\@other.example/"]
+        {
+            assert_eq!(server.below(elsewhere), None, "{elsewhere}");
+        }
         assert_eq!((server.name().as_str(), server.at("/v1").as_str()), ("localhost:1664", "http://localhost:1664/v1"));
     }
 

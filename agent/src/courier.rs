@@ -1,12 +1,15 @@
 //! The agent's part of the fleet: takes commands from the relay, has the guard decide, and sees answers to the server.
 
-use std::collections::{HashMap, VecDeque};
+mod queue;
+
+use std::collections::HashMap;
 use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use canvass_protocol::action::{Action, ActionHash};
+use canvass_protocol::action::ActionHash;
+use canvass_protocol::answer::Part;
 use canvass_protocol::envelope::Envelope;
 use canvass_protocol::limits;
 use canvass_protocol::login::{Running, Withdrawal};
@@ -16,15 +19,16 @@ use jiff::{SignedDuration, Timestamp};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use self::queue::{Offer, Queue};
 use crate::agent::Agent;
 use crate::relay::{Line, RelayError};
-use crate::spool::Spool;
+use crate::spool::{Forgotten, Mark, Spool};
 use crate::withdrawn::Withdrawn;
 
 /// Actions that run at once where the policy does not say; others wait for their turn.
 const RUNNING_MAX: usize = 4;
-/// Actions that wait; more are left to the server, which offers them again.
-const WAITING_MAX: usize = 1000;
+/// Bytes of the actions that wait; more are left to the server, which offers them again.
+const WAITING_BYTES_MAX: usize = 64 << 20;
 /// Time between two heartbeats.
 pub const HEARTBEAT: Duration = Duration::from_secs(60);
 /// How long an answer is kept after its action's answers are waited for no more.
@@ -48,10 +52,9 @@ struct Work {
     changed: Notify,
 }
 
-#[derive(Default)]
 struct State {
     running: HashMap<ActionHash, Arc<AtomicBool>>,
-    waiting: VecDeque<(ActionHash, Envelope)>,
+    waiting: Queue,
 }
 
 impl Work {
@@ -67,7 +70,13 @@ impl Work {
 
 impl Courier {
     pub fn new(agent: Arc<Agent>, spool: Arc<Spool>, withdrawn: Withdrawn) -> Courier {
-        let work = Work { state: Mutex::default(), withdrawn, changed: Notify::new() };
+        Courier::bounded(agent, spool, withdrawn, WAITING_BYTES_MAX)
+    }
+
+    /// The same with another bound of what waits.
+    pub fn bounded(agent: Arc<Agent>, spool: Arc<Spool>, withdrawn: Withdrawn, waiting_bytes_max: usize) -> Courier {
+        let state = State { running: HashMap::new(), waiting: Queue::new(waiting_bytes_max) };
+        let work = Work { state: Mutex::new(state), withdrawn, changed: Notify::new() };
         Courier { agent, spool, work: Arc::new(work) }
     }
 
@@ -77,7 +86,7 @@ impl Courier {
         let mut due = Instant::now() + first_pause(self.agent.id());
         let mut quiet_since = Instant::now();
         // How much of each answer went over this line.
-        let mut sent: HashMap<ActionHash, u64> = HashMap::new();
+        let mut sent: HashMap<ActionHash, Mark> = HashMap::new();
         loop {
             let changed = self.work.changed.notified();
             self.send(line, &mut sent).await?;
@@ -111,19 +120,22 @@ impl Courier {
     }
 
     /// Sends what the spool has and this line has not seen.
-    async fn send(&self, line: &mut impl Line, sent: &mut HashMap<ActionHash, u64>) -> Result<(), RelayError> {
+    async fn send(&self, line: &mut impl Line, sent: &mut HashMap<ActionHash, Mark>) -> Result<(), RelayError> {
         for (hash, _) in self.spool.answers(Timestamp::now()) {
-            let offset = sent.entry(hash).or_default();
+            let mark = sent.entry(hash).or_default();
             loop {
-                match self.spool.read(hash, *offset) {
+                match self.spool.read(hash, *mark) {
                     Ok(Some((message, next))) => {
                         line.say(message).await?;
-                        *offset = next;
+                        *mark = next;
                     }
                     Ok(None) => break,
                     Err(error) => {
                         tracing::error!(action = %hash, %error, "an answer cannot be read and is given up");
                         self.spool.forget(hash);
+                        let word = self.agent.lost(hash, &error, self.agent.now());
+                        self.spool.hold(hash, useful_until(None, Timestamp::now()), 0, word, false);
+                        self.work.changed.notify_one();
                         break;
                     }
                 }
@@ -132,13 +144,16 @@ impl Courier {
         Ok(())
     }
 
-    fn take(&self, message: ToAgent, sent: &mut HashMap<ActionHash, u64>) {
+    fn take(&self, message: ToAgent, sent: &mut HashMap<ActionHash, Mark>) {
         match message {
             ToAgent::Command(envelope) => self.command(envelope),
             ToAgent::Withdraw(envelope) => self.withdraw(&envelope),
             ToAgent::Taken(hash) => {
                 sent.remove(&hash);
-                self.spool.forget(hash);
+                if self.spool.taken(hash) == Forgotten::Answer {
+                    // A line at the end of a file, and nothing waits for the disk to have it.
+                    self.agent.answered(hash);
+                }
             }
             ToAgent::Challenge { .. } | ToAgent::Welcome | ToAgent::Replaced => {}
         }
@@ -146,24 +161,24 @@ impl Courier {
 
     /// Runs an action, now or when there is room. What runs, or whose answer is on its way, is not begun beside it: where that
     /// was a refusal and the action has more signatures now, the server brings it again.
+    ///
+    /// Nothing is queued that nobody of the keyring has signed, and nothing is read before that.
     fn command(&self, envelope: Envelope) {
         let hash = envelope.hash();
-        let mut state = self.work.lock();
-        if self.spool.contains(hash) {
+        if self.spool.contains(hash) || self.work.lock().running.contains_key(&hash) {
             return;
         }
         if self.work.withdrawn.contains(hash) {
-            drop(state);
-            return refuse(&self.agent, &self.spool, &self.work, hash, &envelope);
+            return refuse(&self.agent, &self.spool, &self.work, hash, envelope.signatures.len());
         }
-        let room = state.waiting.len() < WAITING_MAX && !state.running.contains_key(&hash);
-        match state.waiting.iter_mut().find(|(waiting, _)| *waiting == hash) {
-            Some((_, waiting)) => *waiting = envelope,
-            None if room => state.waiting.push_back((hash, envelope)),
-            None => return,
+        match self.agent.look_at(&envelope, self.agent.now()) {
+            Ok(awaited) => {
+                let until = useful_until(Some(awaited), Timestamp::now());
+                self.work.lock().waiting.push(Offer { hash, envelope, until });
+                self.begin();
+            }
+            Err(refusal) => say(&self.spool, &self.work, hash, envelope.signatures.len(), refusal),
         }
-        drop(state);
-        self.begin();
     }
 
     fn begin(&self) {
@@ -174,34 +189,35 @@ impl Courier {
     /// Heeds a withdrawal that somebody of the keyring signed: the action is not begun, and where it runs it ends or goes on,
     /// as the withdrawal says.
     fn withdraw(&self, envelope: &Envelope) {
-        let Withdrawal { action: hash, running, .. } = match self.agent.check_withdrawal(envelope, Timestamp::now()) {
-            Ok(withdrawal) => withdrawal,
+        let (withdrawal, signers) = match self.agent.check_withdrawal(envelope, self.agent.now()) {
+            Ok(heeded) => heeded,
             Err(reason) => return tracing::warn!(reason, "a withdrawal is not heeded"),
         };
-        if let Err(error) = self.work.withdrawn.add(hash, Timestamp::now()) {
+        let Withdrawal { action: hash, running, .. } = withdrawal;
+        if let Err(error) = self.work.withdrawn.add(hash, &signers, Timestamp::now()) {
             tracing::error!(action = %hash, %error, "a withdrawal will be forgotten");
         }
         let mut state = self.work.lock();
         if let Some(stop) = state.running.get(&hash).filter(|_| running == Running::Ends) {
             stop.store(true, Ordering::Relaxed);
         }
-        let place = state.waiting.iter().position(|(waiting, _)| *waiting == hash);
-        let waiting = place.and_then(|place| state.waiting.remove(place));
+        let waiting = state.waiting.remove(hash);
         drop(state);
-        if let Some((_, envelope)) = waiting {
-            refuse(&self.agent, &self.spool, &self.work, hash, &envelope);
+        if let Some(offer) = waiting {
+            refuse(&self.agent, &self.spool, &self.work, hash, offer.judged());
         }
     }
 }
 
 /// Answers that an action was withdrawn before it began here.
-fn refuse(agent: &Agent, spool: &Spool, work: &Work, hash: ActionHash, envelope: &Envelope) {
-    let now = Timestamp::now();
+fn refuse(agent: &Agent, spool: &Spool, work: &Work, hash: ActionHash, judged: usize) {
     let reason = Reason::new(Code::Withdrawn, "the action was withdrawn");
-    let refusal = agent.refuse(hash, reason, now);
-    if let Err(error) = spool.add(hash, useful_until(envelope, now), envelope.signatures.len(), refusal, true) {
-        tracing::error!(action = %hash, %error, "an answer cannot be kept");
-    }
+    say(spool, work, hash, judged, agent.refuse(hash, reason, agent.now()));
+}
+
+/// Says a last word that the agent would say again, if it were asked again.
+fn say(spool: &Spool, work: &Work, hash: ActionHash, judged: usize, word: Part) {
+    spool.hold(hash, useful_until(None, Timestamp::now()), judged, word, true);
     work.changed.notify_one();
 }
 
@@ -215,10 +231,9 @@ fn first_pause(id: &str) -> Duration {
 
 /// Until when an answer is of use: a day beyond the last moment at which its action's answers are waited for, since servers
 /// and desks take an agent's word however late, and a server that was away for a night may still be brought it.
-fn useful_until(envelope: &Envelope, now: Timestamp) -> Timestamp {
+fn useful_until(awaited: Option<Timestamp>, now: Timestamp) -> Timestamp {
     let longest = now.saturating_add(SignedDuration::from_secs(2 * limits::WINDOW_S_MAX)).unwrap_or(Timestamp::MAX);
-    let awaited = Action::parse(envelope.payload.as_bytes()).map_or(now, |action| action.answers_until());
-    awaited.clamp(now, longest).saturating_add(GRACE).unwrap_or(Timestamp::MAX)
+    awaited.unwrap_or(now).clamp(now, longest).saturating_add(GRACE).unwrap_or(Timestamp::MAX)
 }
 
 /// An action's turn to run, which ends with this value, also where what runs panics.
@@ -258,33 +273,52 @@ fn begin(agent: &Arc<Agent>, spool: &Arc<Spool>, work: &Arc<Work>) {
         {
             return;
         }
-        let Some((hash, envelope)) = state.waiting.pop_front() else { return };
-        if work.withdrawn.contains(hash) {
+        let Some(offer) = state.waiting.pop() else { return };
+        if work.withdrawn.contains(offer.hash) {
             drop(state);
-            refuse(agent, spool, work, hash, &envelope);
+            refuse(agent, spool, work, offer.hash, offer.judged());
             continue;
         }
         let stop = Arc::new(AtomicBool::new(false));
-        state.running.insert(hash, stop.clone());
+        state.running.insert(offer.hash, stop.clone());
         drop(state);
         let (agent, spool, work) = (agent.clone(), spool.clone(), work.clone());
         tokio::task::spawn_blocking(move || {
-            let turn = Turn { work: work.clone(), hash, stop };
-            let until = useful_until(&envelope, Timestamp::now());
-            agent.handle(&envelope.to_bytes(), &turn.stop, &mut |part| {
-                let last = part.is_last();
-                let mut state = work.lock();
-                if last {
-                    // It passes from one list to the other at once: what comes again in between would be lost.
-                    turn.end(&mut state);
-                }
-                spool.add(hash, until, envelope.signatures.len(), part, last)?;
-                drop(state);
-                work.changed.notify_one();
-                Ok(())
-            });
-            drop(turn);
+            run(&agent, &spool, &work, &offer, stop);
             begin(&agent, &spool, &work);
         });
+    }
+}
+
+/// Judges an action and runs it, if its answer can be kept.
+fn run(agent: &Agent, spool: &Spool, work: &Arc<Work>, offer: &Offer, stop: Arc<AtomicBool>) {
+    let Offer { hash, until, .. } = *offer;
+    let turn = Turn { work: work.clone(), hash, stop };
+    let admitted = match spool.make_room() {
+        Ok(()) => agent.admit(&offer.envelope, agent.now()),
+        Err(_) => {
+            let reason = Reason::new(Code::Storage, "this agent cannot keep answers now");
+            Err(agent.refuse(hash, reason, agent.now()))
+        }
+    };
+    let admitted = match admitted {
+        Ok(admitted) => admitted,
+        Err(refusal) => {
+            // It passes from one list to the other at once: what comes again in between would be lost.
+            let mut state = work.lock();
+            turn.end(&mut state);
+            return say(spool, work, hash, offer.judged(), refusal);
+        }
+    };
+    let kept = agent.run(admitted, &turn.stop, &mut |part| {
+        let last = part.is_last();
+        spool.add(hash, until, offer.judged(), part, last)?;
+        work.changed.notify_one();
+        Ok(())
+    });
+    if let Err(error) = kept {
+        tracing::error!(action = %hash, %error, "an answer could not be kept and is given up");
+        spool.give_up(hash, until, offer.judged(), agent.lost(hash, &error, agent.now()));
+        work.changed.notify_one();
     }
 }

@@ -10,7 +10,7 @@ use canvass_protocol::target::Mode;
 use jiff::Timestamp;
 
 use crate::agent::{self, Agent, Storage};
-use crate::config::Config;
+use crate::config::{Config, EnrolToken};
 use crate::courier::Courier;
 use crate::folder::Folder;
 use crate::policy::Policy;
@@ -22,7 +22,7 @@ use crate::withdrawn::Withdrawn;
 
 /// The name of the file that holds the fleet that this agent belongs to.
 const FLEET: &str = "fleet";
-const FLEET_BYTES_MAX: u64 = 256;
+const FLEET_BYTES_MAX: usize = 255;
 /// The first pause before the server is tried again, and the longest; the pause is drawn from below each.
 const PAUSE_MIN: Duration = Duration::from_millis(200);
 const PAUSE_MAX: Duration = Duration::from_secs(60);
@@ -99,13 +99,17 @@ pub async fn run(config: Config) -> Result<()> {
 async fn open(config: &Config, http: &Http) -> Result<(Arc<Agent>, Arc<Spool>)> {
     let folder = Folder::open(&config.data)?;
     let named = Policy::read(&config.policy, &[]).ok().and_then(|policy| policy.fleet);
-    let pinned = folder.read_private(FLEET, FLEET_BYTES_MAX)?;
+    // With the end of its line.
+    let pinned = folder.read_private(FLEET, FLEET_BYTES_MAX as u64 + 1)?;
     let pinned = pinned.map(|bytes| String::from_utf8_lossy(&bytes).trim().to_owned());
     let fleet = match (named, pinned) {
         (Some(named), _) => named,
         (None, Some(pinned)) => pinned,
         (None, None) => {
             let fleet = http.about().await?.fleet;
+            check_fleet(&fleet).map_err(|reason| {
+                RelayError::Refused(format!("`{}` names a fleet that cannot be one: {reason}", config.server))
+            })?;
             folder.write_private(FLEET, format!("{fleet}\n").as_bytes())?;
             fleet
         }
@@ -118,12 +122,26 @@ async fn open(config: &Config, http: &Http) -> Result<(Arc<Agent>, Arc<Spool>)> 
         tags: config.tags.clone(),
         storage: Storage::Folder(config.data.clone()),
         policy: config.policy.clone(),
+        policy_named: config.policy_named,
         keyrings: vec![config.keyring.clone()],
+        secrets: config.secrets.clone(),
         program: program()?,
     })?;
     let spool = Spool::open(&folder.path().join("spool"), Timestamp::now())
         .with_context(|| format!("the spool in `{}`", config.data.display()))?;
     Ok((Arc::new(agent), Arc::new(spool)))
+}
+
+/// Checks a fleet's name that the server says before it is remembered: one that is long could not be read again, and an agent
+/// of a fleet `local:…` takes whoever asks for somebody on its own machine.
+fn check_fleet(fleet: &str) -> Result<(), &'static str> {
+    match fleet {
+        "" => Err("it is empty"),
+        fleet if fleet.len() > FLEET_BYTES_MAX => Err("it is too long"),
+        fleet if fleet.trim() != fleet || fleet.chars().any(char::is_control) => Err("it holds what cannot be seen"),
+        fleet if fleet.starts_with("local:") => Err("that is what a machine by itself is called"),
+        _ => Ok(()),
+    }
 }
 
 /// Tells the server who is here, and learns where commands come from.
@@ -138,7 +156,9 @@ async fn enrol(config: &Config, http: &Http, agent: &Agent) -> Result<RelayAddre
             config.data.join(FLEET).display()
         )));
     }
-    let request = Enrol { heartbeat: agent.heartbeat(Timestamp::now()), token: config.enrol_token.clone() };
+    let token = config.enrol_token.as_ref().map(EnrolToken::read).transpose();
+    let token = token.map_err(|error| RelayError::Refused(format!("the enrolment token: {error:#}")))?.flatten();
+    let request = Enrol { heartbeat: agent.heartbeat(Timestamp::now()), token };
     let enrolled = http.enrol(&request).await?;
     match enrolled.admission {
         Admission::Admitted => {}
@@ -177,5 +197,20 @@ impl Pause {
         tracing::warn!("{reason}; trying again in {:.1} s", pause.as_secs_f64());
         tokio::time::sleep(pause).await;
         self.most = (self.most * 2).min(PAUSE_MAX);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fleet_s_name_is_checked_before_it_is_remembered() {
+        for good in ["acme", "fixtures:1", "a b", "ü", &"x".repeat(FLEET_BYTES_MAX)] {
+            assert_eq!(check_fleet(good), Ok(()), "{good}");
+        }
+        for bad in ["", " acme", "acme\n", "a\u{1b}[2Jb", "local:", "local:1234", &"x".repeat(FLEET_BYTES_MAX + 1)] {
+            assert!(check_fleet(bad).is_err(), "{bad}");
+        }
     }
 }

@@ -1,5 +1,6 @@
 //! The agent's own folder: who may enter it, its lock, and writes that are whole or not there.
 
+use std::collections::BTreeSet;
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
@@ -63,12 +64,18 @@ impl Folder {
         open().map(Lock).map_err(|error| FolderError::io(&path, error))
     }
 
-    /// Reads a file of at most `max` bytes that nobody else may read or write; `None` where there is none.
-    pub fn read_private(&self, name: &str, max: u64) -> Result<Option<Vec<u8>>, FolderError> {
+    /// Opens a file that nobody else may read or write; `None` where there is none.
+    pub fn open_private(&self, name: &str) -> Result<Option<(File, fs::Metadata)>, FolderError> {
         let path = self.path.join(name);
         let Some((file, metadata)) = open_regular(&path)? else { return Ok(None) };
         check_private(&path, &metadata)?;
-        read_bounded(&path, file, max).map(Some)
+        Ok(Some((file, metadata)))
+    }
+
+    /// Reads such a file of at most `max` bytes.
+    pub fn read_private(&self, name: &str, max: u64) -> Result<Option<Vec<u8>>, FolderError> {
+        let Some((file, _)) = self.open_private(name)? else { return Ok(None) };
+        read_bounded(&self.path.join(name), file, max).map(Some)
     }
 
     /// Writes a file, mode 0600, that after a crash is the old one or the new one and nothing between.
@@ -132,7 +139,7 @@ pub(crate) fn read_bounded(path: &Path, file: File, max: u64) -> Result<Vec<u8>,
 }
 
 /// Checks that a file or folder is the user's and closed to everybody else.
-fn check_private(path: &Path, metadata: &fs::Metadata) -> Result<(), FolderError> {
+pub(crate) fn check_private(path: &Path, metadata: &fs::Metadata) -> Result<(), FolderError> {
     let mode = metadata.mode() & 0o7777;
     if metadata.uid() != rustix::process::geteuid().as_raw() {
         return Err(FolderError::Owner { path: path.to_owned(), uid: metadata.uid() });
@@ -151,6 +158,42 @@ pub(crate) fn check_trusted_around(path: &Path, metadata: &fs::Metadata) -> Resu
         Err(FolderError::Writable { mode, .. }) if private_group && mode & 0o002 == 0 => Ok(()),
         checked => checked,
     }
+}
+
+/// Checks that nobody but root and the user of this agent can put another file in this one's place: the folders that it lies
+/// in, up to the root, as it is spelled and where links lead. A folder that is missing is passed over.
+///
+/// In a folder such as `/tmp`, whose entries only their owners may rename, others may write.
+pub(crate) fn check_trusted_above(path: &Path) -> Result<(), FolderError> {
+    for above in folders_above(path) {
+        let metadata = match fs::metadata(&above) {
+            Ok(metadata) => metadata,
+            Err(error) if is_missing(&error) => continue,
+            Err(error) => return Err(FolderError::io(&above, error)),
+        };
+        match check_trusted_around(&above, &metadata) {
+            Err(FolderError::Writable { mode, .. }) if mode & STICKY != 0 => {}
+            checked => checked?,
+        }
+    }
+    Ok(())
+}
+
+/// Lets only an entry's owner rename and remove it.
+const STICKY: u32 = 0o1000;
+
+/// The folders that a file lies in, as it is spelled and where links lead.
+pub(crate) fn folders_above(path: &Path) -> BTreeSet<PathBuf> {
+    let spelled = std::path::absolute(path).ok();
+    let parent = spelled.as_deref().and_then(Path::parent);
+    let real =
+        path.canonicalize().or_else(|error| parent.map_or(Err(error), |parent| Ok(parent.canonicalize()?.join("_"))));
+    let above = |path: PathBuf| path.ancestors().skip(1).map(Path::to_owned).collect::<Vec<_>>();
+    spelled.into_iter().chain(real.ok()).flat_map(above).collect()
+}
+
+pub(crate) fn is_missing(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
 }
 
 /// Checks that only root or the user of this agent can write a file or folder.

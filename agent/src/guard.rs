@@ -65,6 +65,8 @@ pub enum Refusal {
     Action(#[from] ActionError),
     #[error("the action is for fleet `{named}`, which is not this agent's")]
     Fleet { named: String },
+    #[error("the policy of this agent names another fleet since the agent was started; it has to be started again")]
+    FleetChanged,
     #[error("the window opens at {from}; by this agent's clock it is {now}")]
     NotYet { from: Timestamp, now: Timestamp },
     #[error("the action expired at {until}; by this agent's clock it is {now}")]
@@ -79,9 +81,13 @@ pub enum Refusal {
     Unsupported { lacking: Vec<String> },
     #[error("module {module} is disabled by policy")]
     Disabled { module: String },
+    #[error("{module} is refused, because the policy of this agent has a name that means nothing; its log says which")]
+    Slip { module: String },
     #[error(transparent)]
     Weight(#[from] Denied),
-    #[error("the action has {asked} predicates over contents; this agent allows {max}")]
+    #[error(
+        "the action has {asked} predicates over contents; this agent allows {max} (`limits.content_predicates` of its policy)"
+    )]
     ContentPredicates { asked: u64, max: u64 },
     #[error(transparent)]
     Journal(#[from] JournalRefusal),
@@ -94,18 +100,22 @@ impl Refusal {
             Refusal::Size(_) | Refusal::Targets(_) => Code::Size,
             Refusal::Signatures { .. } => Code::Signature,
             Refusal::Action(error) => error.code(),
-            Refusal::Fleet { .. } => Code::Fleet,
+            Refusal::Fleet { .. } | Refusal::FleetChanged => Code::Fleet,
             Refusal::NotYet { .. } | Refusal::Expired { .. } | Refusal::WindowTooLong { .. } => Code::Window,
             Refusal::NotTarget => Code::Target,
             Refusal::Unsupported { .. } => Code::Unsupported,
-            Refusal::PolicyUnreadable { .. } | Refusal::Disabled { .. } => Code::Policy,
+            Refusal::PolicyUnreadable { .. } | Refusal::Disabled { .. } | Refusal::Slip { .. } => Code::Policy,
             Refusal::Weight(Denied::Weight { .. }) => Code::Weight,
             Refusal::Weight(_) => Code::Policy,
             Refusal::ContentPredicates { .. } | Refusal::Journal(JournalRefusal::ContentSpent { .. }) => Code::Budget,
             Refusal::Journal(JournalRefusal::AlreadyRun | JournalRefusal::Interrupted) => Code::Ended,
             Refusal::Journal(JournalRefusal::Running) => Code::Running,
             Refusal::Journal(
-                JournalRefusal::BelowFloor { .. } | JournalRefusal::JournalLost { .. } | JournalRefusal::Unwritable(_),
+                JournalRefusal::BelowFloor { .. }
+                | JournalRefusal::JournalLost { .. }
+                | JournalRefusal::Full
+                | JournalRefusal::FullOfOne { .. }
+                | JournalRefusal::Unwritable(_),
             ) => Code::Journal,
         }
     }
@@ -118,8 +128,7 @@ fn reasons(rejected: &[String]) -> String {
 impl Guard<'_> {
     /// Decides. What is refused is not used up; what is accepted never runs again.
     pub fn admit(&self, envelope: &Envelope) -> Result<Accepted, Refusal> {
-        envelope.check_sizes()?;
-        let signers = check_signatures(&self.policy.keyring, envelope, self.now)?;
+        let signers = verify(&self.policy.keyring, envelope, self.now)?;
         let action = parse(envelope, self.fleet)?;
         check_window(action.window, self.now, self.policy.window_s_max)?;
         let asked = judge_targets(&action, self.facts)?;
@@ -154,7 +163,9 @@ impl Guard<'_> {
     }
 }
 
-fn check_signatures(keyring: &Keyring, envelope: &Envelope, now: Timestamp) -> Result<BTreeSet<Fingerprint>, Refusal> {
+/// Who signed an envelope that is not too large, by the keyring.
+pub fn verify(keyring: &Keyring, envelope: &Envelope, now: Timestamp) -> Result<BTreeSet<Fingerprint>, Refusal> {
+    envelope.check_sizes()?;
     let verdict = keyring.verify(envelope.payload.as_bytes(), &envelope.signatures, now);
     if verdict.signers.is_empty() {
         return Err(Refusal::Signatures { rejected: verdict.rejected });
@@ -162,7 +173,8 @@ fn check_signatures(keyring: &Keyring, envelope: &Envelope, now: Timestamp) -> R
     Ok(verdict.signers)
 }
 
-fn parse(envelope: &Envelope, fleet: &str) -> Result<Action, Refusal> {
+/// Reads an action that was verified.
+pub fn parse(envelope: &Envelope, fleet: &str) -> Result<Action, Refusal> {
     let action = Action::parse(envelope.payload.as_bytes())?;
     if action.fleet != fleet {
         return Err(Refusal::Fleet { named: action.fleet });
@@ -208,6 +220,9 @@ fn weigh_scan(policy: &Policy, scan: &Scan, signers: &BTreeSet<Fingerprint>) -> 
     if policy.disabled_modules.contains(module) {
         return Err(Refusal::Disabled { module: module.to_owned() });
     }
+    if policy.slips.refuse(module, &scan.table, policy.acl.has_entry(module)) {
+        return Err(Refusal::Slip { module: module.to_owned() });
+    }
     policy.acl.judge(module, signers)?;
     let mut permit = Permit::default();
     for column in used(scan) {
@@ -250,12 +265,30 @@ fn content_predicates(scan: &Scan) -> u64 {
     count
 }
 
-/// How many predicates a test is: a set of patterns counts each of them, for each is a guess.
+/// How many predicates a test is: each value of a list and each pattern of a set is a guess.
 fn predicates(scan: &Scan, is: &Is) -> u64 {
-    match is {
-        Is::MatchesAny(set) => scan.patterns.get(set).map_or(1, |set| set.patterns.len() as u64),
-        _ => 1,
-    }
+    // No arm takes what is left: a new kind of test has to say how many guesses it is.
+    let count = match is {
+        Is::In(values) => values.len(),
+        Is::InSet(set) => scan.sets.get(set).map_or(1, Vec::len),
+        Is::MatchesAny(set) => scan.patterns.get(set).map_or(1, |set| set.patterns.len()),
+        // Nobody can tell how many values it was made of, but that each has a bit of its own at best.
+        Is::InBloom(set) => scan.blooms.get(set).map_or(1, |bloom| 8 * bloom.bits.len()),
+        Is::Equal(_)
+        | Is::NotEqual(_)
+        | Is::Less(_)
+        | Is::LessOrEqual(_)
+        | Is::Greater(_)
+        | Is::GreaterOrEqual(_)
+        | Is::Like(_)
+        | Is::Matches(_)
+        | Is::EveryLine(_)
+        | Is::Under(_)
+        | Is::Null
+        | Is::Private
+        | Is::Loopback => 1,
+    };
+    count as u64
 }
 
 /// Every column that the scan's answer, filter, groups, order or keys name.

@@ -12,12 +12,17 @@ use std::path::PathBuf;
 use std::sync::Mutex;
 
 use canvass_protocol::action::{ActionHash, Window};
+use canvass_protocol::limits;
 use canvass_protocol::openpgp::Fingerprint;
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 pub use file::{FILE, FileJournal};
 
+/// Actions that are remembered at once, and those of them that one certificate may have signed: whoever has a key cannot keep
+/// everybody else's actions from running, nor make the journal grow without end.
+const ENTRIES_MAX: usize = 100_000;
+const ENTRIES_OF_ONE_MAX: usize = 20_000;
 /// How long content predicates count for those who signed for them.
 const DAY: SignedDuration = SignedDuration::from_hours(24);
 
@@ -34,8 +39,9 @@ pub trait Journal: Send + Sync {
         now: Timestamp,
     ) -> Result<Begun, JournalRefusal>;
 
-    /// Notes that it ended. Where this fails the action counts as interrupted ever after.
-    fn end(&self, begun: Begun, now: Timestamp) -> Result<(), JournalRefusal>;
+    /// Notes that a run ended and that its answer is where it belongs. Until then, and where this fails, it counts as running
+    /// while its process has the mark of it, and then as interrupted ever after.
+    fn end(&self, run: Run, now: Timestamp) -> Result<(), JournalRefusal>;
 }
 
 /// What never runs twice: an action that is asked once, or one run of a standing action.
@@ -53,7 +59,7 @@ impl Run {
     }
 }
 
-/// What an action asks of contents; it counts for each that signed.
+/// Who signed an action, and what it asks of contents, which counts for each of them.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Content {
@@ -66,6 +72,20 @@ pub struct Content {
 pub struct Begun {
     run: Run,
     running: Option<RunningMark>,
+}
+
+impl Begun {
+    /// Says to other processes that it does not run any more, ended or not.
+    pub fn release(self) {
+        if let Some(mark) = self.running {
+            // A mark that stays is only a name; its lock goes with this value.
+            let _ = std::fs::remove_file(&mark.path);
+        }
+    }
+
+    pub fn run(&self) -> Run {
+        self.run
+    }
 }
 
 /// A locked file that tells other processes that the action runs, not that it was interrupted.
@@ -87,9 +107,15 @@ pub enum JournalRefusal {
     #[error("the action expires at {until}, and actions that expire by {floor} are forgotten")]
     BelowFloor { until: Timestamp, floor: Timestamp },
     #[error(
-        "this agent allows {max} content predicates a day; `{signer}` has asked for {spent}, and the action has {asked}"
+        "this agent allows {max} content predicates a day (`limits.content_predicates_per_day` of its policy); `{signer}` has asked for {spent}, and the action has {asked}"
     )]
     ContentSpent { signer: String, spent: u64, asked: u64, max: u64 },
+    #[error("this agent remembers {ENTRIES_MAX} actions; others run when some of them have expired")]
+    Full,
+    #[error(
+        "this agent remembers {ENTRIES_OF_ONE_MAX} actions that `{signer}` has signed; others of theirs run when some of them have expired"
+    )]
+    FullOfOne { signer: String },
     #[error("the journal was lost and made anew at {made_at}; actions whose window opened before are not run")]
     JournalLost { made_at: Timestamp },
     #[error("the journal cannot be kept: {0}")]
@@ -101,7 +127,6 @@ pub enum JournalRefusal {
 struct Entry {
     until: Timestamp,
     begun_at: Timestamp,
-    /// Without predicates where it asks for none.
     content: Content,
     ended: bool,
 }
@@ -159,6 +184,22 @@ impl State {
         }
     }
 
+    /// Whether there is room for one more action of these signers.
+    fn check_room(&self, signers: &BTreeSet<Fingerprint>) -> Result<(), JournalRefusal> {
+        if self.entries.len() >= ENTRIES_MAX {
+            return Err(JournalRefusal::Full);
+        }
+        if self.entries.len() < ENTRIES_OF_ONE_MAX {
+            return Ok(());
+        }
+        let of =
+            |signer: &Fingerprint| self.entries.values().filter(|entry| entry.content.signers.contains(signer)).count();
+        match signers.iter().find(|signer| of(signer) >= ENTRIES_OF_ONE_MAX) {
+            Some(signer) => Err(JournalRefusal::FullOfOne { signer: signer.0.clone() }),
+            None => Ok(()),
+        }
+    }
+
     fn over_count(&self, before: Timestamp) -> usize {
         self.entries.values().filter(|entry| entry.is_over(before)).count()
     }
@@ -199,13 +240,18 @@ impl Journal for MemoryJournal {
             other => other,
         })?;
         state.check_content(content, day_max, now)?;
+        let expired = now.checked_sub(SignedDuration::from_secs(limits::CLOCK_SKEW_S)).unwrap_or(Timestamp::MIN);
+        if state.over_count(expired) >= file::PURGE_MIN {
+            state.purge(expired);
+        }
+        state.check_room(&content.signers)?;
         let content = content.clone();
         state.entries.insert(run, Entry { until: window.until, begun_at: now, content, ended: false });
         Ok(Begun { run, running: None })
     }
 
-    fn end(&self, begun: Begun, _: Timestamp) -> Result<(), JournalRefusal> {
-        if let Some(entry) = self.state()?.entries.get_mut(&begun.run) {
+    fn end(&self, run: Run, _: Timestamp) -> Result<(), JournalRefusal> {
+        if let Some(entry) = self.state()?.entries.get_mut(&run) {
             entry.ended = true;
         }
         Ok(())

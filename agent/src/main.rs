@@ -57,6 +57,9 @@ fn serve(config: Config) -> anyhow::Result<()> {
         .with(levels)
         .with(tracing_subscriber::fmt::layer().with_writer(std::io::stderr).json())
         .init();
+    if std::env::args().skip(1).any(|told| told == "--enrol-token" || told.starts_with("--enrol-token=")) {
+        tracing::warn!("the enrolment token stands on the command line, where everybody on this host can read it");
+    }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(daemon::run(config))
 }

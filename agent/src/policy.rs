@@ -1,13 +1,15 @@
 //! What this endpoint allows, and whom: `agent.toml` and the keyring folders, which only root or the user may write.
 
+mod in_force;
+mod names;
+
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::fs;
 use std::io;
 use std::num::NonZeroUsize;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, LazyLock, Mutex, PoisonError};
+use std::sync::LazyLock;
 
 use canvass_protocol::acl::Acl;
 use canvass_protocol::limits::{self, Limits};
@@ -15,16 +17,20 @@ use canvass_protocol::openpgp::Keyring;
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
-use crate::folder::{FolderError, check_trusted, check_trusted_around, open_regular, read_bounded};
+use self::names::Slips;
+use crate::folder::{FolderError, check_trusted, check_trusted_above, is_missing, open_regular, read_bounded};
+
+pub use in_force::PolicyInForce;
 
 /// A policy with thousands of entries fits.
 const FILE_BYTES_MAX: u64 = 1 << 20;
 /// A certificate with photographs and many signatures fits.
 const CERTIFICATE_BYTES_MAX: u64 = 4 << 20;
 
-/// Predicates over contents in an action where the policy does not say: a long list of expressions fits, reading a file
-/// out bit by bit takes many actions.
-const CONTENT_PREDICATES: u64 = 64;
+/// Predicates over contents in an action, and of anybody within a day, where the policy does not say: the longest list of
+/// expressions fits, and whoever reads files out bit by bit gets no further than about twelve kilobytes a day.
+const CONTENT_PREDICATES: u64 = 10_000;
+const CONTENT_PREDICATES_A_DAY: u64 = 100_000;
 
 /// A policy that could be read.
 #[derive(Debug)]
@@ -38,6 +44,8 @@ pub struct Policy {
     pub forbidden_paths: Vec<String>,
     /// Columns, as `table.column`, that are NULL for everybody.
     pub withheld_columns: BTreeSet<String>,
+    /// What is refused because of names that mean nothing here.
+    pub slips: Slips,
     pub ceiling: Limits,
     /// The most threads that may work on one scan; `None` is one a core.
     pub threads_max: Option<NonZeroUsize>,
@@ -48,6 +56,8 @@ pub struct Policy {
     pub content_predicates_day_max: u64,
     /// The longest window accepted, in seconds.
     pub window_s_max: i64,
+    /// Whether there was a file.
+    pub found: bool,
     /// Over the policy's bytes and the keyring.
     pub sha256: [u8; 32],
     /// What was skipped, one sentence each; it narrows and never widens.
@@ -61,6 +71,12 @@ pub enum PolicyError {
     Folder(#[from] FolderError),
     #[error("malformed policy `{path}`: {reason}")]
     Malformed { path: PathBuf, reason: String },
+    #[error("the policy `{path}` is not there, and it was named to this agent")]
+    Missing { path: PathBuf },
+    #[error(
+        "the policy `{path}` was there once and is not any more; bring it back, or remove `{mark}` where this agent is to go on without"
+    )]
+    Gone { path: PathBuf, mark: PathBuf },
 }
 
 /// The policy file but for its weights, which `protocol` reads.
@@ -118,7 +134,8 @@ impl Policy {
             }
         };
         troubles.extend(acl.problems());
-        troubles.extend(check_names(&written));
+        let (slips, words) = Slips::find(&written.disabled_modules, &written.withheld_columns, &acl);
+        troubles.extend(words);
         if let Some(path) = written.forbidden_paths.iter().find(|path| !path.starts_with('/')) {
             return Err(malformed(format!("forbidden path `{path}` is not absolute")));
         }
@@ -130,12 +147,14 @@ impl Policy {
             disabled_modules: written.disabled_modules,
             forbidden_paths: written.forbidden_paths,
             withheld_columns: written.withheld_columns,
+            slips,
             ceiling: written.limits.over_default(),
             threads_max: written.limits.threads,
             concurrency: written.limits.concurrency,
             content_predicates_max: written.limits.content_predicates.unwrap_or(CONTENT_PREDICATES),
-            content_predicates_day_max: written.limits.content_predicates_per_day.unwrap_or(u64::MAX),
+            content_predicates_day_max: written.limits.content_predicates_per_day.unwrap_or(CONTENT_PREDICATES_A_DAY),
             window_s_max: written.window_s_max.map_or(limits::WINDOW_S_MAX, i64::from).min(limits::WINDOW_S_MAX),
+            found: bytes.is_some(),
             sha256: sha256.finalize().into(),
             troubles,
         })
@@ -164,28 +183,9 @@ impl Ceiling {
     }
 }
 
-/// Names that mean nothing to this version: a slip of the pen, or a table of a later one.
-fn check_names(written: &Written) -> Vec<String> {
-    let tables = canvass_tables::TABLES;
-    let is_module = |module: &&String| tables.iter().any(|table| table.info().module == **module);
-    let is_column = |name: &&String| {
-        let column = name.split_once('.').and_then(|(table, column)| canvass_tables::find(table)?.column(column));
-        column.is_some()
-    };
-    let modules = written.disabled_modules.iter().filter(|module| !is_module(module));
-    let columns = written.withheld_columns.iter().filter(|column| !is_column(column));
-    let modules = modules.map(|module| format!("the policy disables `{module}`, which is no module here"));
-    modules.chain(columns.map(|column| format!("the policy withholds `{column}`, which is no column here"))).collect()
-}
-
 fn read_file(path: &Path) -> Result<Option<Vec<u8>>, FolderError> {
-    // Whoever can write the folder can put another policy there, or take it away.
-    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    match fs::metadata(parent) {
-        Ok(metadata) => check_trusted_around(parent, &metadata)?,
-        Err(error) if is_missing(&error) => return Ok(None),
-        Err(error) => return Err(FolderError::io(parent, error)),
-    }
+    // Whoever can write a folder above can put another policy there, or take it away.
+    check_trusted_above(path)?;
     let Some((file, metadata)) = open_regular(path)? else { return Ok(None) };
     check_trusted(path, &metadata)?;
     read_bounded(path, file, FILE_BYTES_MAX).map(Some)
@@ -195,7 +195,10 @@ fn read_keyrings(folders: &[PathBuf], troubles: &mut Vec<String>) -> Result<Keyr
     let mut keyring = Keyring::default();
     for folder in folders {
         match fs::metadata(folder) {
-            Ok(metadata) if metadata.is_dir() => check_trusted(folder, &metadata)?,
+            Ok(metadata) if metadata.is_dir() => {
+                check_trusted(folder, &metadata)?;
+                check_trusted_above(folder)?;
+            }
             Ok(_) => return Err(FolderError::Kind { path: folder.clone(), expected: "folder" }),
             Err(error) if is_missing(&error) => continue,
             Err(error) => return Err(FolderError::io(folder, error)),
@@ -227,58 +230,6 @@ fn certificates(folder: &Path) -> io::Result<Vec<PathBuf>> {
     paths.retain(is_certificate);
     paths.sort();
     Ok(paths)
-}
-
-fn is_missing(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
-}
-
-/// The policy in force: read again whenever its files changed.
-#[derive(Debug)]
-pub struct PolicyInForce {
-    path: PathBuf,
-    keyrings: Vec<PathBuf>,
-    last: Mutex<Option<(Stamp, Shared)>>,
-}
-
-/// A policy, or why there is none, for whoever judges by it now.
-type Shared = Arc<Result<Policy, PolicyError>>;
-
-/// What changes with a file's content, owner or mode.
-type Stamp = Vec<(PathBuf, Option<[i64; 7]>)>;
-
-impl PolicyInForce {
-    pub fn new(path: PathBuf, keyrings: Vec<PathBuf>) -> PolicyInForce {
-        PolicyInForce { path, keyrings, last: Mutex::new(None) }
-    }
-
-    /// The policy as its files say it now.
-    pub fn get(&self) -> Shared {
-        // Taken before reading: a change in between is seen the next time.
-        let stamp = self.stamp();
-        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        match &*last {
-            Some((read, policy)) if *read == stamp => Arc::clone(policy),
-            _ => {
-                let policy = Arc::new(Policy::read(&self.path, &self.keyrings));
-                *last = Some((stamp, Arc::clone(&policy)));
-                policy
-            }
-        }
-    }
-
-    fn stamp(&self) -> Stamp {
-        let parent = self.path.parent().map(Path::to_owned);
-        let files = self.keyrings.iter().flat_map(|folder| certificates(folder).unwrap_or_default());
-        let paths = std::iter::once(self.path.clone()).chain(parent).chain(self.keyrings.clone()).chain(files);
-        let state = |path: &Path| {
-            fs::metadata(path).ok().map(|m| {
-                let (inode, size) = (m.ino().cast_signed(), m.size().cast_signed());
-                [inode, size, m.mtime(), m.mtime_nsec(), m.ctime(), m.ctime_nsec(), i64::from(m.mode())]
-            })
-        };
-        paths.map(|path| (path.clone(), state(&path))).collect()
-    }
 }
 
 #[cfg(test)]

@@ -55,7 +55,11 @@ impl Home {
     }
 
     fn try_open(&self) -> Result<Agent, AgentError> {
-        Agent::open(Config {
+        Agent::open(self.config())
+    }
+
+    fn config(&self) -> Config {
+        Config {
             fleet: None,
             host: HostSpec::Machine,
             name: None,
@@ -63,9 +67,11 @@ impl Home {
             tags: BTreeMap::new(),
             storage: Storage::Folder(self.path("data")),
             policy: self.path("agent.toml"),
+            policy_named: false,
             keyrings: vec![self.path("keyring")],
+            secrets: Vec::new(),
             program: self.program.clone(),
-        })
+        }
     }
 
     fn policy(&self, text: &str) {
@@ -222,7 +228,86 @@ fn a_policy_that_cannot_be_read_refuses_everything_with_the_reason() {
     assert!(refused(ask(&agent, &envelope).1).contains("is writable by others (mode 0666"));
     assert_eq!(home.open().troubles().len(), 1);
     fs::remove_file(home.path("agent.toml")).unwrap();
+    refused(ask(&agent, &envelope).1);
+    fs::remove_file(home.path("data/policy-seen")).unwrap();
     assert_eq!(ask(&agent, &envelope).1.outcome, Outcome::Answered, "no refusal used it up");
+}
+
+#[test]
+fn a_policy_that_is_gone_refuses_everything_until_somebody_says_that_it_may_be() {
+    let home = Home::new("answers");
+    home.policy("disabled_modules = ['network']\n[acl.default]\nminimum_weight = 1\n[acl.default.investigators.alice]\nfingerprint = 'ALICE'\nweight = 1");
+    let agent = home.open();
+    let envelope = home.envelope(agent.fleet(), vec![scan()]);
+    fs::rename(home.path("agent.toml"), home.path("elsewhere")).unwrap();
+    for agent in [&agent, &home.open()] {
+        let said = refused(ask(agent, &envelope).1);
+        assert!(said.contains("was there once and is not any more") && said.contains("data/policy-seen"), "{said}");
+        assert!(agent.troubles().iter().any(|trouble| trouble.contains("every action is refused")));
+    }
+    fs::rename(home.path("elsewhere"), home.path("agent.toml")).unwrap();
+    assert_eq!(ask(&agent, &envelope).1.outcome, Outcome::Answered);
+    fs::remove_file(home.path("agent.toml")).unwrap();
+    let envelope = home.envelope(agent.fleet(), vec![scan()]);
+    refused(ask(&agent, &envelope).1);
+    fs::remove_file(home.path("data/policy-seen")).unwrap();
+    assert_eq!(ask(&agent, &envelope).1.outcome, Outcome::Answered);
+}
+
+#[test]
+fn a_policy_that_somebody_named_has_to_be_there() {
+    let home = Home::new("answers");
+    let agent = Agent::open(Config { policy_named: true, ..home.config() }).unwrap();
+    let envelope = home.envelope(agent.fleet(), vec![scan()]);
+    let said = refused(ask(&agent, &envelope).1);
+    assert!(said.contains("is not there, and it was named to this agent"), "{said}");
+}
+
+#[test]
+fn a_lost_identity_runs_nothing_again() {
+    let home = Home::new("answers");
+    home.policy("fleet = 'acme'\n[acl.default]\nminimum_weight = 1\n[acl.default.investigators.alice]\nfingerprint = 'ALICE'\nweight = 1");
+    let first = home.open();
+    let envelope = home.envelope("acme", vec![scan()]);
+    assert_eq!(ask(&first, &envelope).1.outcome, Outcome::Answered);
+    fs::remove_file(home.path("data/identity.toml")).unwrap();
+    let second = home.open();
+    assert_ne!(first.id(), second.id());
+    assert!(second.troubles()[0].contains("the identity was lost"), "{:?}", second.troubles());
+    assert_eq!(refused(ask(&second, &envelope).1), "this action has run already");
+    assert_eq!(ask(&second, &home.envelope("acme", vec![scan()])).1.outcome, Outcome::Answered);
+}
+
+#[test]
+fn a_policy_of_another_fleet_refuses_until_the_agent_is_started_again() {
+    let home = Home::new("answers");
+    let policy =
+        "[acl.default]\nminimum_weight = 1\n[acl.default.investigators.alice]\nfingerprint = 'ALICE'\nweight = 1";
+    home.policy(&format!("fleet = 'acme'\n{policy}"));
+    let agent = home.open();
+    let envelope = home.envelope("acme", vec![scan()]);
+    for other in ["fleet = 'other'\n", ""] {
+        home.policy(&format!("{other}{policy}"));
+        let said = refused(ask(&agent, &envelope).1);
+        assert!(said.contains("names another fleet since the agent was started"), "{said}");
+    }
+    home.policy(&format!("fleet = 'acme'\n{policy}"));
+    assert_eq!(ask(&agent, &envelope).1.outcome, Outcome::Answered);
+    home.policy(&format!("fleet = 'other'\n{policy}"));
+    assert_eq!(home.open().fleet(), "other");
+}
+
+/// Files that hold an agent's secrets are its own, as its folder is.
+#[test]
+fn secrets_are_forbidden_to_scans() {
+    let home = Home::new("echo");
+    let token = home.path("enrol-token");
+    fs::write(&token, "s3cret").unwrap();
+    let agent = Agent::open(Config { secrets: vec![token.clone()], ..home.config() }).unwrap();
+    let envelope = home.envelope(agent.fleet(), vec![scan()]);
+    let job: Job = serde_json::from_slice(&parts(&agent, &envelope)[0].body).unwrap();
+    let token = token.canonicalize().unwrap();
+    assert!(job.forbidden.iter().any(|path| Path::new(path) == token), "{:?}", job.forbidden);
 }
 
 #[test]
@@ -325,7 +410,7 @@ fn whoever_stops_taking_the_answer_is_told_nothing_more() {
         Err(std::io::ErrorKind::BrokenPipe.into())
     });
     assert_eq!(taken, 1);
-    assert_eq!(refused(ask(&agent, &envelope).1), "this action has run already");
+    assert_eq!(ask(&agent, &envelope).1.outcome, Outcome::Interrupted, "nobody has its answer");
 }
 
 #[test]

@@ -194,7 +194,8 @@ impl Yard {
             .arg(self.path().join(format!("agent-{name}")));
         let host = folder().join("fleet").join(host);
         for (flag, path) in [("--keyring", self.keyring()), ("--policy", host.join("agent.toml"))] {
-            if !more.contains(&flag) {
+            // A policy that is named has to be there.
+            if !more.contains(&flag) && path.exists() {
                 command.arg(flag).arg(path);
             }
         }

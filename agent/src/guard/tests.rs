@@ -7,6 +7,7 @@ use canvass_protocol::filter::{Filter, Is, Pattern};
 use canvass_protocol::limits::CLOCK_SKEW_S;
 use canvass_protocol::members::Members;
 use canvass_protocol::openpgp::{KeyFile, Signer};
+use canvass_protocol::sets::{Bloom, PatternSet};
 use canvass_protocol::target::Mode;
 use canvass_protocol::value::Value;
 use canvass_tables::Table;
@@ -270,7 +271,7 @@ fn a_half_signed_delivery_burns_nothing_and_a_run_is_never_repeated() {
     }
     let accepted = bench.admit(&whole).unwrap();
     assert!(matches!(bench.admit(&whole), Err(Refusal::Journal(JournalRefusal::Running))));
-    bench.journal.end(accepted.begun, bench.now).unwrap();
+    bench.journal.end(accepted.begun.run(), bench.now).unwrap();
     assert!(matches!(bench.admit(&whole), Err(Refusal::Journal(JournalRefusal::AlreadyRun))));
     let resigned = bench.sign(&action, &[&bench.alice, &bench.bob]);
     assert!(matches!(bench.admit(&resigned), Err(Refusal::Journal(JournalRefusal::AlreadyRun))), "it is its bytes");
@@ -308,15 +309,20 @@ fn content_scan_of(predicates: usize) -> Scan {
 #[test]
 fn predicates_over_contents_are_counted_per_action_and_per_day() {
     let mut bench = Bench::new(ANYBODY);
+    bench.policy.content_predicates_max = 64;
     bench.policy.content_predicates_day_max = 100;
     let elsewhere = |scan: Scan| Scan { target: Some(fact("os", "macos")), ..scan };
     let alice = bench.alice.fingerprint();
     let spent = |spent, asked| {
         format!(
-            "this agent allows 100 content predicates a day; `{alice}` has asked for {spent}, and the action has {asked}"
+            "this agent allows 100 content predicates a day (`limits.content_predicates_per_day` of its policy); `{alice}` has asked for {spent}, and the action has {asked}"
         )
     };
-    let too_many = |asked| format!("the action has {asked} predicates over contents; this agent allows 64");
+    let too_many = |asked| {
+        format!(
+            "the action has {asked} predicates over contents; this agent allows 64 (`limits.content_predicates` of its policy)"
+        )
+    };
     let cases = [
         (vec![content_scan_of(65)], too_many(65)),
         (vec![content_scan_of(40), content_scan_of(25)], too_many(65)),
@@ -331,6 +337,79 @@ fn predicates_over_contents_are_counted_per_action_and_per_day() {
     }
     let by_bob = bench.sign(&bench.action(vec![content_scan_of(64)]), &[&bench.bob]);
     assert_eq!(bench.say_of(&by_bob), "accepted");
+}
+
+/// A list counts each of its values, and a set each of its patterns.
+#[test]
+fn lists_and_sets_count_each_guess() {
+    let text = |n: usize| Value::Text(n.to_string());
+    let mut scan = scan("files");
+    scan.sets.insert("s".into(), (0..5).map(text).collect());
+    let patterns = (0..7).map(|n| n.to_string()).collect();
+    scan.patterns.insert("p".into(), PatternSet { patterns, ignore_case: false });
+    scan.blooms.insert("b".into(), Bloom { bits: vec![0; 4], hashes: 1, seed: 0 });
+    let pattern = || Pattern { pattern: "x".into(), ignore_case: false };
+    let cases = [
+        (Is::In((0..3).map(text).collect()), 3),
+        (Is::InSet("s".into()), 5),
+        (Is::MatchesAny("p".into()), 7),
+        (Is::InBloom("b".into()), 32),
+        (Is::Like(pattern()), 1),
+        (Is::EveryLine(pattern()), 1),
+        (Is::Null, 1),
+    ];
+    for (is, expected) in cases {
+        let of = |column| Scan { filter: Some(Filter::test(column, is.clone())), ..scan.clone() };
+        assert_eq!(content_predicates(&of("content")), expected, "{is:?}");
+        assert_eq!(content_predicates(&of("name")), 0, "{is:?}");
+    }
+}
+
+#[test]
+fn names_that_mean_nothing_refuse_what_they_may_have_been_meant_to_guard() {
+    // The policy, and of each of three tables of as many modules whether it is refused.
+    let cases: [(&str, [bool; 3]); 14] = [
+        ("", [false, false, false]),
+        ("disabled_modules = ['users']", [true, false, false]),
+        ("disabled_modules = ['acounts']", [true, true, true]),
+        ("disabled_modules = ['nonsense']", [true, true, true]),
+        ("disabled_modules = ['process_memory']", [false, false, false]),
+        ("withheld_columns = ['users.fullname']", [true, false, false]),
+        ("withheld_columns = ['accounts.name']", [true, false, false]),
+        ("withheld_columns = ['usrs.name']", [true, true, true]),
+        ("withheld_columns = ['name']", [true, true, true]),
+        ("[acl.users]\nminimum_weight = 9", [true, false, false]),
+        ("[acl.proceses]\nminimum_weight = 9", [true, true, false]),
+        ("[acl.'files.contnt']\nminimum_weight = 9", [false, false, true]),
+        ("[acl.'file.content']\nminimum_weight = 9", [true, true, true]),
+        ("[acl.'files.content']\nminimum_weight = 9\n[acl.process_memory]\nminimum_weight = 2", [false, false, false]),
+    ];
+    let mut bench = Bench::new("");
+    let by = |name: &str| format!("investigators.{name}]\nfingerprint = '{}'\nweight = 1\n", bench.alice.fingerprint());
+    let entries = format!(
+        "[acl.default]\nminimum_weight = 1\n[acl.default.{}[acl.files]\nminimum_weight = 1\n[acl.files.{}",
+        by("alice"),
+        by("alice")
+    );
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("agent.toml");
+    let keyring = bench.policy.keyring.clone();
+    for (text, expected) in cases {
+        std::fs::write(
+            &path,
+            if text.starts_with('[') { format!("{entries}{text}") } else { format!("{text}\n{entries}") },
+        )
+        .unwrap();
+        bench.policy = Policy::read(&path, &[]).unwrap();
+        bench.policy.keyring = keyring.clone();
+        assert_eq!(bench.policy.troubles.is_empty(), expected == [false; 3], "{text}: {:?}", bench.policy.troubles);
+        let refused = ["users", "processes", "files"].map(|table| {
+            let said = bench.say(&bench.action(vec![scan(table)]));
+            assert!(said == "accepted" || said.ends_with("its log says which"), "{text}: {said}");
+            said != "accepted"
+        });
+        assert_eq!(refused, expected, "{text}");
+    }
 }
 
 #[test]
@@ -380,6 +459,6 @@ fn refusals_have_codes_for_programs() {
     }
     let accepted = bench.admit(&signed(&users)).unwrap();
     assert_eq!(code(&signed(&users)), Code::Running);
-    bench.journal.end(accepted.begun, bench.now).unwrap();
+    bench.journal.end(accepted.begun.run(), bench.now).unwrap();
     assert_eq!(code(&signed(&users)), Code::Ended);
 }

@@ -2,69 +2,108 @@
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::PathBuf;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use canvass_protocol::action::Window;
 use canvass_protocol::limits;
 use jiff::{SignedDuration, Timestamp};
 
-use super::record::{self, Read, Record};
-use super::{Begun, Content, Journal, JournalRefusal, Run, RunningMark, State};
-use crate::folder::{Folder, FolderError, Lock, no_waiting, open_mark};
+use super::record::{self, Read, Record, TIP_BYTES};
+use super::{Begun, Content, Entry, Journal, JournalRefusal, Run, RunningMark, State};
+use crate::folder::{Folder, FolderError, Lock, no_waiting, open_mark, read_bounded};
+use crate::identity::Origin;
 
 /// The name of the journal in the agent's folder.
 pub const FILE: &str = "journal";
 const ASIDE: &str = "journal-damaged";
-/// About 200,000 actions; a longer one is not ours.
-const FILE_BYTES_MAX: u64 = 64 << 20;
+/// As many actions as are remembered, each signed by as many as may sign, have less; a longer one is not ours.
+const FILE_BYTES_MAX: u64 = 128 << 20;
 const MARK_PREFIX: &str = "running-";
 /// Expired entries that are worth a rewrite.
-const PURGE_MIN: usize = 256;
+pub const PURGE_MIN: usize = 256;
 
-/// A journal kept in a folder. It is read anew, under the folder's lock, each time it is asked.
+/// A journal kept in a folder. Under the folder's lock, each time it is asked, it reads what others have added.
 #[derive(Debug)]
 pub struct FileJournal {
     folder: Folder,
     agent: String,
     /// How far the clocks of desks may be from ours, in seconds.
     skew_s: i64,
+    known: Mutex<Known>,
+}
+
+/// What was read of the file or written to it.
+#[derive(Debug, Default)]
+struct Known {
+    read: Read,
+    /// Whose words they are; `None` where they are not to be relied on.
+    inode: Option<u64>,
 }
 
 impl FileJournal {
-    /// Opens the journal of an agent; where `new`, the identity was made under this very lock and had no journal yet.
+    /// Opens the journal of an agent, whose identity came about so under this very lock.
     ///
-    /// Returns also what is to be reported: that the journal was lost.
+    /// Where the identity is new, and a journal is there that another one left on this machine, its entries are kept: what ran
+    /// does not run again because a key was lost.
+    ///
+    /// Returns also what is to be reported: that the journal was lost, or taken over.
     pub fn open(
         folder: &Folder,
         lock: &Lock,
         agent: &str,
-        new: bool,
+        origin: &Origin,
         skew_s: i64,
         now: Timestamp,
     ) -> Result<(FileJournal, Option<String>), JournalRefusal> {
-        let journal = FileJournal { folder: folder.clone(), agent: agent.to_owned(), skew_s };
+        let known = Mutex::default();
+        let journal = FileJournal { folder: folder.clone(), agent: agent.to_owned(), skew_s, known };
         journal.sweep_marks();
-        if new {
-            journal.rewrite(&State::default(), now)?;
-            return Ok((journal, None));
-        }
-        let (_, lost) = journal.load(lock, now)?;
-        Ok((journal, lost))
+        let report = match origin {
+            Origin::Kept => journal.load(lock, now)?.1,
+            Origin::Made => journal.take_over(lock, now)?,
+            Origin::Cloned { .. } => {
+                journal.rewrite(&mut journal.known(), State::default(), now)?;
+                None
+            }
+        };
+        Ok((journal, report))
+    }
+
+    /// Goes on with the journal of an identity that is lost, where there is one.
+    fn take_over(&self, lock: &Lock, now: Timestamp) -> Result<Option<String>, JournalRefusal> {
+        let found = self.folder.read_private(FILE, FILE_BYTES_MAX)?;
+        let Some(bytes) = found else {
+            self.rewrite(&mut self.known(), State::default(), now)?;
+            return Ok(None);
+        };
+        let Ok(read) = record::read(&bytes, None) else { return Ok(self.load(lock, now)?.1) };
+        self.rewrite(&mut self.known(), read.state, now)?;
+        let path = self.folder.path().join(FILE);
+        Ok(Some(format!(
+            "the identity was lost and a new one made; what the journal `{}` says has run does not run again",
+            path.display()
+        )))
     }
 
     /// Forgets what expired, and raises the floor.
     pub fn purge(&self, now: Timestamp) -> Result<(), JournalRefusal> {
         let lock = self.folder.lock()?;
-        let (mut read, _) = self.load(&lock, now)?;
-        self.purge_state(&mut read.state, now)
+        let (mut known, _) = self.load(&lock, now)?;
+        self.purge_state(&mut known, now)
     }
 
-    fn purge_state(&self, state: &mut State, now: Timestamp) -> Result<(), JournalRefusal> {
+    fn purge_state(&self, known: &mut Known, now: Timestamp) -> Result<(), JournalRefusal> {
+        let mut state = known.read.state.clone();
         state.purge(expired_before(now));
-        self.rewrite(state, now)?;
+        self.rewrite(known, state, now)?;
         self.sweep_marks();
         Ok(())
+    }
+
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Removes the marks that crashes left behind; a mark that somebody holds is of an action that runs.
@@ -81,47 +120,75 @@ impl FileJournal {
         }
     }
 
-    /// Reads the journal; one that is missing or damaged is set aside and made anew, with all before it refused.
-    fn load(&self, _: &Lock, now: Timestamp) -> Result<(Read, Option<String>), JournalRefusal> {
-        let lost = match self.folder.read_private(FILE, FILE_BYTES_MAX) {
-            Ok(Some(bytes)) => match record::read(&bytes, &self.agent) {
-                Ok(read) => return Ok((read, None)),
-                Err(damage) => damage.0,
-            },
-            Ok(None) => "it is missing",
+    /// Reads what others have added to the journal, or all of it where it is another file; one that is missing or damaged is
+    /// set aside and made anew, with all before it refused.
+    fn load(&self, _: &Lock, now: Timestamp) -> Result<(MutexGuard<'_, Known>, Option<String>), JournalRefusal> {
+        let mut known = self.known();
+        let lost = match self.read(&mut known) {
+            Ok(None) => return Ok((known, None)),
+            Ok(Some(damage)) => damage,
             Err(FolderError::TooLong { .. }) => "it is too long",
             Err(error) => return Err(error.into()),
         };
         self.folder.set_aside(FILE, ASIDE)?;
         let lost_before = now.checked_add(SignedDuration::from_secs(self.skew_s)).unwrap_or(Timestamp::MAX);
         let state = State { lost_before: Some(lost_before), ..State::default() };
-        let bytes = self.rewrite(&state, now)?;
-        let read = record::read(&bytes, &self.agent).map_err(|damage| JournalRefusal::Unwritable(damage.0.into()))?;
+        self.rewrite(&mut known, state, now)?;
         let path = self.folder.path().join(FILE);
         let report = format!(
             "the journal `{}` was made anew because {lost}; actions whose window opened before are refused",
             path.display()
         );
-        Ok((read, Some(report)))
+        Ok((known, Some(report)))
     }
 
-    fn rewrite(&self, state: &State, now: Timestamp) -> Result<Vec<u8>, JournalRefusal> {
-        let bytes = record::write(&self.agent, state, now).into_bytes();
+    /// Brings what is known up to the file; what is wrong with it, if anything.
+    fn read(&self, known: &mut Known) -> Result<Option<&'static str>, FolderError> {
+        let Some((file, metadata)) = self.folder.open_private(FILE)? else { return Ok(Some("it is missing")) };
+        let path = self.folder.path().join(FILE);
+        let agent = Some(self.agent.as_str());
+        // Under the lock a file that is the same and no shorter was only added to.
+        if known.inode == Some(metadata.ino()) && metadata.len() >= known.read.bytes {
+            let (mut first, mut rest) = ([0; TIP_BYTES], vec![0; added(&path, &metadata, known.read.bytes)?]);
+            let filled =
+                file.read_exact_at(&mut first, 0).and_then(|()| file.read_exact_at(&mut rest, known.read.bytes));
+            filled.map_err(|error| FolderError::io(&path, error))?;
+            if known.read.go_on(&first, &rest, agent).is_ok() {
+                return Ok(None);
+            }
+        }
+        *known = Known::default();
+        let bytes = read_bounded(&path, file, FILE_BYTES_MAX)?;
+        match record::read(&bytes, agent) {
+            Ok(read) => {
+                *known = Known { read, inode: Some(metadata.ino()) };
+                Ok(None)
+            }
+            Err(damage) => Ok(Some(damage.0)),
+        }
+    }
+
+    fn rewrite(&self, known: &mut Known, state: State, now: Timestamp) -> Result<(), JournalRefusal> {
+        *known = Known::default();
+        let bytes = record::write(&self.agent, &state, now).into_bytes();
         self.folder.write_private(FILE, &bytes)?;
-        Ok(bytes)
+        match self.read(known)? {
+            None => Ok(()),
+            Some(damage) => Err(JournalRefusal::Unwritable(damage.into())),
+        }
     }
 
     /// Adds a line; where `safe`, it outlives a crash and the tip holds it fast.
     ///
     /// An end need not be safe: an action whose end was lost is refused as interrupted.
-    fn append(&self, read: &Read, record: &Record, safe: bool) -> Result<(), JournalRefusal> {
-        let (line, tip) = record::line(record, &read.tip);
+    fn append(&self, known: &mut Known, record: Record, safe: bool) -> Result<(), JournalRefusal> {
+        let (line, tip) = record::line(&record, &known.read.tip);
         let path = self.folder.path().join(FILE);
         let write = || -> io::Result<()> {
             let file = OpenOptions::new().write(true).open(&path)?;
             // What a crash left behind the last whole line.
-            file.set_len(read.bytes)?;
-            file.write_all_at(line.as_bytes(), read.bytes)?;
+            file.set_len(known.read.bytes)?;
+            file.write_all_at(line.as_bytes(), known.read.bytes)?;
             if !safe {
                 return Ok(());
             }
@@ -129,7 +196,17 @@ impl FileJournal {
             // After the line is safe: a tip that lags is no damage, one that runs ahead is.
             file.write_all_at(tip.line().as_bytes(), 0)
         };
-        write().map_err(|error| JournalRefusal::Unwritable(format!("`{}`: {error}", path.display())))
+        match write() {
+            Ok(()) => {
+                known.read.wrote(record, &line, tip, safe);
+                Ok(())
+            }
+            Err(error) => {
+                // Whatever is there of the line has to be read again.
+                known.inode = None;
+                Err(JournalRefusal::Unwritable(format!("`{}`: {error}", path.display())))
+            }
+        }
     }
 
     /// Takes the file that says that an action runs; `None` where another process has it.
@@ -171,19 +248,19 @@ impl Journal for FileJournal {
         now: Timestamp,
     ) -> Result<Begun, JournalRefusal> {
         let lock = self.folder.lock()?;
-        let (mut read, _) = self.load(&lock, now)?;
-        match read.state.check(run, window) {
+        let (mut known, _) = self.load(&lock, now)?;
+        match known.read.state.check(run, window) {
             Err(JournalRefusal::Interrupted) => return Err(self.interrupted_or_running(run)?),
             checked => checked?,
         }
-        if read.state.over_count(expired_before(now)) >= PURGE_MIN {
-            self.purge_state(&mut read.state, now)?;
-            (read, _) = self.load(&lock, now)?;
-            read.state.check(run, window)?;
+        if known.read.state.over_count(expired_before(now)) >= PURGE_MIN {
+            self.purge_state(&mut known, now)?;
+            known.read.state.check(run, window)?;
         }
-        read.state.check_content(content, day_max, now)?;
+        known.read.state.check_content(content, day_max, now)?;
+        known.read.state.check_room(&content.signers)?;
         let mark = self.mark_running(run)?.ok_or(JournalRefusal::Running)?;
-        match self.append(&read, &record::begun(run, window.until, now, content), true) {
+        match self.append(&mut known, record::begun(run, window.until, now, content), true) {
             Ok(()) => Ok(Begun { run, running: Some(mark) }),
             Err(error) => {
                 let _ = fs::remove_file(&mark.path);
@@ -192,16 +269,23 @@ impl Journal for FileJournal {
         }
     }
 
-    fn end(&self, begun: Begun, now: Timestamp) -> Result<(), JournalRefusal> {
+    fn end(&self, run: Run, now: Timestamp) -> Result<(), JournalRefusal> {
         let lock = self.folder.lock()?;
-        let (read, _) = self.load(&lock, now)?;
-        let ended = self.append(&read, &record::ended(begun.run, now), false);
-        if let Some(mark) = begun.running {
-            // A mark that stays is only a name; its lock goes with this process.
-            let _ = fs::remove_file(&mark.path);
+        let (mut known, _) = self.load(&lock, now)?;
+        match known.read.state.entries.get(&run) {
+            Some(Entry { ended: false, .. }) => self.append(&mut known, record::ended(run, now), false),
+            _ => Ok(()),
         }
-        ended
     }
+}
+
+/// How many bytes of a file of bearable length are behind those that are known.
+fn added(path: &std::path::Path, metadata: &fs::Metadata, known: u64) -> Result<usize, FolderError> {
+    let too_long = || FolderError::TooLong { path: path.to_owned(), max: FILE_BYTES_MAX };
+    if metadata.len() > FILE_BYTES_MAX {
+        return Err(too_long());
+    }
+    usize::try_from(metadata.len() - known).map_err(|_| too_long())
 }
 
 impl From<FolderError> for JournalRefusal {

@@ -36,7 +36,7 @@ pub enum Record {
         run: u64,
         until: Timestamp,
         at: Timestamp,
-        /// Where the action asks something of contents.
+        /// Who signed it, and what it asks of contents.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         content: Option<Content>,
     },
@@ -59,6 +59,14 @@ pub struct Read {
     pub state: State,
     pub tip: Tip,
     pub bytes: u64,
+    /// Its first line: what holds the lines fast.
+    claimed: Tip,
+}
+
+impl Default for Read {
+    fn default() -> Read {
+        Read { state: State::default(), tip: Tip::START, bytes: TIP_BYTES as u64, claimed: Tip::START }
+    }
 }
 
 /// Why a journal is not believed.
@@ -98,7 +106,7 @@ pub fn line(record: &Record, tip: &Tip) -> (String, Tip) {
 
 /// The record of a beginning.
 pub fn begun(run: Run, until: Timestamp, at: Timestamp, content: &Content) -> Record {
-    let content = (content.predicates > 0).then(|| content.clone());
+    let content = (*content != Content::default()).then(|| content.clone());
     Record::Begun { hash: run.action, run: run.number, until, at, content }
 }
 
@@ -123,25 +131,50 @@ pub fn write(agent: &str, state: &State, at: Timestamp) -> String {
     format!("{}{lines}", tip.line())
 }
 
-/// Reads the journal of an agent.
-pub fn read(bytes: &[u8], agent: &str) -> Result<Read, Damage> {
+/// Reads a journal, which has to be this agent's, where one is named.
+pub fn read(bytes: &[u8], agent: Option<&str>) -> Result<Read, Damage> {
     let (first, rest) = bytes.split_at_checked(TIP_BYTES).ok_or(Damage("it is cut short"))?;
-    let claimed = Tip::parse(first).ok_or(Damage("its first line is malformed"))?;
-    let mut read = Read { state: State::default(), tip: Tip::START, bytes: TIP_BYTES as u64 };
-    for line in rest.split_inclusive(|byte| *byte == b'\n') {
-        // What a crash left of an append that nobody relied on ends the journal; within the tip it is damage.
-        let Some((record, tip)) = parse_line(line, &read.tip) else { break };
-        apply(&mut read.state, record, read.tip.lines == 0, agent)?;
-        read.tip = tip;
-        read.bytes += line.len() as u64;
-        if tip.lines == claimed.lines && tip.chain != claimed.chain {
-            return Err(Damage("its lines are not those that were written"));
+    let mut read = Read::default();
+    read.go_on(first, rest, agent)?;
+    Ok(read)
+}
+
+impl Read {
+    /// Reads on behind what was read: the first line as it is now, and what stands behind the last line.
+    ///
+    /// Where this fails, what was read is not to be relied on.
+    pub fn go_on(&mut self, first: &[u8], rest: &[u8], agent: Option<&str>) -> Result<(), Damage> {
+        let claimed = Tip::parse(first).ok_or(Damage("its first line is malformed"))?;
+        if claimed != self.claimed && claimed.lines <= self.tip.lines {
+            return Err(Damage("its first line is not one that was written"));
+        }
+        for line in rest.split_inclusive(|byte| *byte == b'\n') {
+            // What a crash left of an append that nobody relied on ends the journal; within the tip it is damage.
+            let Some((record, tip)) = parse_line(line, &self.tip) else { break };
+            apply(&mut self.state, record, self.tip.lines == 0, agent)?;
+            self.tip = tip;
+            self.bytes += line.len() as u64;
+            if tip.lines == claimed.lines && tip.chain != claimed.chain {
+                return Err(Damage("its lines are not those that were written"));
+            }
+        }
+        if self.tip.lines < claimed.lines.max(1) {
+            return Err(Damage("lines are missing or altered"));
+        }
+        self.claimed = claimed;
+        Ok(())
+    }
+
+    /// Takes in a record that was written behind the last line; where `held`, the first line holds it fast.
+    pub fn wrote(&mut self, record: Record, line: &str, tip: Tip, held: bool) {
+        // A header is not written behind anything.
+        let _ = apply(&mut self.state, record, false, None);
+        self.tip = tip;
+        self.bytes += line.len() as u64;
+        if held {
+            self.claimed = tip;
         }
     }
-    if read.tip.lines < claimed.lines.max(1) {
-        return Err(Damage("lines are missing or altered"));
-    }
-    Ok(read)
 }
 
 fn parse_line(line: &[u8], tip: &Tip) -> Option<(Record, Tip)> {
@@ -153,10 +186,10 @@ fn parse_line(line: &[u8], tip: &Tip) -> Option<(Record, Tip)> {
     Some((serde_json::from_slice(json).ok()?, next))
 }
 
-fn apply(state: &mut State, record: Record, first: bool, agent: &str) -> Result<(), Damage> {
+fn apply(state: &mut State, record: Record, first: bool, agent: Option<&str>) -> Result<(), Damage> {
     match record {
         Record::Header { agent: of, floor, lost_before } if first => {
-            if of != agent {
+            if agent.is_some_and(|agent| of != agent) {
                 return Err(Damage("it is another agent's"));
             }
             state.floor = floor;

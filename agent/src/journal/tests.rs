@@ -9,6 +9,7 @@ use canvass_protocol::limits::CLOCK_SKEW_S;
 
 use super::*;
 use crate::folder::Folder;
+use crate::identity::Origin;
 
 const AGENT: &str = "a1";
 
@@ -32,12 +33,13 @@ fn private() -> tempfile::TempDir {
 fn open(path: &Path, new: bool, now: i64) -> (FileJournal, Option<String>) {
     let folder = Folder::open(path).unwrap();
     let lock = folder.lock().unwrap();
-    FileJournal::open(&folder, &lock, AGENT, new, 0, at(now)).unwrap()
+    let origin = if new { Origin::Made } else { Origin::Kept };
+    FileJournal::open(&folder, &lock, AGENT, &origin, 0, at(now)).unwrap()
 }
 
 fn run(journal: &dyn Journal, n: u16, window: Window, now: i64) -> Result<(), JournalRefusal> {
-    let begun = journal.begin(once(n), window, &Content::default(), 0, at(now))?;
-    journal.end(begun, at(now))
+    journal.begin(once(n), window, &Content::default(), 0, at(now))?.release();
+    journal.end(once(n), at(now))
 }
 
 #[test]
@@ -105,6 +107,10 @@ fn a_spoilt_journal_refuses_what_opened_before() {
     ];
     for (name, spoil) in cases {
         for reopened in [true, false] {
+            if *name == "one byte altered" && !reopened {
+                // A process does not read again what it wrote.
+                continue;
+            }
             let home = private();
             let (mut journal, _) = open(home.path(), true, 0);
             run(&journal, 1, window(0, 300), 0).unwrap();
@@ -129,6 +135,116 @@ fn a_spoilt_journal_refuses_what_opened_before() {
             assert_eq!(run(&again, 1, window(0, 300), 12), refused, "{name}");
         }
     }
+}
+
+#[test]
+fn what_a_process_wrote_it_remembers_whatever_becomes_of_the_file() {
+    let home = private();
+    let (journal, _) = open(home.path(), true, 0);
+    run(&journal, 1, window(0, 300), 0).unwrap();
+    drop(journal.begin(once(7), window(0, 300), &Content::default(), 0, at(0)).unwrap());
+    let path = home.path().join(FILE);
+    let mut bytes = fs::read(&path).unwrap();
+    let place = bytes.len() - 40;
+    bytes[place] ^= 1;
+    fs::write(&path, bytes).unwrap();
+    assert_eq!(run(&journal, 1, window(0, 300), 10), Err(JournalRefusal::AlreadyRun));
+    run(&journal, 2, window(0, 300), 10).unwrap();
+    let (journal, lost) = open(home.path(), false, 20);
+    assert!(lost.is_some());
+    for n in [1, 2, 7] {
+        assert_eq!(run(&journal, n, window(0, 300), 20), Err(JournalRefusal::JournalLost { made_at: at(20) }));
+    }
+}
+
+/// What one process adds the other reads, whether the first line holds it fast or not.
+#[test]
+fn two_processes_read_what_the_other_adds() {
+    let home = private();
+    let (first, second) = (open(home.path(), true, 0).0, open(home.path(), false, 0).0);
+    for n in 0..20_u16 {
+        let (one, other) = if n % 2 == 0 { (&first, &second) } else { (&second, &first) };
+        one.begin(once(n), window(0, 300), &Content::default(), 0, at(0)).unwrap().release();
+        let expected = if n % 3 == 0 { JournalRefusal::AlreadyRun } else { JournalRefusal::Interrupted };
+        if n % 3 == 0 {
+            one.end(once(n), at(0)).unwrap();
+        }
+        if n == 10 {
+            one.purge(at(1)).unwrap();
+        }
+        for journal in [one, other] {
+            assert_eq!(run(journal, n, window(0, 300), 1), Err(expected.clone()), "{n}");
+        }
+    }
+    for journal in [&first, &second] {
+        assert_eq!(run(journal, 0, window(0, 300), 1), Err(JournalRefusal::AlreadyRun));
+    }
+    assert_eq!(open(home.path(), false, 2).1, None);
+}
+
+#[test]
+fn an_action_ends_once_its_answer_is_where_it_belongs() {
+    let home = private();
+    let (file, memory) = (open(home.path(), true, 0).0, MemoryJournal::default());
+    let begin = |journal: &dyn Journal| journal.begin(once(1), window(0, 300), &Content::default(), 0, at(0));
+    begin(&file).unwrap().release();
+    begin(&memory).unwrap().release();
+    assert_eq!(begin(&file).unwrap_err(), JournalRefusal::Interrupted);
+    for journal in [&file as &dyn Journal, &memory, &open(home.path(), false, 1).0] {
+        journal.end(once(1), at(1)).unwrap();
+        assert_eq!(begin(journal).unwrap_err(), JournalRefusal::AlreadyRun);
+    }
+    let bytes = fs::read(home.path().join(FILE)).unwrap();
+    file.end(once(1), at(2)).unwrap();
+    file.end(once(9), at(2)).unwrap();
+    assert_eq!(fs::read(home.path().join(FILE)).unwrap(), bytes, "what is known, or of nothing begun, is no line");
+}
+
+#[test]
+fn a_lost_identity_keeps_what_ran_and_a_clone_begins_anew() {
+    let aside = |home: &Path| home.join("journal-damaged").is_file();
+    let cases = [
+        (Origin::Made, false, Err(JournalRefusal::AlreadyRun)),
+        (Origin::Made, true, Err(JournalRefusal::JournalLost { made_at: at(5) })),
+        (Origin::Cloned { aside: "a1".into() }, false, Ok(())),
+    ];
+    for (origin, spoilt, expected) in cases {
+        let home = private();
+        run(&open(home.path(), true, 0).0, 1, window(0, 300), 0).unwrap();
+        if spoilt {
+            fs::write(home.path().join(FILE), "nonsense").unwrap();
+        }
+        let folder = Folder::open(home.path()).unwrap();
+        let lock = folder.lock().unwrap();
+        let (journal, report) = FileJournal::open(&folder, &lock, "a2", &origin, 0, at(5)).unwrap();
+        drop(lock);
+        assert_eq!(report.is_some(), origin == Origin::Made, "{report:?}");
+        assert_eq!(run(&journal, 1, window(0, 300), 6), expected, "{origin:?}");
+        run(&journal, 2, window(5, 300), 6).unwrap();
+        assert_eq!(aside(home.path()), spoilt);
+    }
+}
+
+#[test]
+fn no_signer_can_fill_the_journal() {
+    let home = private();
+    let (journal, _) = open(home.path(), true, 0);
+    let of = |signer: &str| Content { predicates: 0, signers: BTreeSet::from([Fingerprint(signer.into())]) };
+    let run_of = |n: usize| Run::of(ActionHash::of(&n.to_be_bytes()));
+    let entry = |signer: &str| Entry { until: at(300), begun_at: at(0), content: of(signer), ended: true };
+    let mut state = State::default();
+    state.entries.extend((0..ENTRIES_OF_ONE_MAX).map(|n| (run_of(n), entry("A1"))));
+    fs::write(home.path().join(FILE), record::write(AGENT, &state, at(0))).unwrap();
+    let begin = |n, signer: &str, now| {
+        journal.begin(run_of(n), window(0, now + 300), &of(signer), 0, at(now)).map(Begun::release)
+    };
+    let full = Err(JournalRefusal::FullOfOne { signer: "A1".into() });
+    assert_eq!(begin(1_000_000, "A1", 0), full);
+    assert_eq!(begin(1_000_001, "B2", 0), Ok(()));
+    assert_eq!(begin(1_000_000, "A1", 300 + CLOCK_SKEW_S + 1), Ok(()), "they have expired");
+    assert!(fs::metadata(home.path().join(FILE)).unwrap().len() < 4096);
+    state.entries.extend((0..ENTRIES_MAX).map(|n| (run_of(n), entry(&format!("{}", n % 8)))));
+    assert_eq!(state.check_room(&of("B2").signers), Err(JournalRefusal::Full));
 }
 
 #[test]
@@ -184,7 +300,8 @@ fn many_expired_entries_are_purged_on_the_way() {
 fn ask(journal: &dyn Journal, n: u16, signers: &[u8], predicates: u64, now: i64) -> Result<(), JournalRefusal> {
     let signers = signers.iter().map(|signer| Fingerprint(format!("{signer:02X}"))).collect();
     let begun = journal.begin(once(n), window(now, now + 60), &Content { predicates, signers }, 10, at(now))?;
-    journal.end(begun, at(now))
+    begun.release();
+    journal.end(once(n), at(now))
 }
 
 #[test]
@@ -267,7 +384,7 @@ fn marks_of_the_dead_are_swept_and_those_of_the_living_stay() {
     assert_eq!(marks(), 1);
     assert_eq!(run(&reopened, 1, window(0, 300), 1), Err(JournalRefusal::Interrupted));
     assert_eq!(run(&reopened, 2, window(0, 300), 1), Err(JournalRefusal::Running));
-    journal.end(living, at(1)).unwrap();
+    living.release();
     assert_eq!(marks(), 0);
 }
 

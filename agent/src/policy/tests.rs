@@ -2,6 +2,7 @@
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
+use std::sync::Arc;
 
 use canvass_protocol::openpgp::{KeyFile, Signer};
 use jiff::Timestamp;
@@ -61,7 +62,7 @@ fn without_a_policy_every_certificate_weighs_one() {
     assert_eq!(policy.window_s_max, limits::WINDOW_S_MAX);
     assert_eq!(
         (policy.concurrency, policy.content_predicates_max, policy.content_predicates_day_max),
-        (None, 64, u64::MAX)
+        (None, 10_000, 100_000)
     );
 }
 
@@ -219,4 +220,120 @@ fn a_change_is_in_force_at_once() {
     fs::remove_file(home.policy()).unwrap();
     fs::remove_file(home.keyring().join("alice.asc")).unwrap();
     assert!(in_force.get().as_ref().as_ref().unwrap().keyring.is_empty());
+}
+
+#[test]
+fn the_manual_lists_modules_with_their_tables() {
+    let tables = canvass_tables::TABLES.iter().map(|table| table.info());
+    let mut modules: Vec<(&str, Vec<String>)> = Vec::new();
+    for table in tables {
+        let name = format!("`{}`", table.name);
+        match modules.iter_mut().find(|(module, _)| *module == table.module) {
+            Some((_, names)) => names.push(name),
+            None => modules.push((table.module, vec![name])),
+        }
+    }
+    let lines: String =
+        modules.iter().map(|(module, names)| format!("| `{module}` | {} |\n", names.join(", "))).collect();
+    let manual = include_str!("../../../docs/policy.md");
+    assert!(
+        manual.contains(&format!("| module | tables |\n| --- | --- |\n{lines}\n")),
+        "docs/policy.md lacks\n{lines}"
+    );
+}
+
+#[test]
+fn the_log_says_what_may_have_been_meant() {
+    let cases = [
+        (
+            "disabled_modules = ['users']",
+            "the policy disables `users`, which is no module but a table of `accounts`; all of `accounts` is refused, write so",
+        ),
+        (
+            "disabled_modules = ['acounts']",
+            "the policy disables `acounts`, which is no module; every action is refused; did you mean `accounts`?",
+        ),
+        ("disabled_modules = ['xyzzy']", "the policy disables `xyzzy`, which is no module; every action is refused"),
+        (
+            "withheld_columns = ['users.nam']",
+            "the policy withholds `users.nam`, which is no column; all of `users` is refused; did you mean `name`?",
+        ),
+        (
+            "withheld_columns = ['user.name']",
+            "the policy withholds `user.name`, which is no column; every action is refused; did you mean `users`?",
+        ),
+        (
+            "[acl.netstat]\nminimum_weight = 1",
+            "the policy has an entry for `netstat`, which is no module but a table of `network`; all of `network` is refused, write so",
+        ),
+        (
+            "[acl.file]\nminimum_weight = 1",
+            "the policy has an entry for `file`, which is no module; modules without an entry of their own are refused; did you mean `files`?",
+        ),
+    ];
+    for (text, expected) in cases {
+        assert_eq!(Home::new().write(text).read().unwrap().troubles, [expected], "{text}");
+    }
+}
+
+/// Each name in the manual's list of slips does there what it does here.
+#[test]
+fn the_manual_says_what_each_slip_refuses() {
+    let manual = include_str!("../../../docs/policy.md");
+    let (_, table) = manual.split_once("| in the policy | refuses |\n| --- | --- |\n").unwrap();
+    let rows = table.lines().take_while(|line| line.starts_with('|'));
+    let mut count = 0;
+    for row in rows {
+        let cells: Vec<&str> = row.trim_matches('|').split(" | ").collect();
+        let text = cells[0].trim().trim_start_matches('`').split("`,").next().unwrap().trim_end_matches('`');
+        let text = if text.starts_with('[') { format!("{text}\nminimum_weight = 1") } else { text.to_owned() };
+        let says = cells[1].trim();
+        let expected = match says {
+            "every action" => "every action is refused".to_owned(),
+            "modules without an entry of their own" => format!("{says} are refused"),
+            all => format!("{all} is refused"),
+        };
+        let policy = Home::new().write(&text).read().unwrap();
+        assert!(policy.troubles.len() == 1 && policy.troubles[0].contains(&expected), "{text}: {:?}", policy.troubles);
+        count += 1;
+    }
+    assert!(count >= 9, "{count}");
+}
+
+/// Whoever can write a folder above can put another in its place.
+#[test]
+fn folders_further_up_are_looked_at() {
+    let chmod = |path: &Path, mode| fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
+    let home = tempfile::tempdir().unwrap();
+    let far = home.path().join("far");
+    let near = far.join("near");
+    fs::create_dir_all(&near).unwrap();
+    let (policy, keyring) = (near.join("agent.toml"), near.join("keyring"));
+    fs::write(&policy, "").unwrap();
+    fs::create_dir(&keyring).unwrap();
+    let read = || Policy::read(&policy, std::slice::from_ref(&keyring)).map(|_| ());
+    chmod(&far, 0o755);
+    read().unwrap();
+    chmod(&far, 0o777);
+    assert!(matches!(read(), Err(PolicyError::Folder(FolderError::Writable { .. }))));
+    assert!(matches!(Policy::read(&home.path().join("none"), &[keyring.clone()]), Err(PolicyError::Folder(_))));
+    chmod(&far, 0o1777);
+    read().unwrap();
+    // A link is where it is spelled, and where it leads.
+    chmod(&far, 0o777);
+    std::os::unix::fs::symlink(&near, home.path().join("link")).unwrap();
+    let linked = home.path().join("link/agent.toml");
+    assert!(matches!(Policy::read(&linked, &[]), Err(PolicyError::Folder(FolderError::Writable { .. }))));
+}
+
+#[test]
+fn who_may_write_above_is_looked_at_again() {
+    let home = Home::new();
+    home.write("[acl.default]\nminimum_weight = 1");
+    let in_force = PolicyInForce::new(home.policy(), vec![home.keyring()]);
+    assert!(in_force.get().is_ok());
+    fs::set_permissions(home.folder.path(), Permissions::from_mode(0o777)).unwrap();
+    assert!(in_force.get().is_err());
+    fs::set_permissions(home.folder.path(), Permissions::from_mode(0o700)).unwrap();
+    assert!(in_force.get().is_ok());
 }

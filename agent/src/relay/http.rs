@@ -126,9 +126,12 @@ impl Http {
     }
 
     async fn open(&self, path: &str, fleet: &str, key: &SigningKey) -> Result<Socket, RelayError> {
+        let address = self.server.below(path).ok_or_else(|| {
+            RelayError::Refused(format!("`{}` names a line that is not its own: {path:?}", self.server))
+        })?;
         let request = self
             .client
-            .get(self.server.at(path))
+            .get(address)
             .header(CONNECTION, "Upgrade")
             .header(UPGRADE, "websocket")
             .header(SEC_WEBSOCKET_VERSION, "13")

@@ -66,7 +66,9 @@ impl Member {
             storage: Storage::Given(Box::new(key)),
             // Where there is no policy, everybody of the keyring may ask.
             policy: config.keyring.join("no-policy.toml"),
+            policy_named: false,
             keyrings: vec![config.keyring.clone()],
+            secrets: Vec::new(),
             program: PathBuf::new(),
         })?;
         let scans = Replayed { replay: common.replay.clone(), behaviour, name };

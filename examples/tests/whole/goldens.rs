@@ -73,7 +73,7 @@ fn namesake(yard: &Yard) -> Running {
     let root = folder().join("fleet/laptop-7");
     let mut command = Command::new(program("canvass-agent"));
     command.args(["--server", &yard.url(), "--name", "web-1", "--data"]).arg(yard.path().join("namesake"));
-    command.arg("--keyring").arg(yard.keyring()).arg("--policy").arg(root.join("agent.toml")).arg("--root").arg(&root);
+    command.arg("--keyring").arg(yard.keyring()).arg("--root").arg(&root);
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     Running(command.spawn().unwrap())
 }

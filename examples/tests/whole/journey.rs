@@ -149,6 +149,10 @@ fn a_policy_that_cannot_be_read_refuses_everything() {
         );
     }
     fs::remove_file(&policy).unwrap();
+    let gone = home.canvass(&["-c", ASK]);
+    assert_eq!(gone.status.code(), Some(4), "{}", transcript(&gone));
+    assert!(stderr(&gone).contains("was there once and is not any more"), "{}", transcript(&gone));
+    fs::remove_file(home.agent().join("policy-seen")).unwrap();
     assert_eq!(home.canvass(&["-c", ASK]).status.code(), Some(0), "without the policy it answers again");
 }
 

@@ -38,7 +38,9 @@ fn open(name: &str, path: &Path, fleet: &str, places: &Places) -> Result<Hosted,
         tags: BTreeMap::new(),
         storage: Storage::Memory,
         policy: path.join("agent.toml"),
+        policy_named: false,
         keyrings: vec![places.keys(), places.keyring()],
+        secrets: Vec::new(),
         program: program()?,
     };
     let agent = Agent::open(config).map_err(|error| of_agent(&error))?;

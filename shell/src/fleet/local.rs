@@ -24,7 +24,9 @@ pub fn local(places: &Places) -> Result<Here, Error> {
         tags: BTreeMap::new(),
         storage: Storage::Folder(folder),
         policy: places.policy(),
+        policy_named: false,
         keyrings: vec![places.keys(), places.keyring()],
+        secrets: Vec::new(),
         program: program()?,
     };
     let agent = Agent::open(config).map_err(|error| of_agent(&error))?;
