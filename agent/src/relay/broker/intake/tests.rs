@@ -1,3 +1,5 @@
+//! Streams of frames, whole and in pieces, as brokers send them and as they should not.
+
 use std::future::poll_fn;
 
 use futures::io::Cursor;
