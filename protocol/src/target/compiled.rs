@@ -110,7 +110,7 @@ impl Targets {
 }
 
 /// Targets that a thread has evaluated last.
-const LATEST_MAX: usize = 8;
+const LATEST_MAX: usize = 64;
 
 thread_local! {
     static LATEST: RefCell<VecDeque<(Filter, Result<Compiled, TooLarge>)>> = const { RefCell::new(VecDeque::new()) };
