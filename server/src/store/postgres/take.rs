@@ -15,19 +15,24 @@ use crate::store::{Conclusion, NewPart, Result, Taken};
 const ONE_AT_A_TIME: &str = "SELECT pg_advisory_xact_lock(number) FROM
     (SELECT DISTINCT hashtextextended(hash, 0) AS number FROM UNNEST($1::text[]) AS taken (hash) ORDER BY number) AS taken";
 
-/// What is there of each part's command, and of the part.
-const FOUND: &str = "SELECT commands.state, commands.stored_bytes, EXISTS (SELECT FROM parts
-        WHERE parts.action = new.action AND parts.agent = new.agent AND parts.signature = new.signature)
-    FROM UNNEST($1::text[], $2::bigint[], $3::text[], $4::text[]) WITH ORDINALITY
-        AS new (action, run, agent, signature, place)
+/// What is there of each part's command.
+const FOUND: &str = "SELECT commands.state, commands.stored_bytes
+    FROM UNNEST($1::text[], $2::bigint[], $3::text[]) WITH ORDINALITY AS new (action, run, agent, place)
     LEFT JOIN commands ON commands.action = new.action AND commands.run = new.run AND commands.agent = new.agent
     ORDER BY new.place";
+
+/// Which parts are there already, by their places.
+const KNOWN: &str = "SELECT new.place
+    FROM UNNEST($1::text[], $2::text[], $3::text[]) WITH ORDINALITY AS new (action, agent, signature, place)
+    WHERE EXISTS (SELECT FROM parts
+        WHERE parts.action = new.action AND parts.agent = new.agent AND parts.signature = new.signature)";
 
 const STORE: &str = "INSERT INTO parts (action, agent, signature, statement, body, run)
     SELECT action, agent, signature, statement, body, run
     FROM UNNEST($1::text[], $2::text[], $3::text[], $4::text[], $5::bytea[], $6::bigint[]) WITH ORDINALITY
         AS new (action, agent, signature, statement, body, run, place)
-    ORDER BY place";
+    ORDER BY place
+    ON CONFLICT DO NOTHING RETURNING action, agent, signature";
 
 const COUNT: &str = "UPDATE commands SET stored_bytes = stored_bytes + new.bytes
     FROM UNNEST($1::text[], $2::bigint[], $3::text[], $4::bigint[]) AS new (action, run, agent, bytes)
@@ -43,6 +48,9 @@ const END: &str = "UPDATE commands SET state = word.state, finished_at = $1, row
 
 /// A command that parts belong to: its action, run and agent.
 type Key<'a> = (&'a str, i64, &'a str);
+
+/// The state of a part's command, and the bytes that are stored for it; nothing where there is none.
+type Found = (Option<String>, Option<i64>);
 
 /// What parts do to a command.
 struct Change<'a> {
@@ -60,15 +68,28 @@ pub async fn take(connection: &mut PgConnection, parts: &[NewPart], at: Timestam
     // Positions of an action's parts are given in the order in which they can be read, whichever servers store them:
     // whoever follows it asks for what lies behind the last one seen.
     sqlx::query(ONE_AT_A_TIME).bind(&hashes).execute(&mut *connection).await?;
-    let found: Vec<(Option<String>, Option<i64>, bool)> = sqlx::query_as(FOUND)
+    let found: Vec<Found> = sqlx::query_as(FOUND)
         .bind(&hashes)
         .bind(parts.iter().map(|part| to_i64(part.run)).collect::<Vec<i64>>())
         .bind(parts.iter().map(|part| part.agent.as_str()).collect::<Vec<&str>>())
-        .bind(parts.iter().map(|part| part.signature.as_str()).collect::<Vec<&str>>())
         .fetch_all(&mut *connection)
         .await?;
-    let (taken, changes) = judge(&hashes, parts, found);
-    store(connection, &hashes, parts, &taken).await?;
+    let mut known = HashSet::new();
+    let (mut taken, mut changes) = judge(&hashes, parts, &found, &known);
+    if taken.contains(&Taken::Dropped) {
+        // What is there already takes no room, and is no second last word.
+        known = known_places(connection, &hashes, parts).await?;
+        (taken, changes) = judge(&hashes, parts, &found, &known);
+    }
+    let stored = store(connection, &hashes, parts, &taken).await?;
+    let is_stored = |place: usize| {
+        stored.contains(&(hashes[place].clone(), parts[place].agent.clone(), parts[place].signature.clone()))
+    };
+    let new = taken.iter().filter(|taken| **taken == Taken::Stored).count();
+    if stored.len() < new {
+        known.extend((0..parts.len()).filter(|place| taken[*place] == Taken::Stored && !is_stored(*place)));
+        (taken, changes) = judge(&hashes, parts, &found, &known);
+    }
     let (ended, counted): (Vec<Change<'_>>, Vec<Change<'_>>) =
         changes.into_iter().partition(|change| change.word.is_some());
     count(connection, &counted).await?;
@@ -80,13 +101,14 @@ pub async fn take(connection: &mut PgConnection, parts: &[NewPart], at: Timestam
 fn judge<'a>(
     hashes: &'a [String],
     parts: &'a [NewPart],
-    found: Vec<(Option<String>, Option<i64>, bool)>,
+    found: &[Found],
+    known: &HashSet<usize>,
 ) -> (Vec<Taken>, Vec<Change<'a>>) {
     let (mut changes, mut places): (Vec<Change<'a>>, HashMap<Key<'a>, usize>) = Default::default();
     let mut seen = HashSet::new();
     let mut taken = Vec::with_capacity(parts.len());
-    for ((hash, part), (state, stored, known)) in hashes.iter().zip(parts).zip(found) {
-        if known || seen.contains(&(hash, &part.agent, &part.signature)) {
+    for (place, ((hash, part), (state, stored))) in hashes.iter().zip(parts).zip(found).enumerate() {
+        if known.contains(&place) || seen.contains(&(hash, &part.agent, &part.signature)) {
             taken.push(Taken::Known);
             continue;
         }
@@ -96,7 +118,7 @@ fn judge<'a>(
         };
         let key = (hash.as_str(), to_i64(part.run), part.agent.as_str());
         let place = *places.entry(key).or_insert_with(|| {
-            let is_final = State::parse(&state).is_some_and(State::is_final);
+            let is_final = State::parse(state).is_some_and(State::is_final);
             changes.push(Change { key, stored: stored.unsigned_abs(), added: 0, is_final, word: None });
             changes.len() - 1
         });
@@ -118,24 +140,41 @@ fn judge<'a>(
     (taken, changes)
 }
 
-async fn store(connection: &mut PgConnection, hashes: &[String], parts: &[NewPart], taken: &[Taken]) -> Result<()> {
+/// Stores those that are to be stored; returns which of them were not there.
+async fn store(
+    connection: &mut PgConnection,
+    hashes: &[String],
+    parts: &[NewPart],
+    taken: &[Taken],
+) -> Result<HashSet<(String, String, String)>> {
     let all = hashes.iter().zip(parts).zip(taken);
     let new: Vec<(&str, &NewPart)> =
         all.filter(|(_, taken)| **taken == Taken::Stored).map(|((hash, part), _)| (hash.as_str(), part)).collect();
     if new.is_empty() {
-        return Ok(());
+        return Ok(HashSet::new());
     }
     let texts = |get: fn(&NewPart) -> &str| -> Vec<&str> { new.iter().map(|(_, part)| get(part)).collect() };
-    sqlx::query(STORE)
+    let stored: Vec<(String, String, String)> = sqlx::query_as(STORE)
         .bind(new.iter().map(|(hash, _)| *hash).collect::<Vec<&str>>())
         .bind(texts(|part| &part.agent))
         .bind(texts(|part| &part.signature))
         .bind(texts(|part| &part.statement))
         .bind(new.iter().map(|(_, part)| part.body.as_slice()).collect::<Vec<&[u8]>>())
         .bind(new.iter().map(|(_, part)| to_i64(part.run)).collect::<Vec<i64>>())
-        .execute(connection)
+        .fetch_all(connection)
         .await?;
-    Ok(())
+    Ok(stored.into_iter().collect())
+}
+
+/// The places of those parts that are there already.
+async fn known_places(connection: &mut PgConnection, hashes: &[String], parts: &[NewPart]) -> Result<HashSet<usize>> {
+    let places: Vec<i64> = sqlx::query_scalar(KNOWN)
+        .bind(hashes)
+        .bind(parts.iter().map(|part| part.agent.as_str()).collect::<Vec<&str>>())
+        .bind(parts.iter().map(|part| part.signature.as_str()).collect::<Vec<&str>>())
+        .fetch_all(connection)
+        .await?;
+    Ok(places.into_iter().filter_map(|place| usize::try_from(place - 1).ok()).collect())
 }
 
 /// Commands that go on.
