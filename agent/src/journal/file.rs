@@ -64,7 +64,7 @@ impl FileJournal {
             Origin::Kept => journal.load(lock, now)?.1,
             Origin::Made => journal.take_over(lock, now)?,
             Origin::Cloned { .. } => {
-                journal.rewrite(&mut journal.known(), State::default(), now)?;
+                journal.rewrite(&mut journal.known(), &State::default(), now)?;
                 None
             }
         };
@@ -75,11 +75,11 @@ impl FileJournal {
     fn take_over(&self, lock: &Lock, now: Timestamp) -> Result<Option<String>, JournalRefusal> {
         let found = self.folder.read_private(FILE, FILE_BYTES_MAX)?;
         let Some(bytes) = found else {
-            self.rewrite(&mut self.known(), State::default(), now)?;
+            self.rewrite(&mut self.known(), &State::default(), now)?;
             return Ok(None);
         };
         let Ok(read) = record::read(&bytes, None) else { return Ok(self.load(lock, now)?.1) };
-        self.rewrite(&mut self.known(), read.state, now)?;
+        self.rewrite(&mut self.known(), &read.state, now)?;
         let path = self.folder.path().join(FILE);
         Ok(Some(format!(
             "the identity was lost and a new one made; what the journal `{}` says has run does not run again",
@@ -97,7 +97,7 @@ impl FileJournal {
     fn purge_state(&self, known: &mut Known, now: Timestamp) -> Result<(), JournalRefusal> {
         let mut state = known.read.state.clone();
         state.purge(expired_before(now));
-        self.rewrite(known, state, now)?;
+        self.rewrite(known, &state, now)?;
         self.sweep_marks();
         Ok(())
     }
@@ -133,7 +133,7 @@ impl FileJournal {
         self.folder.set_aside(FILE, ASIDE)?;
         let lost_before = now.checked_add(SignedDuration::from_secs(self.skew_s)).unwrap_or(Timestamp::MAX);
         let state = State { lost_before: Some(lost_before), ..State::default() };
-        self.rewrite(&mut known, state, now)?;
+        self.rewrite(&mut known, &state, now)?;
         let path = self.folder.path().join(FILE);
         let report = format!(
             "the journal `{}` was made anew because {lost}; actions whose window opened before are refused",
@@ -168,9 +168,9 @@ impl FileJournal {
         }
     }
 
-    fn rewrite(&self, known: &mut Known, state: State, now: Timestamp) -> Result<(), JournalRefusal> {
+    fn rewrite(&self, known: &mut Known, state: &State, now: Timestamp) -> Result<(), JournalRefusal> {
         *known = Known::default();
-        let bytes = record::write(&self.agent, &state, now).into_bytes();
+        let bytes = record::write(&self.agent, state, now).into_bytes();
         self.folder.write_private(FILE, &bytes)?;
         match self.read(known)? {
             None => Ok(()),

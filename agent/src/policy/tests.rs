@@ -316,7 +316,10 @@ fn folders_further_up_are_looked_at() {
     read().unwrap();
     chmod(&far, 0o777);
     assert!(matches!(read(), Err(PolicyError::Folder(FolderError::Writable { .. }))));
-    assert!(matches!(Policy::read(&home.path().join("none"), &[keyring.clone()]), Err(PolicyError::Folder(_))));
+    assert!(matches!(
+        Policy::read(&home.path().join("none"), std::slice::from_ref(&keyring)),
+        Err(PolicyError::Folder(_))
+    ));
     chmod(&far, 0o1777);
     read().unwrap();
     // A link is where it is spelled, and where it leads.
