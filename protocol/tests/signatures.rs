@@ -13,6 +13,7 @@ use jiff::Timestamp;
 use sequoia_openpgp::cert::{CertBuilder, CertRevocationBuilder, CipherSuite, SubkeyRevocationBuilder};
 use sequoia_openpgp::crypto::KeyPair;
 use sequoia_openpgp::packet::signature::SignatureBuilder;
+use sequoia_openpgp::packet::signature::subpacket::{Subpacket, SubpacketValue};
 use sequoia_openpgp::packet::{Key, key};
 use sequoia_openpgp::serialize::{Serialize as _, SerializeInto};
 use sequoia_openpgp::types::{HashAlgorithm, KeyFlags, ReasonForRevocation, SignatureType};
@@ -307,6 +308,55 @@ fn only_so_many_signatures_are_looked_at() {
     assert_eq!(verdict.signers.len(), 0);
     assert_eq!(verdict.rejected.len(), limits::SIGNATURES_MAX + 1);
     assert!(verdict.rejected.last().unwrap().contains("after the first 8"), "{verdict:?}");
+}
+
+/// A signature is tried with the keys that its first two issuers name, wherever in it they stand: whoever hands one in could
+/// name hundreds.
+#[test]
+fn two_issuers_are_looked_up_and_no_more() {
+    let (alice, bob, carol) = (plain("alice"), plain("bob"), plain("carol"));
+    let known = keyring(&[&alice, &bob, &carol]);
+    let naming = |certs: &[&Cert]| {
+        sign_as(&carol, NOW, |builder| {
+            let named = |builder: SignatureBuilder| {
+                builder.modify_hashed_area(|mut area| {
+                    for cert in certs {
+                        area.add(Subpacket::new(SubpacketValue::IssuerFingerprint(cert.fingerprint()), false)?)?;
+                    }
+                    Ok(area)
+                })
+            };
+            named(builder).unwrap()
+        })
+    };
+    counts(&known, &carol, &naming(&[&carol]));
+    counts(&known, &carol, &naming(&[&alice, &carol]));
+    rejected(&known, &naming(&[&alice, &bob, &carol]), "it is not of these bytes");
+    let by_key_id = sign_as(&carol, NOW, |builder| builder.set_issuer(carol.keyid()).unwrap());
+    counts(&known, &carol, &by_key_id);
+}
+
+/// Whether a certificate may sign now is asked of sessions, too.
+#[test]
+fn who_may_sign_now() {
+    let day = Duration::from_secs(24 * 3600);
+    let (alice, short) = (plain("alice"), builder("short").set_primary_key_flags(signs()).set_validity_period(day));
+    let short = short.generate().unwrap().0;
+    let mut known = keyring(&[&alice, &short]);
+    let (alices, shorts) = (Fingerprint::from(alice.fingerprint()), Fingerprint::from(short.fingerprint()));
+    assert_eq!(known.may_sign(&alices, at(NOW)), Ok(()));
+    assert_eq!(known.may_sign(&shorts, at("2026-01-01T12:00:00Z")), Ok(()));
+    let expired = known.may_sign(&shorts, at(NOW)).unwrap_err();
+    assert!(expired.contains("not valid at") || expired.contains("not acceptable at"), "{expired}");
+    let stranger = Fingerprint::from(plain("mallory").fingerprint());
+    assert!(known.may_sign(&stranger, at(NOW)).unwrap_err().contains("not in the keyring"));
+    let revocation = CertRevocationBuilder::new()
+        .set_reason_for_revocation(ReasonForRevocation::KeyRetired, b"")
+        .unwrap()
+        .build(&mut primary_pair(&alice), &alice, None)
+        .unwrap();
+    known.revoke(armored(&Packet::from(revocation)).as_bytes()).unwrap();
+    assert!(known.may_sign(&alices, at(NOW)).unwrap_err().contains("revoked"));
 }
 
 #[test]

@@ -5,6 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use jiff::Timestamp;
 use sequoia_openpgp::KeyHandle;
+use sequoia_openpgp::crypto::hash::Context;
 use sequoia_openpgp::packet::Signature;
 use sequoia_openpgp::policy::{HashAlgoSecurity, Policy, StandardPolicy};
 use sequoia_openpgp::types::SignatureType;
@@ -12,6 +13,9 @@ use sequoia_openpgp::types::SignatureType;
 use super::policy::{AnyKey, can_sign, policy};
 use super::{Fingerprint, Keyring, parse_signatures, reason, show_time, system_time};
 use crate::limits;
+
+/// Names of its key that are looked up of one signature: GnuPG writes a fingerprint and a key id.
+const ISSUERS_MAX: usize = 2;
 
 /// Which certificates vouch for a payload, and why other signatures do not count.
 #[derive(Debug, Default)]
@@ -68,13 +72,16 @@ impl Keyring {
     fn signer(&self, payload: &[u8], signature: &Signature, now: SystemTime) -> Result<Fingerprint, String> {
         let policy = policy(now);
         let made = check_form(signature, &policy, now)?;
-        let issuers = signature.get_issuers();
+        let mut issuers = signature.get_issuers();
         if issuers.is_empty() {
             return Err("it does not name its key".into());
         }
+        // Fingerprints come first. Whoever hands a signature in can add names to the part that is not signed.
+        issuers.truncate(ISSUERS_MAX);
+        let hashed = hashed(signature, payload)?;
         let mut why = None;
         for key in self.keys_of(&issuers) {
-            if signature.verify_message(key.key(), payload).is_err() {
+            if signature.verify_hash(key.key(), hashed.clone()).is_err() {
                 why.get_or_insert_with(|| "it is not of these bytes".to_owned());
                 continue;
             }
@@ -88,12 +95,40 @@ impl Keyring {
         Err(why.unwrap_or_else(|| "its certificate is not in the keyring".into()))
     }
 
+    /// Whether a certificate of the keyring could sign now; says why not.
+    pub fn may_sign(&self, fingerprint: &Fingerprint, now: Timestamp) -> Result<(), String> {
+        let now = system_time(now);
+        let policy = policy(now);
+        let cert = self.certs().find(|cert| Fingerprint::from(cert.fingerprint()) == *fingerprint);
+        let cert = cert.ok_or("its certificate is not in the keyring")?;
+        let mut why = None;
+        for key in cert.keys() {
+            match can_sign(&key, &policy, now) {
+                Ok(()) => return Ok(()),
+                // What the first, which is the primary key, lacks is said.
+                Err(reason) => drop(why.get_or_insert(reason)),
+            }
+        }
+        Err(why.unwrap_or_else(|| "it has no key".to_owned()))
+    }
+
     fn keys_of(&self, issuers: &[KeyHandle]) -> impl Iterator<Item = AnyKey<'_>> {
         self.certs().flat_map(|cert| cert.keys()).filter(|key| {
             let handle = KeyHandle::from(key.key().fingerprint());
             issuers.iter().any(|issuer| issuer.aliases(&handle))
         })
     }
+}
+
+/// What a signature is over, up to what it says of itself: hashed once, however many keys are tried.
+fn hashed(signature: &Signature, payload: &[u8]) -> Result<Context, String> {
+    let builder = signature.hash_algo().context().map_err(|error| reason(&error))?;
+    let mut hash = builder.for_signature(signature.version());
+    if let Signature::V6(signature) = signature {
+        hash.update(signature.salt());
+    }
+    hash.update(payload);
+    Ok(hash)
 }
 
 impl Verdict {
