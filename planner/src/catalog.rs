@@ -35,14 +35,37 @@ pub(crate) const HEX: (&str, &str) = ("canvass.digits", "hex");
 pub(crate) const BYTES: (&str, &str) = ("canvass.form", "bytes");
 pub(crate) const COUNT: (&str, &str) = ("canvass.unit", "count");
 
-/// What is known of an agent: name, kind and whether the server says it. `location` and lists are not compared on endpoints.
+/// What is known of an agent: name, kind and who says it. `location`, lists and what no agent's facts hold are not compared on
+/// endpoints.
 pub struct AgentField {
     pub name: &'static str,
     pub about: &'static str,
-    pub server_word: bool,
+    pub said_by: SaidBy,
     /// What its values look like, beyond their type.
     pub form: Form,
     data_type: fn() -> DataType,
+}
+
+/// Who says something of an agent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SaidBy {
+    /// The agent, in its facts, which its answers sign too.
+    Agent,
+    /// The agent, in its heartbeat alone.
+    Heartbeat,
+    Server,
+    /// A signature that the desk has verified.
+    Administrator,
+}
+
+impl SaidBy {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            SaidBy::Agent | SaidBy::Heartbeat => "the agent",
+            SaidBy::Server => "the server",
+            SaidBy::Administrator => "an administrator",
+        }
+    }
 }
 
 /// The fields of `agent`, which are the columns of `agents`.
@@ -59,6 +82,9 @@ pub static AGENT_FIELDS: &[AgentField] = &[
     field("addresses", "addresses of the endpoint's interfaces", list_type),
     field("features", "what the agent can do: table:files …", list_type),
     field("started_at", "when the agent started", time),
+    field("policy_sha256", "digest of its policy, keyring and revocations", text).said_by(SaidBy::Heartbeat),
+    field("certified_by", "who signed that it belongs to the fleet under its name", text)
+        .said_by(SaidBy::Administrator),
     word("status", "online, idle or offline", text).form(Form::OneOf(&["online", "idle", "offline"])),
     word("public_ip", "the address the server sees", text).form(Form::Ip),
     word("location", "where that address is thought to be", location_type),
@@ -96,16 +122,21 @@ pub fn type_name(data_type: &DataType) -> &'static str {
 }
 
 const fn field(name: &'static str, about: &'static str, data_type: fn() -> DataType) -> AgentField {
-    AgentField { name, about, server_word: false, form: Form::Any, data_type }
+    AgentField { name, about, said_by: SaidBy::Agent, form: Form::Any, data_type }
 }
 
 const fn word(name: &'static str, about: &'static str, data_type: fn() -> DataType) -> AgentField {
-    AgentField { name, about, server_word: true, form: Form::Any, data_type }
+    field(name, about, data_type).said_by(SaidBy::Server)
 }
 
 impl AgentField {
     const fn form(mut self, form: Form) -> AgentField {
         self.form = form;
+        self
+    }
+
+    const fn said_by(mut self, said_by: SaidBy) -> AgentField {
+        self.said_by = said_by;
         self
     }
 }
@@ -201,6 +232,8 @@ pub fn agent_structs(endpoints: &[Endpoint]) -> Result<StructArray> {
         }
         "features" => lists(endpoints, |facts| facts.features.clone()),
         "started_at" => times(&|endpoint| endpoint.facts.started_at),
+        "policy_sha256" => texts(&|endpoint| endpoint.standing.policy_sha256.clone()),
+        "certified_by" => texts(&|endpoint| endpoint.standing.certified_by.clone()),
         "status" => texts(&|endpoint| Some(endpoint.words.status.as_str().to_owned())),
         "public_ip" => texts(&|endpoint| endpoint.words.public_ip.map(|ip| ip.to_canonical().to_string())),
         "heartbeat_at" => times(&|endpoint| endpoint.words.heartbeat_at),
@@ -210,9 +243,9 @@ pub fn agent_structs(endpoints: &[Endpoint]) -> Result<StructArray> {
     Ok(StructArray::try_new(AGENT_ARROW_FIELDS.clone(), columns, None)?)
 }
 
-/// As [`agent_structs`], of one endpoint that is known by its own signed word alone: what the server said of it is unknown.
+/// As [`agent_structs`], of one endpoint that is known by its own signed facts alone: what others said of it is unknown.
 pub fn signed_struct(endpoint: &Endpoint) -> Result<StructArray> {
-    keep_fields(agent_structs(std::slice::from_ref(endpoint))?, |field| !field.server_word)
+    keep_fields(agent_structs(std::slice::from_ref(endpoint))?, |field| field.said_by == SaidBy::Agent)
 }
 
 /// As [`agent_structs`], of one endpoint of which nothing is known but its id.

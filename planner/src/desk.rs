@@ -200,9 +200,11 @@ impl Desk {
             .map_err(|error| Error::from_datafusion(&error, statement))?;
         let Physical { state, plan: physical, reads_agents, read } = physical;
         let scans = exec::scans(&physical);
-        let wanted = wanted(&scans, &endpoints);
+        // What was asked before was asked of whom it was.
+        let certified_only = self.settings.certified_only && self.fleet.certifies() && !past;
+        let wanted = wanted(&scans, &endpoints, certified_only);
         // What the inventory of now says of the target is not what it said then.
-        let not_asked = if online_only && !past { whom::not_asked(&read.narrowed, &endpoints) } else { Vec::new() };
+        let not_asked = whom::not_asked(&read.narrowed, &endpoints, online_only && !past, certified_only);
         let (action, asked) =
             if past { (None, Vec::new()) } else { self.action(statement, wanted.clone(), &files, &endpoints, at)? };
         let judged = if past {
@@ -390,10 +392,13 @@ impl Desk {
 }
 
 /// What the leaves of a plan ask for.
-fn wanted(leaves: &[Arc<dyn ExecutionPlan>], endpoints: &[Endpoint]) -> Vec<Scan> {
+fn wanted(leaves: &[Arc<dyn ExecutionPlan>], endpoints: &[Endpoint], certified_only: bool) -> Vec<Scan> {
     let mut wanted: Vec<Scan> = leaves.iter().filter_map(exec::as_fleet).map(|leaf| leaf.scan.clone()).collect();
     for scan in &mut wanted {
         hosts::freeze(&mut scan.target, endpoints);
+        if certified_only {
+            hosts::only_certified(&mut scan.target, endpoints);
+        }
         hosts::by_own_names(&mut scan.target, endpoints);
     }
     wanted

@@ -11,6 +11,7 @@ use canvass_protocol::envelope::Envelope;
 use canvass_protocol::members::Members;
 use canvass_protocol::target::{Facts, Mode, ServerWords, Status};
 use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 use uuid::Uuid;
 
@@ -25,6 +26,24 @@ pub struct Endpoint {
     /// Shared, since the desk holds them in several places for each of many agents.
     pub facts: Arc<Facts>,
     pub words: ServerWords,
+    pub standing: Standing,
+}
+
+/// What else a desk knows of an agent that is there.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Standing {
+    /// Whose signature says that it belongs to the fleet under its name, as this desk has verified.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub certified_by: Option<String>,
+    /// The digest of its policy, keyring and revocations, as its heartbeat states it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub policy_sha256: Option<String>,
+}
+
+impl Standing {
+    pub fn is_empty(&self) -> bool {
+        *self == Standing::default()
+    }
 }
 
 impl Endpoint {
@@ -47,7 +66,7 @@ impl Endpoint {
             more: Members::default(),
         };
         let words = ServerWords { status: Status::Offline, heartbeat_at: Timestamp::UNIX_EPOCH, public_ip: None };
-        Endpoint { host: name, facts: facts.into(), words }
+        Endpoint { host: name, facts: facts.into(), words, standing: Standing::default() }
     }
 }
 
@@ -124,9 +143,24 @@ pub trait Fleet: Send + Sync {
         Err(needs_server())
     }
 
-    /// Lets an agent into the fleet.
+    /// Whether its agents can be certified: those of a server can.
+    fn certifies(&self) -> bool {
+        false
+    }
+
+    /// Certifies an agent that waits or is in the fleet, which lets it in: with a signature over the fleet, its id and its name.
     async fn approve(&self, _id: &str) -> Result<(), Error> {
         Err(needs_server())
+    }
+
+    /// Takes an agent out of the fleet, or refuses one that waits; one that the server does not list is forgotten here.
+    async fn remove(&self, _id: &str) -> Result<(), Error> {
+        Err(needs_server())
+    }
+
+    /// Agents that this desk has seen and the server does not list: the name and id of each.
+    async fn missing(&self) -> Result<Vec<(String, String)>, Error> {
+        Ok(Vec::new())
     }
 
     /// The latest lines of the server's audit, newest first, at most so many.

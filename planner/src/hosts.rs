@@ -40,6 +40,14 @@ pub fn freeze(target: &mut Target, endpoints: &[Endpoint]) {
     }
 }
 
+/// A target becomes the list of those whom it means and who are certified: whoever else comes meanwhile is not asked, whatever
+/// the server says.
+pub fn only_certified(target: &mut Target, endpoints: &[Endpoint]) {
+    let certified = endpoints.iter().filter(|endpoint| endpoint.standing.certified_by.is_some());
+    let meant: Vec<&Endpoint> = certified.filter(|endpoint| is_meant_for(target, endpoint)).collect();
+    *target = Some(is_one_of(meant.into_iter()));
+}
+
 /// A target on the names that are shown becomes one on the names that agents give themselves, and on the ids of those for
 /// whom the two differ: agents judge themselves by what they know.
 ///
@@ -98,6 +106,7 @@ mod tests {
     use jiff::Timestamp;
 
     use super::*;
+    use crate::fleet::Standing;
 
     fn endpoint(id: &str, name: &str, host: &str) -> Endpoint {
         let at = Timestamp::UNIX_EPOCH;
@@ -117,7 +126,7 @@ mod tests {
             more: Members::default(),
         };
         let words = ServerWords { status: Status::Online, heartbeat_at: at, public_ip: None };
-        Endpoint { host: host.into(), facts: facts.into(), words }
+        Endpoint { host: host.into(), facts: facts.into(), words, standing: Standing::default() }
     }
 
     #[test]
@@ -156,6 +165,28 @@ mod tests {
                 assert_eq!(agents, expected, "{is:?} {negated}");
                 assert_eq!(ids(&|endpoint| is_meant_for(&target, endpoint)), expected, "{is:?} {negated}");
             }
+        }
+    }
+
+    #[test]
+    fn who_is_not_certified_is_not_meant() {
+        let mut endpoints =
+            [endpoint("a", "web-1", "web-1"), endpoint("b", "web-2", "web-2"), endpoint("c", "db-1", "db-1")];
+        for (target, certified, expected) in [
+            (None, "", ""),
+            (None, "ab", "ab"),
+            (Some(Filter::test("name", Is::NotEqual(Value::Text("web-1".into())))), "ab", "b"),
+            (Some(Filter::test("name", Is::Equal(Value::Text("db-1".into())))), "ab", ""),
+        ] {
+            for endpoint in &mut endpoints {
+                let is_certified = certified.contains(&endpoint.facts.id[..1]);
+                endpoint.standing.certified_by = is_certified.then(|| "alice".to_owned());
+            }
+            let mut only = target.clone();
+            only_certified(&mut only, &endpoints);
+            let meant = endpoints.iter().filter(|endpoint| is_meant_for(&only, endpoint));
+            let meant: String = meant.map(|endpoint| &endpoint.facts.id[..1]).collect();
+            assert_eq!(meant, expected, "{target:?} {certified}");
         }
     }
 

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::answers::Known;
 use crate::error::Error;
-use crate::fleet::Endpoint;
+use crate::fleet::{Endpoint, Standing};
 use crate::hosts::is_meant_for;
 
 /// Where things are kept. This crate knows no folders; what was lost there is no error, and an old result says what it lacks.
@@ -75,6 +75,8 @@ pub struct KeptAgent {
     pub facts: Option<Arc<Facts>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub words: Option<ServerWords>,
+    #[serde(default, skip_serializing_if = "Standing::is_empty")]
+    pub standing: Standing,
 }
 
 /// Which scans of an action are meant for an agent; mostly it is all.
@@ -104,6 +106,7 @@ impl Inventory {
             meant: meant.get(endpoint.facts.id.as_str()).cloned(),
             facts: described.then(|| endpoint.facts.clone()),
             words: described.then(|| endpoint.words.clone()),
+            standing: if described { endpoint.standing.clone() } else { Standing::default() },
         };
         let agents = all.unwrap_or(asked).iter().map(keep).collect();
         Inventory { action, whole: all.is_some(), agents }
@@ -124,7 +127,7 @@ impl KeptAgent {
     /// The agent as it was known, where it was described.
     pub fn endpoint(&self) -> Option<Endpoint> {
         let (facts, words) = (self.facts.clone()?, self.words.clone()?);
-        Some(Endpoint { host: self.host.clone(), facts, words })
+        Some(Endpoint { host: self.host.clone(), facts, words, standing: self.standing.clone() })
     }
 
     /// What is known of it; `None` where it was not asked or the plan reads what was not kept.

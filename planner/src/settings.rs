@@ -23,6 +23,8 @@ pub struct Settings {
     pub options: Options,
     /// In which moments are shown on a terminal.
     pub timezone: Zone,
+    /// Whether only those agents of a server are asked that an administrator has certified.
+    pub certified_only: bool,
 }
 
 impl Default for Settings {
@@ -34,6 +36,7 @@ impl Default for Settings {
             limits: Limits::default(),
             options: Options::default(),
             timezone: Zone::default(),
+            certified_only: false,
         }
     }
 }
@@ -51,6 +54,7 @@ pub const NAMES: &[&str] = &[
     "decompress",
     "follow",
     "timezone",
+    "certified",
 ];
 
 /// The settings that decide how a statement is planned, beside the limits, which an action carries anyway.
@@ -101,6 +105,13 @@ impl Settings {
             "decompress" => self.options.decompress = truth()?,
             "follow" => self.options.follow = truth()?,
             "timezone" => self.timezone = Zone::parse(value)?,
+            "certified" => {
+                self.certified_only = match value.trim().to_ascii_lowercase().as_str() {
+                    "only" => true,
+                    "any" => false,
+                    _ => return Err(wrong("write only, or any".into())),
+                }
+            }
             "two_stage" => return Err(Error::usage("canvass.two_stage is not in this version")),
             _ => return Err(unknown(name)),
         }
@@ -121,6 +132,7 @@ impl Settings {
             "decompress" => self.options.decompress.to_string(),
             "follow" => self.options.follow.to_string(),
             "timezone" => self.timezone.to_string(),
+            "certified" => if self.certified_only { "only" } else { "any" }.to_owned(),
             _ => return Err(unknown(name)),
         })
     }

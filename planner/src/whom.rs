@@ -54,11 +54,20 @@ pub fn targets(plan: &LogicalPlan) -> Result<Vec<Aimed>> {
     Ok(targets)
 }
 
-/// Agents that a scan means but for their status, which the statement leaves to the default.
-pub fn not_asked(targets: &[Aimed], endpoints: &[Endpoint]) -> Vec<NotAsked> {
-    let away = endpoints.iter().filter(|endpoint| endpoint.words.status != Status::Online);
-    away.filter(|endpoint| targets.iter().any(|(_, target)| is_meant_for(target, endpoint)))
-        .map(|endpoint| NotAsked { endpoint: endpoint.clone(), reason: endpoint.words.status.as_str().to_owned() })
+/// The reason of an agent that nobody has certified, where only certified ones are asked.
+const NOT_CERTIFIED: &str = "not certified";
+
+/// Agents that a scan means but for their status, where the statement leaves that to the default, and those that are not
+/// certified where they have to be.
+pub fn not_asked(targets: &[Aimed], endpoints: &[Endpoint], online_only: bool, certified_only: bool) -> Vec<NotAsked> {
+    let reason = |endpoint: &Endpoint| match endpoint.words.status {
+        _ if certified_only && endpoint.standing.certified_by.is_none() => Some(NOT_CERTIFIED),
+        status if online_only && status != Status::Online => Some(status.as_str()),
+        _ => None,
+    };
+    let away = endpoints.iter().filter_map(|endpoint| Some((endpoint, reason(endpoint)?)));
+    away.filter(|(endpoint, _)| targets.iter().any(|(_, target)| is_meant_for(target, endpoint)))
+        .map(|(endpoint, reason)| NotAsked { endpoint: endpoint.clone(), reason: reason.to_owned() })
         .collect()
 }
 
@@ -125,6 +134,11 @@ pub fn judge(
         };
         let reasons: BTreeSet<&str> = not_asked.iter().map(|agent| agent.reason.as_str()).collect();
         let reasons: Vec<&str> = reasons.into_iter().collect();
+        if reasons.contains(&NOT_CERTIFIED) {
+            let warning = Warning::new(format!("nobody is asked: {is} {}", reasons.join(" or ")))
+                .hint("`.approve NAME` certifies an agent; SET canvass.certified = 'any' asks those too that nobody has certified");
+            return Judged { warnings: vec![warning], nobody: true };
+        }
         let statuses: Vec<String> = ["online"].iter().chain(&reasons).map(|status| format!("'{status}'")).collect();
         let warning = Warning::new(format!("nobody is asked: {is} {}", reasons.join(" or ")))
             .hint(format!("to ask {them} all the same, add AND agent.status IN ({})", statuses.join(", ")));

@@ -8,6 +8,7 @@ use uuid::Uuid;
 
 use crate::action::ActionHash;
 use crate::answer::Part;
+use crate::envelope::Envelope;
 use crate::openpgp::Fingerprint;
 use crate::signed::Signed;
 use crate::target::ServerWords;
@@ -126,6 +127,28 @@ pub struct Inventory {
 pub struct Listed {
     pub heartbeat: Signed,
     pub words: ServerWords,
+    /// An administrator's signed [`crate::login::Approval`] of it, where there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub approval: Option<Envelope>,
+}
+
+/// `GET /v1/agents/pending`: agents that wait to be let in, in order of id, a page of them.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PendingPage {
+    pub agents: Vec<Listed>,
+    /// What `?after=` goes on with; absent where none follow.
+    #[serde(default)]
+    pub next: Option<String>,
+}
+
+/// `POST /v1/agents/{id}/admission`: an administrator lets an agent in, or certifies one that is in.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Admit {
+    /// The agent's own word: an agent that waits at one server may be let in at another.
+    pub heartbeat: Signed,
+    /// An envelope around a [`crate::login::Approval`].
+    pub approval: Envelope,
 }
 
 /// `POST /v1/actions`, with a signed envelope.

@@ -48,11 +48,14 @@ impl Heartbeat {
         signed.read()
     }
 
-    /// Verifies signature, fleet and identity.
+    /// Verifies signature, fleet, identity, and that the name is one.
     pub fn open(signed: &Signed, fleet: &str) -> Result<Heartbeat, SignedError> {
         let heartbeat: Heartbeat = signed.open(fleet)?;
         if agent_id(&heartbeat.key).as_deref() != Some(heartbeat.facts.id.as_str()) {
             return Err(SignedError::Id);
+        }
+        if heartbeat.facts.name.len() > limits::NAME_BYTES_MAX {
+            return Err(SignedError::Name { bytes: heartbeat.facts.name.len() });
         }
         Ok(heartbeat)
     }

@@ -57,8 +57,12 @@ pub const FRAME_BYTES_MAX: usize = 4 << 20;
 pub const STATEMENT_BYTES_MAX: usize = 4 << 20;
 /// One heartbeat: facts with many tags and addresses fit.
 pub const HEARTBEAT_BYTES_MAX: usize = 64 << 10;
+/// A host's name: as long as the file systems that hold one let it be.
+pub const NAME_BYTES_MAX: usize = 255;
 /// One proof of an agent: a few names and numbers.
 pub const PROOF_BYTES_MAX: usize = 4 << 10;
+/// What an investigator signs beside actions: a login, a withdrawal or an approval, a few names and times.
+pub const WORD_BYTES_MAX: usize = 4 << 10;
 /// One message between a server and an agent: a part of an answer in JSON, where each byte of its statement may become
 /// two, and its body; an envelope is no longer.
 pub const MESSAGE_BYTES_MAX: usize = 2 * STATEMENT_BYTES_MAX + FRAME_BYTES_MAX + 4096;

@@ -33,6 +33,8 @@ pub enum SignedError {
     Nonce,
     #[error("its id is not the hash of its key")]
     Id,
+    #[error("its host's name has {bytes} bytes; at most {max} are allowed", max = crate::limits::NAME_BYTES_MAX)]
+    Name { bytes: usize },
 }
 
 /// A payload that names the key it is signed with.

@@ -19,6 +19,8 @@ pub enum Kind {
     Agent,
     #[serde(rename = "withdraw/1")]
     Withdraw,
+    #[serde(rename = "admit/1")]
+    Admit,
     #[serde(rename = "heartbeat/1")]
     Heartbeat,
     #[serde(rename = "answer/1")]
@@ -32,6 +34,7 @@ impl Kind {
             Kind::Login => "login/1",
             Kind::Agent => "agent/1",
             Kind::Withdraw => "withdraw/1",
+            Kind::Admit => "admit/1",
             Kind::Heartbeat => "heartbeat/1",
             Kind::Answer => "answer/1",
         }

@@ -10,6 +10,7 @@ use canvass_protocol::envelope::{Envelope, EnvelopeError};
 use canvass_protocol::filter::{Filter, Is, Pattern, Place};
 use canvass_protocol::heartbeat::Heartbeat;
 use canvass_protocol::limits::{self, Cut, Limits};
+use canvass_protocol::login::{Approval, Login};
 use canvass_protocol::openpgp::{Fingerprint, Keyring};
 use canvass_protocol::reason::Code;
 use canvass_protocol::scan::Scan;
@@ -20,6 +21,8 @@ use common::{NOW, action, agent_key, at, facts, golden_action, id_of, scan};
 
 const ACTION: &str = include_str!("golden/action-1.json");
 const ENVELOPE: &str = include_str!("golden/envelope-1.json");
+const LOGIN: &str = include_str!("golden/login-1.json");
+const ADMIT: &str = include_str!("golden/admit-1.json");
 const HEARTBEAT: &str = include_str!("golden/heartbeat-1.json");
 const FRAME: &str = include_str!("golden/answer-1-frame.json");
 const FINAL: &str = include_str!("golden/answer-1-final.json");
@@ -60,8 +63,34 @@ fn golden_heartbeat_opens_verifies_and_is_written_as_it_was() {
     other.id = "00".repeat(32);
     let lying = Heartbeat::sign(&agent_key(), "acme".into(), other, String::new(), at(NOW));
     assert!(matches!(Heartbeat::open(&lying, "acme"), Err(SignedError::Id)));
+    let mut other = facts();
+    other.name = "x".repeat(limits::NAME_BYTES_MAX + 1);
+    let named = Heartbeat::sign(&agent_key(), "acme".into(), other.clone(), String::new(), at(NOW));
+    assert!(matches!(Heartbeat::open(&named, "acme"), Err(SignedError::Name { bytes: 256 })));
+    other.name.pop();
+    let named = Heartbeat::sign(&agent_key(), "acme".into(), other, String::new(), at(NOW));
+    assert!(Heartbeat::open(&named, "acme").is_ok());
     let long = Signed { statement: " ".repeat(limits::HEARTBEAT_BYTES_MAX + 1), signature: String::new() };
     assert!(matches!(Heartbeat::open(&long, "acme"), Err(SignedError::TooLong { .. })));
+}
+
+/// What investigators sign beside actions has goldens too: a server of before has to read a desk of later.
+#[test]
+fn golden_words_of_investigators_open_and_are_written_as_they_were() {
+    let login = Login::new("acme".into(), "canvass.example".into(), "0f".repeat(16), at(NOW));
+    assert_eq!(String::from_utf8(login.to_bytes()).unwrap(), LOGIN);
+    assert_eq!(Login::parse(LOGIN.as_bytes()).unwrap(), login);
+    assert!(login.has_nonce());
+    for nonce in ["", "0f", &"0f".repeat(17), &"zz".repeat(16)] {
+        let login = Login::new("acme".into(), "canvass.example".into(), nonce.to_owned(), at(NOW));
+        assert!(!login.has_nonce(), "{nonce}");
+    }
+    let approval = Approval::new("acme".into(), id_of(&agent_key()), "web-1".into(), at(NOW));
+    assert_eq!(String::from_utf8(approval.to_bytes()).unwrap(), ADMIT);
+    assert_eq!(Approval::parse(ADMIT.as_bytes()).unwrap(), approval);
+    for (old, new) in [("admit/1", "admit/2"), ("admit/1", "login/1"), ("\"name\"", "\"more\":1,\"name\"")] {
+        assert!(Approval::parse(ADMIT.replace(old, new).as_bytes()).is_err(), "{new}");
+    }
 }
 
 /// The statements and signatures of a golden answer's parts, one line each.

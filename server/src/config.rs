@@ -8,6 +8,7 @@ use anyhow::{Context as _, Result, bail};
 use clap::{Parser, ValueEnum};
 use ipnet::IpNet;
 use serde::Deserialize;
+use sqlx::postgres::{PgConnectOptions, PgSslMode};
 use url::Url;
 
 use crate::relay::amqp::Address;
@@ -64,7 +65,8 @@ pub struct Flags {
     /// The fleet's name, in everything that is signed for it [default: drawn once, and kept in the data folder]
     #[arg(long, env = "CANVASS_FLEET", value_name = "NAME")]
     fleet: Option<String>,
-    /// A name by which desks and agents call this server, beside those of a loopback address; may be given several times
+    /// A name by which desks and agents call this server; may be given several times [default: those of the certificate, and
+    /// those of a loopback address where it listens on one]
     #[arg(long, env = "CANVASS_PUBLIC_NAME", value_name = "NAME", value_delimiter = ',')]
     public_name: Option<Vec<String>>,
     /// A load balancer or proxy, by address or network, that says truly in `Forwarded` or `X-Forwarded-For` where a request
@@ -102,7 +104,7 @@ pub struct Config {
     pub tls: Option<Tls>,
     pub keyring: PathBuf,
     pub fleet: Option<String>,
-    /// By which requests may call this server; any where it is empty and others can reach it.
+    /// By which requests may call this server, where they are not the certificate's.
     pub public_names: Vec<String>,
     /// Who is believed about where a request came from.
     pub trusted_proxies: Vec<IpNet>,
@@ -172,6 +174,12 @@ impl Flags {
         if tls.is_none() && !listen.ip().is_loopback() {
             bail!("{listen} can be reached by others, so it needs TLS: give `--tls-cert FILE --tls-key FILE`");
         }
+        if let Some(metrics) = self.metrics.filter(|metrics| tls.is_none() && !metrics.ip().is_loopback()) {
+            bail!(
+                "`--metrics {metrics}` can be reached by others, so it needs TLS: give `--tls-cert FILE --tls-key FILE`, or a \
+                 loopback address"
+            );
+        }
         let data = self.data.map_or_else(default_data, Ok)?;
         let store = match self.store.as_deref() {
             None => StoreUrl::Sqlite(data.join("server.sqlite")),
@@ -179,7 +187,7 @@ impl Flags {
                 Some(("sqlite", path)) if !path.is_empty() => StoreUrl::Sqlite(path.trim_start_matches("//").into()),
                 // The address may hold a password, so no message shows it.
                 _ => match Url::parse(url) {
-                    Ok(url) if matches!(url.scheme(), "postgres" | "postgresql") => StoreUrl::Postgres(url),
+                    Ok(url) if matches!(url.scheme(), "postgres" | "postgresql") => StoreUrl::Postgres(private(url)?),
                     _ => bail!("`--store` is no address that is known here: write `sqlite:FILE` or `postgres://…`"),
                 },
             },
@@ -210,6 +218,26 @@ impl Flags {
             roles: Roles::parse(self.roles.unwrap_or_default())?,
         })
     }
+}
+
+/// Refuses a database that others could stand before: everything goes there, and its password first.
+fn private(url: Url) -> Result<Url> {
+    // The address may hold a password, so no message shows it.
+    let options: PgConnectOptions =
+        url.as_str().parse().ok().context("`--store`: the database's address cannot be read")?;
+    let host = options.get_host();
+    let bare = host.trim_start_matches('[').trim_end_matches(']');
+    let is_here = options.get_socket().is_some()
+        || host.starts_with('/')
+        || bare == "localhost"
+        || bare.parse::<IpAddr>().is_ok_and(|address| address.is_loopback());
+    if !is_here && !matches!(options.get_ssl_mode(), PgSslMode::VerifyFull) {
+        bail!(
+            "`--store`: what goes to the database on `{host}` could be read and changed on the way: add \
+             `?sslmode=verify-full` to its address, and `&sslrootcert=FILE` where its authority is yours"
+        );
+    }
+    Ok(url)
 }
 
 /// Networks by CIDR, or single addresses.
@@ -314,9 +342,33 @@ mod tests {
     }
 
     #[test]
+    fn a_database_elsewhere_is_reached_by_tls_alone() {
+        for url in [
+            "postgres://u@127.0.0.1/x",
+            "postgres://u@[::1]/x",
+            "postgres://u@localhost:5433/x?sslmode=disable",
+            "postgresql:///x?host=/run/postgresql",
+            "postgres://u@%2Frun%2Fpostgresql/x",
+            "postgres://u@db.example/x?sslmode=verify-full&sslrootcert=/ca.pem",
+        ] {
+            let store = config(&format!("--store {url}"), "").unwrap().store;
+            assert_eq!(store, StoreUrl::Postgres(Url::parse(url).unwrap()), "{url}");
+        }
+        assert!(config("--listen 0.0.0.0:1 --metrics 0.0.0.0:2 --tls-cert c --tls-key k", "").is_ok());
+    }
+
+    #[test]
     fn what_cannot_be_is_told() {
         for (arguments, file, words) in [
             ("--listen 0.0.0.0:1664", "", "needs TLS"),
+            ("--metrics 0.0.0.0:9", "", "`--metrics 0.0.0.0:9` can be reached by others, so it needs TLS"),
+            ("--store postgres://u:secret@db.example/x", "", "add `?sslmode=verify-full`"),
+            ("--store postgres://u:secret@10.0.0.7/x?sslmode=require", "", "add `?sslmode=verify-full`"),
+            (
+                "--store postgres://u:secret@db.example/x?sslmode=verify-ca&sslrootcert=/ca",
+                "",
+                "add `?sslmode=verify-full`",
+            ),
             ("--tls-cert c", "", "go together"),
             ("--store mysql://x", "", "write `sqlite:FILE` or `postgres://…`"),
             ("--relay amqp://broker.example", "", "in the clear: write `amqps://…`"),
@@ -335,7 +387,7 @@ mod tests {
             ("--enrol maybe", "", "invalid value 'maybe'"),
         ] {
             let error = format!("{:#}", config(arguments, file).unwrap_err());
-            assert!(error.contains(words), "{arguments} {file}: {error}");
+            assert!(error.contains(words) && !error.contains("secret"), "{arguments} {file}: {error}");
         }
     }
 }

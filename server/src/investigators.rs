@@ -1,6 +1,9 @@
 //! Who may ask: the certificates of the server's keyring, and the sessions that they opened.
 
 use std::collections::HashMap;
+use std::fs::Metadata;
+use std::io::{Error, ErrorKind};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
@@ -8,10 +11,12 @@ use std::time::SystemTime;
 use canvass_protocol::api::{Role, Session};
 use canvass_protocol::envelope::Envelope;
 use canvass_protocol::limits;
-use canvass_protocol::login::Login;
+use canvass_protocol::login::{Login, NONCE_DIGITS};
 use canvass_protocol::openpgp::{Fingerprint, Keyring};
 use jiff::{SignedDuration, Timestamp};
 use sha2::{Digest as _, Sha256};
+use tokio::sync::Semaphore;
+use tokio::task::spawn_blocking;
 
 use crate::roles::Roles;
 
@@ -19,6 +24,10 @@ use crate::roles::Roles;
 const SESSION: SignedDuration = SignedDuration::from_hours(1);
 /// Sessions of all investigators together; the oldest end first.
 const SESSIONS_MAX: usize = 10_000;
+/// Envelopes that are verified at once: actions of megabytes with eight signatures among them.
+const CALLERS_AT_ONCE: usize = 4;
+/// Logins that are verified at once, so that strangers keep nobody waiting who has a session.
+const STRANGERS_AT_ONCE: usize = 2;
 /// A certificate with photographs and many signatures fits.
 const CERTIFICATE_BYTES_MAX: u64 = 4 << 20;
 
@@ -37,8 +46,8 @@ pub enum Stranger {
     Ended,
     #[error("this server lets {0} do nothing")]
     Nobody(Fingerprint),
-    #[error("this needs the role `{0}`")]
-    Role(&'static str),
+    #[error("this needs the role `{1}`")]
+    Role(Fingerprint, &'static str),
     #[error("{0}")]
     Failed(String),
 }
@@ -58,7 +67,7 @@ impl Investigator {
             Role::Hunt => "hunt",
             Role::Admin => "admin",
         };
-        if self.roles.contains(&role) { Ok(()) } else { Err(Stranger::Role(name)) }
+        if self.roles.contains(&role) { Ok(()) } else { Err(Stranger::Role(self.fingerprint.clone(), name)) }
     }
 }
 
@@ -70,10 +79,13 @@ pub struct Investigators {
     sessions: Mutex<Sessions>,
     /// The keyring as it was read last, and the files that it was read from.
     read: Mutex<Option<(Vec<Stamp>, Arc<Certificates>)>>,
+    /// Envelopes that are verified at once: those of whoever has a session, and of whoever wants one.
+    callers: Semaphore,
+    strangers: Semaphore,
 }
 
-/// Name, size and time of change of a file.
-type Stamp = (PathBuf, u64, Option<SystemTime>);
+/// Name, size, time of change, owner and mode of a file.
+type Stamp = (PathBuf, u64, Option<SystemTime>, u32, u32);
 
 /// The keyring, and what of it cannot be read.
 pub struct Certificates {
@@ -91,7 +103,15 @@ struct Sessions {
 
 impl Investigators {
     pub fn new(fleet: String, folder: PathBuf, roles: Roles) -> Investigators {
-        Investigators { fleet, folder, roles, sessions: Mutex::default(), read: Mutex::default() }
+        Investigators {
+            fleet,
+            folder,
+            roles,
+            sessions: Mutex::default(),
+            read: Mutex::default(),
+            callers: Semaphore::new(CALLERS_AT_ONCE),
+            strangers: Semaphore::new(STRANGERS_AT_ONCE),
+        }
     }
 
     /// The certificates as they lie in the folder now. They are read again where a file is another than it was.
@@ -110,14 +130,32 @@ impl Investigators {
     }
 
     /// Opens a session for whoever signed the login. `server` is what the desk calls this server.
-    pub fn login(&self, envelope: &Envelope, server: &str, now: Timestamp) -> Result<Session, Stranger> {
-        let fingerprint = self.verify(envelope, now)?.remove(0);
+    pub async fn login(&self, envelope: &Envelope, server: &str, now: Timestamp) -> Result<Session, Stranger> {
+        if envelope.payload.len() > limits::WORD_BYTES_MAX || envelope.signatures.len() > 1 {
+            let max = limits::WORD_BYTES_MAX;
+            return Err(Stranger::Login(format!("a login has one signature and at most {max} bytes")));
+        }
+        let fingerprint = self.verify_with(&self.strangers, envelope, now).await?.remove(0);
+        self.open(fingerprint, envelope, server, now)
+    }
+
+    /// Opens a session with a login that this certificate signed.
+    fn open(
+        &self,
+        fingerprint: Fingerprint,
+        envelope: &Envelope,
+        server: &str,
+        now: Timestamp,
+    ) -> Result<Session, Stranger> {
         let login = Login::parse(envelope.payload.as_bytes()).map_err(|error| Stranger::Login(error.to_string()))?;
         if login.fleet != self.fleet {
             return Err(Stranger::Login(format!("the login is for fleet `{}`", login.fleet)));
         }
         if login.server != server {
             return Err(Stranger::Login(format!("the login is for server `{}`, and this is `{server}`", login.server)));
+        }
+        if !login.has_nonce() {
+            return Err(Stranger::Login(format!("a login's nonce is {NONCE_DIGITS} hexadecimal digits")));
         }
         let skew = SignedDuration::from_secs(limits::CLOCK_SKEW_S);
         if login.at.duration_since(now).abs() > skew {
@@ -128,7 +166,7 @@ impl Investigators {
         }
         let token = crate::random::hex().map_err(|error| Stranger::Failed(error.to_string()))?;
         let expires_at = now.saturating_add(SESSION).unwrap_or(now);
-        let roles = self.roles.of(&fingerprint).roles();
+        let roles = self.roles(&fingerprint);
         if roles.is_empty() {
             return Err(Stranger::Nobody(fingerprint));
         }
@@ -142,28 +180,51 @@ impl Investigators {
         Ok(Session { token, expires_at, investigator: fingerprint, roles })
     }
 
-    /// Who a token belongs to, with the roles of now. A session ends when its certificate leaves the keyring.
+    /// What somebody may do.
+    pub fn roles(&self, fingerprint: &Fingerprint) -> Vec<Role> {
+        self.roles.of(fingerprint).roles()
+    }
+
+    /// Who a token belongs to, with the roles of now. A session ends when its certificate leaves the keyring, is revoked there
+    /// or expires.
     pub fn who(&self, token: Option<&str>, now: Timestamp) -> Result<Investigator, Stranger> {
         let token = token.ok_or(Stranger::NoSession)?;
         let fingerprint = match self.sessions().open.get(&key(token)) {
             Some((fingerprint, expires_at)) if *expires_at > now => fingerprint.clone(),
             _ => return Err(Stranger::Ended),
         };
-        if !self.keyring().keyring.fingerprints().any(|known| *known == fingerprint) {
+        if self.keyring().keyring.may_sign(&fingerprint, now).is_err() {
             return Err(Stranger::Ended);
         }
-        let roles = self.roles.of(&fingerprint).roles();
+        let roles = self.roles(&fingerprint);
         Ok(Investigator { fingerprint, roles })
     }
 
     /// Those who signed an envelope, one at least.
-    pub fn verify(&self, envelope: &Envelope, now: Timestamp) -> Result<Vec<Fingerprint>, Stranger> {
+    pub async fn verify(&self, envelope: &Envelope, now: Timestamp) -> Result<Vec<Fingerprint>, Stranger> {
+        self.verify_with(&self.callers, envelope, now).await
+    }
+
+    /// Signatures take time by the thousand of what a request takes, and so no request waits for those of others but these.
+    async fn verify_with(
+        &self,
+        turns: &Semaphore,
+        envelope: &Envelope,
+        now: Timestamp,
+    ) -> Result<Vec<Fingerprint>, Stranger> {
         let certificates = self.keyring();
-        let keyring = &certificates.keyring;
-        if keyring.fingerprints().next().is_none() {
+        if certificates.keyring.is_empty() {
             return Err(Stranger::EmptyKeyring(self.folder.display().to_string()));
         }
-        let verdict = keyring.verify(envelope.payload.as_bytes(), &envelope.signatures, now);
+        let failed = |error: &dyn std::fmt::Display| Stranger::Failed(error.to_string());
+        let turn = turns.acquire().await.map_err(|error| failed(&error))?;
+        let envelope = envelope.clone();
+        let verify = move || {
+            let Envelope { payload, signatures } = envelope;
+            certificates.keyring.verify(payload.as_bytes(), &signatures, now)
+        };
+        let verdict = spawn_blocking(verify).await.map_err(|error| failed(&error))?;
+        drop(turn);
         if verdict.signers.is_empty() {
             let rejected = verdict.rejected;
             let reason = if rejected.is_empty() { "there is none".to_owned() } else { rejected.join("; ") };
@@ -193,12 +254,14 @@ fn key(token: &str) -> [u8; 32] {
     Sha256::digest(token).into()
 }
 
-/// The certificates' files, in order of name.
+/// The certificates' files, in order of name; none where others than root and this server's user could put some there.
 fn files(folder: &Path) -> std::io::Result<Vec<PathBuf>> {
+    let metadata = std::fs::metadata(folder).ok();
+    metadata.map_or(Ok(()), |metadata| check_trusted(folder, &metadata, true))?;
     let mut files: Vec<PathBuf> = match std::fs::read_dir(folder) {
         Ok(entries) => entries.filter_map(|entry| Some(entry.ok()?.path())).collect(),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
-        Err(error) => return Err(std::io::Error::other(format!("`{}`: {error}", folder.display()))),
+        Err(error) if error.kind() == ErrorKind::NotFound => Vec::new(),
+        Err(error) => return Err(Error::other(format!("`{}`: {error}", folder.display()))),
     };
     files.retain(|path| path.extension().is_some_and(|extension| extension == "asc" || extension == "pgp"));
     files.sort();
@@ -207,8 +270,25 @@ fn files(folder: &Path) -> std::io::Result<Vec<PathBuf>> {
 
 fn stamp(path: &PathBuf) -> Stamp {
     let metadata = std::fs::metadata(path).ok();
-    let size = metadata.as_ref().map_or(0, std::fs::Metadata::len);
-    (path.clone(), size, metadata.and_then(|metadata| metadata.modified().ok()))
+    let size = metadata.as_ref().map_or(0, Metadata::len);
+    let (owner, mode) = metadata.as_ref().map_or((0, 0), |metadata| (metadata.uid(), metadata.mode()));
+    (path.clone(), size, metadata.and_then(|metadata| metadata.modified().ok()), owner, mode)
+}
+
+/// Checks that nobody but root and this server's user can write a file or folder: who writes there is an administrator. A
+/// user's private group may write a folder, since whoever works under umask 002 has such.
+fn check_trusted(path: &Path, metadata: &Metadata, is_folder: bool) -> std::io::Result<()> {
+    let (uid, mode) = (metadata.uid(), metadata.mode() & 0o7777);
+    if uid != 0 && uid != rustix::process::geteuid().as_raw() {
+        let why = format!("`{}` is owned by uid {uid}, neither root nor the user of this server", path.display());
+        return Err(Error::other(why));
+    }
+    let private_group = is_folder && uid != 0 && metadata.gid() == uid;
+    if mode & 0o002 != 0 || mode & 0o020 != 0 && !private_group {
+        let why = format!("`{}` is writable by others (mode {mode:04o}; chmod go-w)", path.display());
+        return Err(Error::other(why));
+    }
+    Ok(())
 }
 
 fn certificates(files: std::io::Result<Vec<PathBuf>>) -> Certificates {
@@ -220,12 +300,17 @@ fn certificates(files: std::io::Result<Vec<PathBuf>>) -> Certificates {
     });
     for path in files {
         let mut bytes = Vec::new();
-        let read = std::fs::File::open(&path).and_then(|file| file.take(CERTIFICATE_BYTES_MAX).read_to_end(&mut bytes));
+        let read = std::fs::File::open(&path).and_then(|file| {
+            check_trusted(&path, &file.metadata()?, false)?;
+            file.take(CERTIFICATE_BYTES_MAX).read_to_end(&mut bytes)
+        });
         match read {
             Ok(_) => {
                 let skipped = keyring.add(&bytes).skipped;
                 troubles.extend(skipped.into_iter().map(|why| format!("`{}`: {why}", path.display())));
             }
+            // What is wrong with its owner or mode names it already.
+            Err(error) if error.kind() == ErrorKind::Other => troubles.push(error.to_string()),
             Err(error) => troubles.push(format!("`{}`: {error}", path.display())),
         }
     }
@@ -233,38 +318,4 @@ fn certificates(files: std::io::Result<Vec<PathBuf>>) -> Certificates {
 }
 
 #[cfg(test)]
-mod tests {
-    use canvass_protocol::openpgp::{KeyFile, Signer as _};
-
-    use super::*;
-
-    #[test]
-    fn a_session_ends_when_its_certificate_leaves_the_keyring() {
-        let (folder, now) = (tempfile::tempdir().unwrap(), Timestamp::now());
-        let investigators = Investigators::new("acme".to_owned(), folder.path().to_owned(), Roles::default());
-        let log_in = |name: &str| {
-            let key = KeyFile::generate(name, None, now).unwrap();
-            let file = folder.path().join(format!("{name}.asc"));
-            std::fs::write(&file, key.public_armor().unwrap()).unwrap();
-            let login = Login::new("acme".to_owned(), "here".to_owned(), name.to_owned(), now);
-            let payload = String::from_utf8(login.to_bytes()).unwrap();
-            let signatures = vec![key.sign(payload.as_bytes(), now).unwrap()];
-            let session = investigators.login(&Envelope { payload, signatures }, "here", now).unwrap();
-            (key.fingerprint(), session.token, file)
-        };
-        let (alice, alices, file) = log_in("alice");
-        let (bob, bobs, _) = log_in("bob");
-        let who = |token: &str| investigators.who(Some(token), now).map(|investigator| investigator.fingerprint);
-        assert_eq!((who(&alices).unwrap(), who(&bobs).unwrap()), (alice.clone(), bob.clone()));
-        assert!(
-            Arc::ptr_eq(&investigators.keyring(), &investigators.keyring()),
-            "nothing changed, and nothing is read"
-        );
-        let certificate = std::fs::read(&file).unwrap();
-        std::fs::remove_file(&file).unwrap();
-        assert!(matches!(who(&alices), Err(Stranger::Ended)));
-        assert_eq!(who(&bobs).unwrap(), bob);
-        std::fs::write(&file, certificate).unwrap();
-        assert_eq!(who(&alices).unwrap(), alice, "it is read again");
-    }
-}
+mod tests;

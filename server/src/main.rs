@@ -6,9 +6,11 @@
 mod config;
 
 mod api;
+mod connections;
 mod inventory;
 mod investigators;
 mod metrics;
+mod pending;
 mod random;
 mod rates;
 mod receipts;

@@ -53,6 +53,8 @@ pub enum Order {
     Cosign { envelope: Envelope, done: oneshot::Sender<()> },
     /// An action whose withdrawal the store has.
     Withdraw { hash: ActionHash, withdrawal: Envelope, done: oneshot::Sender<()> },
+    /// An agent that the store has no more.
+    Remove { agent: String, done: oneshot::Sender<()> },
 }
 
 /// Heartbeats by agent, each with the address that it came from.
@@ -184,6 +186,10 @@ impl Pump {
                 }
                 done
             }
+            Order::Remove { agent, done } => {
+                self.feed(Event::Removed { agent }).await;
+                done
+            }
         };
         let _ = done.send(());
     }
@@ -265,11 +271,12 @@ impl Pump {
                 Ok(heartbeat) if heartbeat.facts.id == id => {
                     let name = heartbeat.facts.name.clone();
                     self.note_clash(&heartbeat.facts, now).await;
-                    agents.push(store::Agent { id, name, admitted: true, heartbeat: signed, heard_at: now, public_ip });
+                    agents.push(store::Agent { id, name, approval: None, heartbeat: signed, heard_at: now, public_ip });
                     self.means.metrics.heard(heartbeat.at, now);
                     // In the words in which the inventory lists it.
                     let words = inventory::words(heartbeat.facts.mode, now, public_ip, now);
-                    events.push(Event::Heard { facts: Box::new(heartbeat.facts), words });
+                    let agent = heartbeat.facts.id.clone();
+                    events.push((agent, Event::Heard { facts: Box::new(heartbeat.facts), words }));
                 }
                 Ok(_) => {
                     self.means.metrics.refused(Refused::Heartbeat);
@@ -284,12 +291,15 @@ impl Pump {
         if agents.is_empty() {
             return;
         }
-        if let Err(error) = self.inventory.hear(agents).await {
+        let passed = self.inventory.hear(agents, now).await.unwrap_or_else(|error| {
             // The next one comes within a minute.
             tracing::error!(%error, "heartbeats cannot be stored");
-        }
-        for event in events {
-            self.feed(event).await;
+            BTreeSet::new()
+        });
+        for (agent, event) in events {
+            if !passed.contains(&agent) {
+                self.feed(event).await;
+            }
         }
     }
 
@@ -342,7 +352,12 @@ impl Pump {
         let Some((peers, _)) = &self.others else { return Ok(()) };
         let peers = peers.clone();
         let now = Timestamp::now();
-        let heard = self.inventory.learn(peers.agents(&changes.agents).await?);
+        let stored = peers.agents(&changes.agents).await?;
+        let there: BTreeSet<&String> = stored.iter().map(|agent| &agent.id).collect();
+        let removed: Vec<String> = changes.agents.iter().filter(|id| !there.contains(id)).cloned().collect();
+        self.inventory.forget(&removed);
+        self.means.relay.shake(&removed).await;
+        let heard = self.inventory.learn(stored);
         let lines = peers.lines_of(&changes.lines).await?;
         // Whoever has come to another server has no line here any more.
         let elsewhere: Vec<String> =
@@ -354,7 +369,10 @@ impl Pump {
                 let is_here = lines.contains_key(&agent);
                 lead.feed(if is_here { Event::Present { agent } } else { Event::Gone { agent } }).await;
             }
-            for known in heard.iter().filter(|known| known.agent.admitted) {
+            for agent in removed {
+                lead.feed(Event::Removed { agent }).await;
+            }
+            for known in &heard {
                 let (facts, words) = (Box::new(known.facts.clone()), known.words(now));
                 lead.feed(Event::Heard { facts, words }).await;
             }

@@ -104,6 +104,8 @@ pub enum Event {
     Present { agent: String },
     /// The relay can reach it no more.
     Gone { agent: String },
+    /// An agent was taken out of the fleet.
+    Removed { agent: String },
     /// An agent's last word on an action is stored: answered, failed, refused, interrupted, or cancelled where it was
     /// withdrawn before it began there. It was judged with so many signatures.
     Concluded { hash: ActionHash, agent: String, state: State, judged: usize },
@@ -329,6 +331,7 @@ impl Scheduler {
             Event::Gone { agent } => {
                 self.present.remove(&agent);
             }
+            Event::Removed { agent } => self.remove(&agent, &mut effects),
             Event::Concluded { hash, agent, state, judged } => {
                 // The store has it with the answer.
                 if let Some(open) = self.actions.get_mut(&hash)
@@ -366,6 +369,17 @@ impl Scheduler {
                 if self.present.contains(&facts.id) {
                     reach(*hash, open, vec![facts.id.clone()], effects);
                 }
+            }
+        }
+    }
+
+    /// Nobody waits for it any more.
+    fn remove(&mut self, agent: &str, effects: &mut Vec<Effect>) {
+        self.present.remove(agent);
+        for (hash, open) in &mut self.actions {
+            if open.commands.get(agent).is_some_and(|state| state.is_open()) {
+                open.set(agent.to_owned(), State::Cancelled);
+                effects.push(Effect::Settle { hash: *hash, agents: vec![agent.to_owned()], state: State::Cancelled });
             }
         }
     }

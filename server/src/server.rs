@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
+use axum::Router;
 use axum_server::Handle;
 use axum_server::accept::NoDelayAcceptor;
 use axum_server::tls_rustls::{RustlsAcceptor, RustlsConfig};
@@ -15,15 +16,20 @@ use hyper_util::rt::{TokioExecutor, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use jiff::{SignedDuration, Timestamp};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use tokio::sync::mpsc;
+use rustls::ServerConfig;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
+use tokio::sync::{Semaphore, mpsc};
 
 use crate::api::{self, Names, Shared};
 use crate::config::{Config, Enrol, RelayUrl, StoreUrl, Tls};
+use crate::connections::Bounded;
 use crate::inventory::Inventory;
 use crate::investigators::Investigators;
 use crate::lead::Means;
 use crate::metrics::Metrics;
 use crate::peers::Peers;
+use crate::pending::Pending;
 use crate::pump::Pump;
 use crate::random;
 use crate::rates::Rates;
@@ -43,6 +49,11 @@ const ORDERS_MAX: usize = 256;
 const GRACE: Duration = Duration::from_secs(5);
 /// How long the head of a request may take to come.
 const HEAD_WITHIN: Duration = Duration::from_secs(30);
+/// Descriptors that are no connections of others.
+const DESCRIPTORS_KEPT: u64 = 256;
+const CONNECTIONS_MIN: u64 = 64;
+/// Each takes some kilobytes.
+const CONNECTIONS_MAX: u64 = 1 << 20;
 /// How long answers are kept after their action has ended.
 const KEPT: SignedDuration = SignedDuration::from_hours(24 * 90);
 /// How often what is older is looked for.
@@ -50,15 +61,16 @@ const PURGE_EVERY: Duration = Duration::from_secs(3600);
 
 /// Runs until a signal ends it.
 pub async fn run(config: Config) -> Result<()> {
-    raise_descriptors();
-    let listener = bind(config.listen)?;
-    let address = listener.local_addr()?;
-    let metrics = config.metrics.map(bind).transpose()?;
+    let free = Arc::new(Semaphore::new(connections_max(raise_descriptors())));
     let tls = match &config.tls {
         Some(tls) => Some(open_tls(tls).await?),
         None => None,
     };
-    let shared = open(&config).await?;
+    let listener = bind(config.listen)?;
+    let address = listener.local_addr()?;
+    let metrics = config.metrics.map(bind).transpose()?;
+    let certificate = tls.as_ref().map(|(_, certificate)| certificate);
+    let shared = open(&config, names(&config, config.listen, certificate)?).await?;
     let (scheme, keyring) = (if tls.is_some() { "https" } else { "http" }, shared.investigators.keyring());
     keyring.troubles.iter().for_each(|trouble| tracing::warn!("{trouble}"));
     if keyring.keyring.is_empty() {
@@ -66,28 +78,56 @@ pub async fn run(config: Config) -> Result<()> {
     }
     let handle = Handle::new();
     if let Some(listener) = metrics {
-        tell_metrics(listener, shared.clone(), handle.clone())?;
+        let names = names(&config, listener.local_addr()?, certificate)?;
+        let routes = api::metrics::routes(shared.clone(), names);
+        // On a loopback address Prometheus needs no certificate of this server's.
+        let tls = tls
+            .as_ref()
+            .map(|(tls, _)| tls.clone())
+            .filter(|_| !config.metrics.is_some_and(|at| at.ip().is_loopback()));
+        tell_metrics(listener, routes, tls, free.clone(), handle.clone())?;
     }
     // Whoever starts the server reads here where it is, also where it chose the port.
     println!("canvass-server listens on {scheme}://{address} for fleet {}", shared.fleet);
     std::io::stdout().flush()?;
     tokio::spawn(end_at_signal(handle.clone()));
-    let service = api::routes(shared).into_make_service_with_connect_info::<SocketAddr>();
+    serve(listener, api::routes(shared), tls.map(|(tls, _)| tls), free, handle).await
+}
+
+async fn serve(
+    listener: TcpListener,
+    routes: Router,
+    tls: Option<RustlsConfig>,
+    free: Arc<Semaphore>,
+    handle: Handle<SocketAddr>,
+) -> Result<()> {
+    let service = routes.into_make_service_with_connect_info::<SocketAddr>();
     // What is said is said at once: the kernel would keep a short message until the one before is acknowledged.
     match tls {
         Some(tls) => {
-            let acceptor = RustlsAcceptor::new(tls).acceptor(NoDelayAcceptor::new());
+            let acceptor = Bounded::new(RustlsAcceptor::new(tls).acceptor(NoDelayAcceptor::new()), free);
             let mut server = axum_server::from_tcp(listener)?.handle(handle).acceptor(acceptor);
             bound_heads(server.http_builder());
             server.serve(service).await?;
         }
         None => {
-            let mut server = axum_server::from_tcp(listener)?.handle(handle).acceptor(NoDelayAcceptor::new());
+            let acceptor = Bounded::new(NoDelayAcceptor::new(), free);
+            let mut server = axum_server::from_tcp(listener)?.handle(handle).acceptor(acceptor);
             bound_heads(server.http_builder());
             server.serve(service).await?;
         }
     }
     Ok(())
+}
+
+/// The names of this server at an address.
+fn names(config: &Config, listen: SocketAddr, certificate: Option<&CertificateDer<'static>>) -> Result<Names> {
+    Names::new(&config.public_names, listen, certificate).with_context(|| {
+        format!(
+            "{listen} can be reached by others, and the certificate names no host of this server alone: say with `--public-name \
+             NAME` what desks and agents call it"
+        )
+    })
 }
 
 fn bind(address: SocketAddr) -> Result<TcpListener> {
@@ -97,14 +137,16 @@ fn bind(address: SocketAddr) -> Result<TcpListener> {
 }
 
 /// Answers Prometheus, on a listener of its own.
-fn tell_metrics(listener: TcpListener, shared: Arc<Shared>, handle: Handle<SocketAddr>) -> Result<()> {
-    let address = listener.local_addr()?;
-    let service = api::metrics::routes(shared, Names::new(vec![], address)).into_make_service();
-    let mut server = axum_server::from_tcp(listener)?.handle(handle);
-    bound_heads(server.http_builder());
-    tracing::info!(%address, "metrics are told at /metrics");
+fn tell_metrics(
+    listener: TcpListener,
+    routes: Router,
+    tls: Option<RustlsConfig>,
+    free: Arc<Semaphore>,
+    handle: Handle<SocketAddr>,
+) -> Result<()> {
+    tracing::info!(address = %listener.local_addr()?, tls = tls.is_some(), "metrics are told at /metrics");
     tokio::spawn(async move {
-        if let Err(error) = server.serve(service).await {
+        if let Err(error) = serve(listener, routes, tls, free, handle).await {
             tracing::error!(%error, "metrics are told no more");
         }
     });
@@ -117,15 +159,22 @@ fn bound_heads(builder: &mut Builder<TokioExecutor>) {
 }
 
 /// Every agent of the embedded relay is a connection, and so a descriptor: the program takes all that it may have.
-fn raise_descriptors() {
+fn raise_descriptors() -> Option<u64> {
     let limit = getrlimit(Resource::Nofile);
     if limit.current < limit.maximum || limit.maximum.is_none() {
         // Where this fails the limit is what it was.
         let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
     }
+    getrlimit(Resource::Nofile).current
 }
 
-async fn open(config: &Config) -> Result<Arc<Shared>> {
+/// How many connections there may be with so many descriptors: the store, the broker and files need some, too.
+fn connections_max(descriptors: Option<u64>) -> usize {
+    let most = descriptors.map_or(CONNECTIONS_MAX, |all| all.saturating_sub(DESCRIPTORS_KEPT).max(CONNECTIONS_MIN));
+    usize::try_from(most.min(CONNECTIONS_MAX)).unwrap_or(usize::MAX)
+}
+
+async fn open(config: &Config, names: Names) -> Result<Arc<Shared>> {
     let folder = &config.data;
     std::fs::DirBuilder::new()
         .recursive(true)
@@ -191,13 +240,14 @@ async fn open(config: &Config) -> Result<Arc<Shared>> {
         store,
         writes,
         inventory,
+        pending: Pending::default(),
         relay,
         orders,
         watchers,
         peers,
         investigators,
         rates: Rates::default(),
-        names: Names::new(config.public_names.clone(), config.listen),
+        names,
         trusted_proxies: config.trusted_proxies.clone(),
         enrol: config.enrol,
         enrol_token,
@@ -232,12 +282,16 @@ fn kept(folder: &Path, name: &str, draw: impl FnOnce() -> Result<String>) -> Res
     }
 }
 
-async fn open_tls(tls: &Tls) -> Result<RustlsConfig> {
+/// What speaks TLS, and the certificate that it shows.
+async fn open_tls(tls: &Tls) -> Result<(RustlsConfig, CertificateDer<'static>)> {
     // Where another part of the program has chosen already, that is the same choice.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    RustlsConfig::from_pem_file(&tls.certificate, &tls.key)
-        .await
-        .with_context(|| format!("TLS: `{}` and `{}` cannot be used", tls.certificate.display(), tls.key.display()))
+    let why = || format!("TLS: `{}` and `{}` cannot be used", tls.certificate.display(), tls.key.display());
+    let config = RustlsConfig::from_pem_file(&tls.certificate, &tls.key).await.with_context(why)?;
+    let mut spoken = ServerConfig::clone(&config.get_inner());
+    spoken.alpn_protocols = vec![b"http/1.1".to_vec()];
+    config.reload_from_config(Arc::new(spoken));
+    Ok((config, CertificateDer::from_pem_file(&tls.certificate).with_context(why)?))
 }
 
 async fn purge(store: Arc<dyn Store>) {

@@ -2,84 +2,24 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on may panic")]
 
+mod common;
+
 use std::collections::BTreeMap;
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::net::TcpStream;
-use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::io::Read as _;
+use std::process::Command;
 
 use canvass_protocol::action::{Action, Window};
 use canvass_protocol::answer::agent_id;
-use canvass_protocol::envelope::Envelope;
 use canvass_protocol::filter::{Filter, Is, Pattern};
 use canvass_protocol::heartbeat::Heartbeat;
 use canvass_protocol::limits::{ACTION_BYTES_MAX, Limits};
-use canvass_protocol::login::Login;
 use canvass_protocol::members::Members;
-use canvass_protocol::openpgp::{KeyFile, Signer};
 use canvass_protocol::target::{Facts, Mode};
+use common::{JSON, PROGRAM, Server, envelope, start, start_as};
 use ed25519_dalek::Signer as _;
 use jiff::{SignedDuration, Timestamp};
 use sqlx::{Connection as _, SqliteConnection};
-use tempfile::TempDir;
 use uuid::Uuid;
-
-const PROGRAM: &str = env!("CARGO_BIN_EXE_canvass-server");
-
-struct Server {
-    child: Child,
-    address: String,
-    data: TempDir,
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-fn start() -> Server {
-    start_as(|program| Command::new(program))
-}
-
-fn start_as(program: impl FnOnce(&str) -> Command) -> Server {
-    let data = tempfile::tempdir().unwrap();
-    let mut command = program(PROGRAM);
-    command.args(["--listen", "127.0.0.1:0", "--fleet", "acme", "--data"]).arg(data.path().join("data"));
-    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
-    let mut line = String::new();
-    BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-    let address = line.split_whitespace().find_map(|word| word.strip_prefix("http://")).unwrap().to_owned();
-    assert!(line.contains("fleet acme"), "{line}");
-    Server { child, address, data }
-}
-
-impl Server {
-    /// Sends bytes as they are and returns the status and what follows the head.
-    fn send(&self, request: &[u8]) -> (u16, String) {
-        let mut stream = TcpStream::connect(&self.address).unwrap();
-        stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
-        // A server that refuses a long request does not read it to its end.
-        let _ = stream.write_all(request);
-        let mut reply = Vec::new();
-        // A server that has refused may close before it has read all.
-        let _ = stream.read_to_end(&mut reply);
-        let reply = String::from_utf8_lossy(&reply).into_owned();
-        let status = reply.split_whitespace().nth(1).unwrap_or_else(|| panic!("no status in {reply:?}"));
-        let body = reply.split_once("\r\n\r\n").map_or("", |(_, body)| body);
-        (status.parse().unwrap(), body.to_owned())
-    }
-
-    fn request(&self, method: &str, path: &str, headers: &str, body: &str) -> (u16, String) {
-        let length = body.len();
-        let request = format!(
-            "{method} {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\nContent-Length: {length}\r\n{headers}\r\n{body}",
-            self.address
-        );
-        self.send(request.as_bytes())
-    }
-}
 
 /// A page of actions where there are none.
 const NONE: &str = r#"{"actions":[],"next":null}"#;
@@ -88,6 +28,8 @@ const NONE: &str = r#"{"actions":[],"next":null}"#;
 fn it_says_what_is_wrong_with_its_settings() {
     for (arguments, words) in [
         (&["--listen", "0.0.0.0:0"][..], "needs TLS"),
+        (&["--metrics", "0.0.0.0:0"], "`--metrics 0.0.0.0:0` can be reached by others, so it needs TLS"),
+        (&["--store", "postgres://canvass:secret@db.example/x"], "add `?sslmode=verify-full`"),
         (&["--store", "postgres://canvass:secret@127.0.0.1:9/x"], "cannot open the store at `127.0.0.1`"),
         (&["--relay", "amqp://x"], "in the clear"),
         (&["--relay", "amqp://canvass:secret@127.0.0.1:9"], "the broker `127.0.0.1:9` cannot be used"),
@@ -101,7 +43,7 @@ fn it_says_what_is_wrong_with_its_settings() {
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(!output.status.success() && said.contains(words), "{arguments:?}: {said}");
     }
-    let taken = start();
+    let taken = start(&[]);
     let data = tempfile::tempdir().unwrap();
     let output = Command::new(PROGRAM).args(["--listen", &taken.address, "--data"]).arg(data.path()).output().unwrap();
     assert!(String::from_utf8_lossy(&output.stderr).contains("cannot listen on"));
@@ -109,7 +51,7 @@ fn it_says_what_is_wrong_with_its_settings() {
 
 #[test]
 fn strangers_learn_nothing() {
-    let server = start();
+    let server = start(&[]);
     assert_eq!(server.request("GET", "/healthz", "", ""), (200, "ok\n".to_owned()));
     let (status, about) = server.request("GET", "/v1", "", "");
     assert!(status == 200 && about.contains("\"fleet\":\"acme\""), "{about}");
@@ -125,6 +67,8 @@ fn strangers_learn_nothing() {
         ("POST", format!("{id}/signatures")),
         ("POST", format!("{id}/withdrawal")),
         ("POST", "/v1/agents/x/admission".to_owned()),
+        ("POST", "/v1/agents/x/removal".to_owned()),
+        ("GET", "/v1/agents/pending".to_owned()),
         ("GET", "/v1/audit".to_owned()),
     ] {
         for headers in ["", "Authorization: Bearer 00\r\n", "Authorization: Basic YTpi\r\n"] {
@@ -136,7 +80,7 @@ fn strangers_learn_nothing() {
 
 #[test]
 fn requests_for_another_server_are_refused() {
-    let server = start();
+    let server = start(&[]);
     for (host, expected) in [("canvass.example", 421), ("localhost:1664", 200), ("127.0.0.1", 200), ("", 421)] {
         let request = format!("GET /v1 HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
         let (status, body) = server.send(request.as_bytes());
@@ -147,8 +91,8 @@ fn requests_for_another_server_are_refused() {
 
 #[test]
 fn odd_requests_are_refused_in_words() {
-    let server = start();
-    let json = "Content-Type: application/json\r\n";
+    let server = start(&[]);
+    let json = JSON;
     for (method, path, headers, body, status, words) in [
         ("GET", "/nothing", "", "", 404, "nothing at this address"),
         ("DELETE", "/v1", "", "", 405, "does not know that method"),
@@ -170,18 +114,12 @@ fn odd_requests_are_refused_in_words() {
         let (got, said) = server.request(method, path, headers, body);
         assert!(got == status && said.contains(words), "{method} {path} {body}: {got} {said}");
     }
-    let long = "x".repeat(10 << 20);
-    let (status, said) = server.request("POST", "/v1/sessions", json, &format!("\"{long}\""));
-    assert!(status == 413, "{status} {said}");
+    // Whoever has proved nothing is not listened to for long.
+    for (path, bytes) in [("/v1/sessions", 100_000), ("/v1/enrolments", 100_000), ("/v1/sessions", 10 << 20)] {
+        let (status, said) = server.request("POST", path, json, &format!("\"{}\"", "x".repeat(bytes)));
+        assert!(status == 413, "{path} {bytes}: {status} {said}");
+    }
     assert_eq!(server.send(b"nonsense\r\nConnection: close\r\n\r\n").0, 400);
-}
-
-const JSON: &str = "Content-Type: application/json\r\n";
-
-/// Signs a payload and wraps it as it travels.
-fn envelope(key: &KeyFile, payload: String) -> String {
-    let signatures = vec![key.sign(payload.as_bytes(), Timestamp::now()).unwrap()];
-    String::from_utf8(Envelope { payload, signatures }.to_bytes()).unwrap()
 }
 
 /// Runs a statement in the server's own database, beside it.
@@ -196,16 +134,9 @@ fn execute(server: &Server, statement: &'static str) {
 
 #[test]
 fn a_server_that_cannot_write_says_so_and_goes_on() {
-    let server = start();
-    let now = Timestamp::now();
-    let alice = KeyFile::generate("alice", None, now - SignedDuration::from_hours(1)).unwrap();
-    let keyring = server.data.path().join("data/keyring");
-    std::fs::create_dir_all(&keyring).unwrap();
-    std::fs::write(keyring.join("alice.asc"), alice.public_armor().unwrap()).unwrap();
-    let login = |nonce: &str| {
-        let login = Login::new("acme".into(), server.address.clone(), nonce.repeat(32), now).to_bytes();
-        server.request("POST", "/v1/sessions", JSON, &envelope(&alice, String::from_utf8(login).unwrap()))
-    };
+    let server = start(&[]);
+    let alice = server.investigator("alice");
+    let login = |nonce: &str| server.request("POST", "/v1/sessions", JSON, &envelope(&alice, server.login(nonce)));
     execute(&server, "ALTER TABLE audit RENAME TO away");
     let (status, said) = login("1");
     assert!(status == 500 && said.contains("cannot read or write its store"), "{status} {said}");
@@ -220,16 +151,13 @@ fn a_server_that_cannot_write_says_so_and_goes_on() {
 /// itself, and the server goes on with the next one.
 #[test]
 fn a_server_whose_disk_was_full_goes_on() {
-    let server = start_as(|program| {
-        let mut command = Command::new("sh");
-        // The signal that says so would end a program that does not expect it.
-        command.args(["-c", "trap '' XFSZ; exec \"$0\" \"$@\"", program]);
-        command
-    });
-    let key = ed25519_dalek::SigningKey::from_bytes(&[1; 32]);
-    let facts = |name: &str| Facts {
+    let mut command = Command::new("sh");
+    // The signal that says so would end a program that does not expect it.
+    command.args(["-c", "trap '' XFSZ; exec \"$0\" \"$@\"", PROGRAM]);
+    let server = start_as(command, &[]);
+    let facts = |key: &ed25519_dalek::SigningKey| Facts {
         id: agent_id(&hex::encode(key.verifying_key().as_bytes())).unwrap(),
-        name: name.to_owned(),
+        name: "web-1".to_owned(),
         mode: Mode::Daemon,
         os: "linux".into(),
         arch: "x86_64".into(),
@@ -242,27 +170,28 @@ fn a_server_whose_disk_was_full_goes_on() {
         started_at: Timestamp::now(),
         more: Members::default(),
     };
-    let enrol = |name: &str| {
-        let heartbeat = Heartbeat::sign(&key, "acme".into(), facts(name), String::new(), Timestamp::now());
+    let enrol = |number: u8| {
+        let key = ed25519_dalek::SigningKey::from_bytes(&[number; 32]);
+        let heartbeat = Heartbeat::sign(&key, "acme".into(), facts(&key), String::new(), Timestamp::now());
         let request = serde_json::json!({ "heartbeat": heartbeat, "token": null }).to_string();
         server.request("POST", "/v1/enrolments", JSON, &request)
     };
     let grow = |bytes: Option<u64>| {
-        let pid = rustix::process::Pid::from_raw(i32::try_from(server.child.id()).unwrap());
+        let pid = rustix::process::Pid::from_raw(i32::try_from(server.id()).unwrap());
         let limit = rustix::process::Rlimit { current: bytes, maximum: None };
         rustix::process::prlimit(pid, rustix::process::Resource::Fsize, limit).unwrap();
     };
-    assert_eq!(enrol("web-1").0, 200);
-    for name in ["web-2", "web-3"] {
+    assert_eq!(enrol(1).0, 200);
+    for number in [2, 3] {
         grow(Some(1));
         for _ in 0..2 {
-            let (status, said) = enrol(name);
+            let (status, said) = enrol(number);
             assert_eq!(status, 500, "{said}");
             let (status, said) = server.request("GET", "/healthz", "", "");
             assert!(status == 503 && said.contains("cannot write to its store since"), "{said}");
         }
         grow(None);
-        let (status, said) = enrol(name);
+        let (status, said) = enrol(number);
         assert_eq!(status, 200, "{said}");
         assert_eq!(server.request("GET", "/healthz", "", ""), (200, "ok\n".to_owned()));
     }
@@ -271,15 +200,10 @@ fn a_server_whose_disk_was_full_goes_on() {
 /// Whatever is well signed and not of this version is refused by its name, and nothing of it is kept.
 #[test]
 fn other_versions_are_refused_by_name() {
-    let server = start();
+    let server = start(&[]);
     let now = Timestamp::now();
-    let alice = KeyFile::generate("alice", None, now - SignedDuration::from_hours(1)).unwrap();
-    let keyring = server.data.path().join("data/keyring");
-    std::fs::create_dir_all(&keyring).unwrap();
-    std::fs::write(keyring.join("alice.asc"), alice.public_armor().unwrap()).unwrap();
-
-    let login = |nonce: &str| Login::new("acme".into(), server.address.clone(), nonce.repeat(32), now).to_bytes();
-    let login = |nonce: &str| String::from_utf8(login(nonce)).unwrap();
+    let alice = server.investigator("alice");
+    let login = |nonce: &str| server.login(nonce);
     for (login, status, words) in [
         (login("1").replace("login/1", "login/0"), 401, "not a canvass `login/1`"),
         (login("1").replace("login/1", "login/2"), 401, "not a canvass `login/1`"),
@@ -290,9 +214,7 @@ fn other_versions_are_refused_by_name() {
         let (got, said) = server.request("POST", "/v1/sessions", JSON, &envelope(&alice, login.clone()));
         assert!(got == status && said.contains(words), "{login}: {got} {said}");
     }
-    let (_, session) = server.request("POST", "/v1/sessions", JSON, &envelope(&alice, login("2")));
-    let session: serde_json::Value = serde_json::from_str(&session).unwrap();
-    let headers = format!("{JSON}Authorization: Bearer {}\r\n", session["token"].as_str().unwrap());
+    let headers = server.session(&alice, "2");
 
     let scan = serde_json::from_str(r#"{"table":"users","columns":["name"]}"#).unwrap();
     let window = Window { from: now, until: now + SignedDuration::from_mins(5) };
@@ -342,4 +264,54 @@ fn other_versions_are_refused_by_name() {
     for action in [action, String::from_utf8(standing.to_bytes()).unwrap()] {
         assert_eq!(server.request("POST", "/v1/actions", &headers, &envelope(&alice, action)).0, 201);
     }
+}
+
+/// What the certificate does not name has to be said; what it names, and is nobody else's, needs no saying.
+#[test]
+fn a_server_that_others_reach_knows_its_names() {
+    let folder = tempfile::tempdir().unwrap();
+    for (names, starts) in
+        [("DNS:*.example", false), ("DNS:localhost,IP:127.0.0.1", false), ("DNS:canvass.example", true)]
+    {
+        let made = Command::new("openssl")
+            .args("req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=x".split(' '))
+            .args(["-addext", &format!("subjectAltName={names}"), "-keyout", "key.pem", "-out", "cert.pem"])
+            .current_dir(folder.path())
+            .output()
+            .unwrap();
+        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+        for given in [&[][..], &["--public-name", "canvass.example"]] {
+            let mut command = Command::new(PROGRAM);
+            command.args(["--listen", "0.0.0.0:0", "--tls-cert", "cert.pem", "--tls-key", "key.pem", "--data", "data"]);
+            command.args(given).current_dir(folder.path());
+            let mut child =
+                command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped()).spawn().unwrap();
+            let mut said = [0; 15];
+            let started = child.stdout.take().unwrap().read_exact(&mut said).is_ok();
+            let _ = child.kill();
+            let said = child.wait_with_output().unwrap().stderr;
+            let said = String::from_utf8_lossy(&said);
+            assert_eq!(started, starts || !given.is_empty(), "{names} {given:?}: {said}");
+            assert!(started || said.contains("say with `--public-name NAME`"), "{said}");
+        }
+    }
+}
+
+/// One more than there may be is closed at once, and there is room again when others have left.
+#[test]
+fn there_are_only_so_many_connections() {
+    let mut command = Command::new("sh");
+    command.args(["-c", "ulimit -n 300; exec \"$0\" \"$@\"", PROGRAM]);
+    let server = start_as(command, &[]);
+    let is_open = |server: &Server| {
+        let mut stream = server.connect();
+        std::io::Write::write_all(&mut stream, b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
+        let mut reply = [0; 12];
+        let answered = stream.read_exact(&mut reply).is_ok() && &reply == b"HTTP/1.1 200";
+        answered.then_some(stream)
+    };
+    let held: Vec<_> = std::iter::from_fn(|| is_open(&server)).take(1000).collect();
+    assert_eq!(held.len(), 64, "as few as there are descriptors for");
+    drop(held);
+    while is_open(&server).is_none() {}
 }

@@ -101,6 +101,8 @@ impl Places {
 struct Configured {
     /// The server that is asked where nothing else is said.
     server: Option<String>,
+    /// What `canvass.certified` is at first.
+    certified: Option<String>,
 }
 
 /// The server to ask where the flags do not say whom: `CANVASS_SERVER`, else what `config.toml` says.
@@ -113,6 +115,11 @@ pub fn server(places: &Places) -> Result<Option<String>, Error> {
     configured(&places.config()).map(|configured| configured.server)
 }
 
+/// Which agents of a server are asked, as `canvass.certified` has it, where `config.toml` says so.
+pub fn certified(places: &Places) -> Result<Option<String>, Error> {
+    configured(&places.config()).map(|configured| configured.certified)
+}
+
 fn configured(path: &Path) -> Result<Configured, Error> {
     let text = match std::fs::read_to_string(path) {
         Ok(text) => text,
@@ -122,7 +129,7 @@ fn configured(path: &Path) -> Result<Configured, Error> {
     toml::from_str(&text).map_err(|error| {
         let place = error.span().map(|span| format!(" line {}", text[..span.start].matches('\n').count() + 1));
         Error::usage(format!("`{}`{}: {}", path.display(), place.unwrap_or_default(), error.message()))
-            .hint("it can say `server = \"https://…\"`")
+            .hint("it can say `server = \"https://…\"` and `certified = \"only\"`")
     })
 }
 

@@ -108,11 +108,10 @@ fn about(column: &ColumnInfo, bound: &[&str]) -> String {
 }
 
 fn agent_columns() -> Result<RecordBatch, Error> {
-    let said_by = |server: bool| if server { "the server" } else { "the agent" };
     batch(vec![
         ("column", texts(AGENT_FIELDS.iter().map(|field| field.name))),
         ("type", texts(AGENT_FIELDS.iter().map(AgentField::kind))),
-        ("said_by", texts(AGENT_FIELDS.iter().map(|field| said_by(field.server_word)))),
+        ("said_by", texts(AGENT_FIELDS.iter().map(|field| field.said_by.as_str()))),
         ("about", texts(AGENT_FIELDS.iter().map(|field| field.about))),
     ])
 }

@@ -64,7 +64,7 @@ pub(super) fn judge_by_final(
     let was_asked = |index: usize| last.scans.get(index).is_none_or(|record| record.asked);
     let meant =
         scans.iter().enumerate().map(|(index, scan)| was_asked(index) && may_be_meant(&scan.target, facts)).collect();
-    agent.endpoint = Endpoint { host: host.clone(), facts: facts.clone().into(), words: agent.endpoint.words.clone() };
+    agent.endpoint = Endpoint { host: host.clone(), facts: facts.clone().into(), ..agent.endpoint.clone() };
     let facts = catalog::signed_struct(&agent.endpoint).map_err(|error| error.to_string())?;
     agent.shown = Some(Shown { host, facts, meant });
     Ok(())

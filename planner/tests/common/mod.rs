@@ -15,7 +15,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use canvass_planner::desk::Desk;
 use canvass_planner::error::{Error, Span};
-use canvass_planner::fleet::{Delivery, Endpoint, Fleet};
+use canvass_planner::fleet::{Delivery, Endpoint, Fleet, Standing};
 use canvass_planner::settings::Settings;
 use canvass_protocol::action::Action;
 use canvass_protocol::envelope::Envelope;
@@ -74,7 +74,7 @@ pub fn endpoint(name: &str, os: &str, team: &str, status: Status) -> Endpoint {
         more: Members::default(),
     };
     let words = ServerWords { status, heartbeat_at: at, public_ip: Some([203, 0, 113, 7].into()) };
-    Endpoint { host: name.into(), facts: facts.into(), words }
+    Endpoint { host: name.into(), facts: facts.into(), words, standing: Standing::default() }
 }
 
 fn hex(name: &str) -> String {

@@ -29,7 +29,7 @@ pub async fn post(shared: State, caller: Caller, body: Body<Envelope>) -> Result
     let Body(envelope) = body;
     envelope.check_sizes().map_err(|error| Problem::bad(error.to_string()))?;
     let now = Timestamp::now();
-    let signers = shared.investigators.verify(&envelope, now)?;
+    let signers = shared.investigators.verify(&envelope, now).await?;
     let signed = Signed::parse(envelope.payload.as_bytes()).map_err(|error| Problem::bad(error.to_string()))?;
     if signed.fleet != shared.fleet {
         return Err(Problem::bad(format!("the action is for fleet `{}`", signed.fleet)));
@@ -57,7 +57,7 @@ pub async fn post(shared: State, caller: Caller, body: Body<Envelope>) -> Result
         envelope,
     };
     let hash = action.hash;
-    shared.note(&action.investigator, "post", Some(hash), format!("{} agents", agents.len())).await?;
+    shared.note(&action.investigator, "post", Some(hash), shared.reached(&agents)).await?;
     let (done, posted) = oneshot::channel();
     let order = if shared.store.post(&action, &agents).await? {
         tracing::info!(action = %hash, id = %action.id, agents = agents.len(), "an action was posted");
@@ -75,7 +75,7 @@ pub async fn post(shared: State, caller: Caller, body: Body<Envelope>) -> Result
     Ok((StatusCode::CREATED, Json(Posted { id: signed.id, hash, asked: agents })))
 }
 
-/// An action with its targets and the ids of the admitted agents that it means now: found where it keeps nobody else waiting.
+/// An action with its targets and the ids of the agents that it means now: found where it keeps nobody else waiting.
 async fn meant(shared: &State, action: Signed, now: Timestamp) -> Result<(Signed, Targets, Vec<String>), Problem> {
     let shared = shared.clone();
     let found = tokio::task::spawn_blocking(move || {
@@ -93,8 +93,8 @@ fn asked(shared: &State, action: &Signed, targets: &Targets, now: Timestamp) -> 
         Some(ids) => ids.into_iter().filter_map(|id| shared.inventory.get(id)).collect(),
         None => shared.inventory.all(),
     };
-    let admitted = candidates.into_iter().filter(|known| known.agent.admitted);
-    let meant = admitted.filter(|known| targets.any(&known.facts, Some(&known.words(now))) == Truth::True);
+    let meant =
+        candidates.into_iter().filter(|known| targets.any(&known.facts, Some(&known.words(now))) == Truth::True);
     meant.map(|known| known.agent.id.clone()).collect()
 }
 
@@ -128,7 +128,7 @@ pub async fn withdraw(shared: State, caller: Caller, id: Id, body: Body<Envelope
     let action = find(&shared, &caller, id.0).await?;
     let Body(envelope) = body;
     envelope.check_sizes().map_err(|error| Problem::bad(error.to_string()))?;
-    shared.investigators.verify(&envelope, Timestamp::now())?;
+    shared.investigators.verify(&envelope, Timestamp::now()).await?;
     let withdrawal = Withdrawal::parse(envelope.payload.as_bytes()).map_err(|error| Problem::bad(error.to_string()))?;
     if withdrawal.fleet != shared.fleet || withdrawal.action != action.hash {
         return Err(Problem::bad("the withdrawal is of another action"));

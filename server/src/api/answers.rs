@@ -52,6 +52,7 @@ pub async fn follow(
 ) -> Result<Response, Problem> {
     let Query(From { after, follow, asked }) = from.map_err(|error| Problem::bad(error.body_text()))?;
     let action = actions::find(&shared, &caller, id.0).await?;
+    shared.note_often(&caller.0.fingerprint, "read", Some(action.hash), String::new()).await?;
     let watch = if follow { shared.follow(action.hash).await? } else { None };
     let told = asked.map(|asked| Told { counts: (asked as usize, 0), ..Told::default() });
     let (hash, _stream) = (action.hash, shared.metrics.stream());

@@ -53,19 +53,13 @@ fn levels(shared: &Shared, now: Timestamp) -> Levels {
         open: shared.watchers.open(),
         incoming: shared.incoming.messages(),
         incoming_bytes: shared.incoming.bytes(),
+        pending: shared.pending.len(),
         ..Levels::default()
     };
     for known in shared.inventory.all() {
-        if known.agent.admitted {
-            let status = known.words(now).status;
-            Status::ALL
-                .iter()
-                .zip(&mut levels.agents)
-                .filter(|(of, _)| **of == status)
-                .for_each(|(_, count)| *count += 1);
-        } else {
-            levels.pending += 1;
-        }
+        let status = known.words(now).status;
+        let count = Status::ALL.iter().zip(&mut levels.agents).find(|(of, _)| **of == status);
+        count.into_iter().for_each(|(_, count)| *count += 1);
     }
     levels
 }

@@ -14,6 +14,7 @@ mod relay;
 mod sessions;
 mod signatures;
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use axum::extract::{DefaultBodyLimit, FromRequestParts, Path};
@@ -26,6 +27,7 @@ use axum::{Json, Router};
 use canvass_protocol::action::ActionHash;
 use canvass_protocol::api::{About, Role};
 use canvass_protocol::limits;
+use canvass_protocol::openpgp::Fingerprint;
 use ipnet::IpNet;
 use jiff::Timestamp;
 use serde::de::DeserializeOwned;
@@ -33,12 +35,14 @@ use tokio::sync::{mpsc, watch};
 use uuid::Uuid;
 
 use crate::config::Enrol;
+use crate::connections::Allowance;
 use crate::inventory::Inventory;
 use crate::investigators::{Investigator, Investigators, Stranger};
 use crate::metrics::Metrics;
 use crate::peers::Peers;
+use crate::pending::Pending;
 use crate::pump::Order;
-use crate::rates::Rates;
+use crate::rates::{self, Rates};
 use crate::relay::Door;
 use crate::relay::inlet::Gauge;
 use crate::store::watched::{Failing, Writes};
@@ -56,6 +60,8 @@ pub struct Shared {
     /// Whether the store takes what is written to it.
     pub writes: Arc<Writes>,
     pub inventory: Arc<Inventory>,
+    /// Who waits to be let in.
+    pub pending: Pending,
     pub relay: Door,
     pub orders: mpsc::Sender<Order>,
     pub watchers: Arc<Watchers>,
@@ -77,14 +83,22 @@ pub struct Shared {
 
 type State = axum::extract::State<Arc<Shared>>;
 
+/// Bodies of those who have proved nothing: a login or a heartbeat with its signature, and a proof.
+const WORD_BODY_MAX: usize = 64 << 10;
+const PROOF_BODY_MAX: usize = 16 << 10;
+/// The names in a line of the audit.
+const REACHED_BYTES_MAX: usize = 1000;
+/// Of a line of the audit, what others have written.
+const DETAIL_CHARS_MAX: usize = 300;
+
 /// All routes.
 pub fn routes(shared: Arc<Shared>) -> Router {
     // Whoever comes here has proved nothing yet.
     let open = Router::new()
-        .route("/v1/sessions", post(sessions::open))
-        .route("/v1/enrolments", post(agents::enrol))
+        .route("/v1/sessions", post(sessions::open).layer(DefaultBodyLimit::max(WORD_BODY_MAX)))
+        .route("/v1/enrolments", post(agents::enrol).layer(DefaultBodyLimit::max(WORD_BODY_MAX)))
         .route("/v1/relay", get(relay::connect))
-        .route("/v1/lines", post(relay::open_line))
+        .route("/v1/lines", post(relay::open_line).layer(DefaultBodyLimit::max(PROOF_BODY_MAX)))
         .layer(from_fn_with_state(shared.clone(), doors::rate));
     let router = Router::new()
         .route("/healthz", get(healthz))
@@ -94,6 +108,7 @@ pub fn routes(shared: Arc<Shared>) -> Router {
         .route("/v1/agents", get(agents::list))
         .route("/v1/agents/pending", get(agents::pending))
         .route("/v1/agents/{id}/admission", post(agents::admit))
+        .route("/v1/agents/{id}/removal", post(agents::remove))
         .route("/v1/actions", get(past::actions).post(actions::post))
         .route("/v1/actions/{id}", get(actions::show))
         .route("/v1/actions/{id}/envelope", get(signatures::envelope))
@@ -107,6 +122,7 @@ pub fn routes(shared: Arc<Shared>) -> Router {
         .method_not_allowed_fallback(async || {
             Problem::new(StatusCode::METHOD_NOT_ALLOWED, "this address does not know that method")
         })
+        .layer(from_fn_with_state(shared.clone(), doors::note_refused))
         .layer(from_fn_with_state(shared.clone(), doors::host))
         .layer(DefaultBodyLimit::max(limits::ENVELOPE_BYTES_MAX));
     metrics::counted(router, shared.clone()).with_state(shared)
@@ -152,6 +168,9 @@ impl FromRequestParts<Arc<Shared>> for Caller {
         let token = header.and_then(|header| header.strip_prefix("Bearer "));
         let investigator = shared.investigators.who(token, Timestamp::now())?;
         shared.rates.investigator(&investigator.fingerprint)?;
+        if let Some(allowance) = parts.extensions.get::<Allowance>() {
+            allowance.lift();
+        }
         Ok(Caller(investigator))
     }
 }
@@ -181,6 +200,45 @@ impl Shared {
     async fn note(&self, who: &str, what: &str, about: Option<ActionHash>, detail: String) -> Result<(), Problem> {
         let line = Audit { at: Timestamp::now(), who: who.to_owned(), what: what.to_owned(), action: about, detail };
         Ok(self.store.note(&line).await?)
+    }
+
+    /// Writes down who reads what, or is refused what; the same once a minute.
+    async fn note_often(
+        &self,
+        who: &Fingerprint,
+        what: &'static str,
+        about: Option<ActionHash>,
+        detail: String,
+    ) -> Result<(), Problem> {
+        let subject = about.map_or_else(|| detail.clone(), |hash| hash.to_string());
+        if self.rates.line(&who.0, what, &subject) { self.note(&who.0, what, about, detail).await } else { Ok(()) }
+    }
+
+    /// Writes down what a stranger tried, by the network that it came from; seldom, whatever is tried.
+    async fn note_stranger(&self, from: Option<IpAddr>, what: &'static str, detail: String) {
+        let from = from.map_or_else(|| "unknown".to_owned(), |address| rates::network(address).to_string());
+        tracing::info!(from, what, detail, "a stranger was turned away");
+        if !self.rates.strangers_line(&from, what) {
+            return;
+        }
+        // It is turned away whether or not that is written down.
+        let _ = self.note(&from, what, None, detail.chars().take(DETAIL_CHARS_MAX).collect()).await;
+    }
+
+    /// Agents by their names, as the audit says whom something reached: some of them, where there are many.
+    fn reached(&self, ids: &[String]) -> String {
+        let names =
+            ids.iter().map(|id| self.inventory.get(id).map_or_else(|| id.clone(), |known| known.facts.name.clone()));
+        let mut detail = format!("{} agents", ids.len());
+        for (number, name) in names.enumerate() {
+            if detail.len() + name.len() > REACHED_BYTES_MAX {
+                detail.push_str(" …");
+                break;
+            }
+            detail.push_str(if number == 0 { ": " } else { ", " });
+            detail.push_str(&name);
+        }
+        detail
     }
 
     /// Follows an action; `None` where nothing more will become of it.

@@ -219,9 +219,31 @@ fn paths() -> Value {
         (
             "/v1/agents/pending",
             "get",
-            get("Who waits to be admitted (role admin)", &reference("Inventory")).may_be(&[403]),
+            get("Who waits to be admitted, in order of id (role admin)", &reference("PendingPage"))
+                .may_be(&[400, 403])
+                .query("after", &text, "the `next` of the page before")
+                .query(
+                    "count",
+                    &json!({
+                        "type": "integer", "minimum": 1, "maximum": super::agents::PENDING_MAX,
+                        "default": super::agents::PENDING_MAX,
+                    }),
+                    "how many at most",
+                ),
         ),
-        ("/v1/agents/{id}/admission", "post", done("Admits an agent (role admin)").of(&text, "the agent's id")),
+        (
+            "/v1/agents/{id}/admission",
+            "post",
+            done("Admits an agent, or certifies one that is in the fleet, by an administrator's signature (role admin)")
+                .takes("Admit")
+                .of(&text, "the agent's id")
+                .may_be(&[409]),
+        ),
+        (
+            "/v1/agents/{id}/removal",
+            "post",
+            done("Takes an agent out of the fleet; it has to enrol anew (role admin)").of(&text, "the agent's id"),
+        ),
         (
             "/v1/actions",
             "get",
@@ -360,7 +382,11 @@ fn schemas() -> Value {
         "Inventory": object(&[
             ("agents", list("Listed")), ("mark?", text_or_null.clone()), ("since?", text_or_null.clone()),
         ], false),
-        "Listed": object(&[("heartbeat", reference("Signed")), ("words", reference("ServerWords"))], false),
+        "Listed": object(&[
+            ("heartbeat", reference("Signed")), ("words", reference("ServerWords")), ("approval?", reference("Envelope")),
+        ], false),
+        "PendingPage": object(&[("agents", list("Listed")), ("next?", text_or_null.clone())], false),
+        "Admit": object(&[("heartbeat", reference("Signed")), ("approval", reference("Envelope"))], true),
         "ServerWords": object(&[
             ("status", words(&["online", "idle", "offline"])), ("heartbeat_at", time.clone()), ("public_ip?", text_or_null.clone()),
         ], false),

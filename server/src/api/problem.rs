@@ -8,6 +8,7 @@ use axum::extract::rejection::JsonRejection;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use canvass_protocol::api;
+use canvass_protocol::openpgp::Fingerprint;
 use tokio::time::timeout;
 
 use crate::investigators::Stranger;
@@ -22,11 +23,20 @@ const BODY_WITHIN: Duration = Duration::from_secs(60);
 pub struct Problem {
     status: StatusCode,
     said: api::Problem,
+    /// Who lacks which role, for the audit.
+    refused: Option<Refused>,
+}
+
+/// That somebody lacks a role; goes with the reply as far as whoever writes it down.
+#[derive(Debug, Clone)]
+pub struct Refused {
+    pub who: Fingerprint,
+    pub role: &'static str,
 }
 
 impl Problem {
     pub fn new(status: StatusCode, error: impl Into<String>) -> Problem {
-        Problem { status, said: api::Problem { error: error.into(), hint: None } }
+        Problem { status, said: api::Problem { error: error.into(), hint: None }, refused: None }
     }
 
     pub fn hint(mut self, hint: impl Into<String>) -> Problem {
@@ -46,7 +56,11 @@ impl Problem {
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        (self.status, Json(self.said)).into_response()
+        let mut response = (self.status, Json(self.said)).into_response();
+        if let Some(refused) = self.refused {
+            response.extensions_mut().insert(refused);
+        }
+        response
     }
 }
 
@@ -69,11 +83,15 @@ impl From<StoreError> for Problem {
 impl From<Stranger> for Problem {
     fn from(stranger: Stranger) -> Problem {
         let status = match stranger {
-            Stranger::Role(_) | Stranger::Nobody(_) => StatusCode::FORBIDDEN,
+            Stranger::Role(..) | Stranger::Nobody(_) => StatusCode::FORBIDDEN,
             Stranger::Failed(_) => StatusCode::INTERNAL_SERVER_ERROR,
             _ => StatusCode::UNAUTHORIZED,
         };
-        Problem::new(status, stranger.to_string())
+        let problem = Problem::new(status, stranger.to_string());
+        match stranger {
+            Stranger::Role(who, role) => Problem { refused: Some(Refused { who, role }), ..problem },
+            _ => problem,
+        }
     }
 }
 

@@ -37,7 +37,7 @@ pub async fn cosign(shared: State, caller: Caller, id: Id, body: Body<Cosignatur
         check_open(&action, now)?;
         let one = Envelope { payload: action.envelope.payload.clone(), signatures: vec![signature.clone()] };
         one.check_sizes().map_err(|error| Problem::bad(error.to_string()))?;
-        let signer = shared.investigators.verify(&one, now)?.remove(0);
+        let signer = shared.investigators.verify(&one, now).await?.remove(0);
         let (after, signers) = add(&action, &signer, &signature)?;
         let signers: Vec<String> = signers.into_iter().collect();
         if !shared.store.cosign(&action.envelope, &after, &signers).await? {

@@ -47,7 +47,7 @@ fn agent(id: &str) -> Agent {
     Agent {
         id: id.to_owned(),
         name: id.to_owned(),
-        admitted: true,
+        approval: None,
         heartbeat: Signed { statement: "{}".to_owned(), signature: "00".to_owned() },
         heard_at: Timestamp::UNIX_EPOCH,
         public_ip: None,
@@ -83,7 +83,7 @@ async fn servers_share_a_database() {
 
     eprintln!("what one writes the other hears, in words that hold many");
     let many: Vec<String> = (0..250).map(|number| format!("{number:064x}")).collect();
-    second.store.hear(&many.iter().map(|id| agent(id)).collect::<Vec<_>>()).await.unwrap();
+    second.store.admit(&many.iter().map(|id| agent(id)).collect::<Vec<_>>()).await.unwrap();
     let mut heard = BTreeSet::new();
     first
         .until(|changes| {

@@ -400,6 +400,17 @@ async fn an_agent_that_checks_in_is_idle_while_it_is_here() {
             more: Members::default(),
         };
         let heartbeat = Heartbeat::sign(&key, "acme".into(), facts, String::new(), Timestamp::now());
+        pump.inventory
+            .admit(store::Agent {
+                id: agent.clone(),
+                name: "web-1".into(),
+                approval: None,
+                heartbeat: heartbeat.clone(),
+                heard_at: Timestamp::UNIX_EPOCH,
+                public_ip: None,
+            })
+            .await
+            .unwrap();
         let heard = Incoming::Heartbeat { agent: agent.clone(), heartbeat, public_ip: None };
         pump.take(vec![Incoming::Present { agent }, heard]).await;
         pump.hear().await;

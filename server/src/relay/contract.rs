@@ -15,8 +15,8 @@ use super::{Incoming, Relay};
 pub trait Place: Send {
     fn relay(&self) -> &dyn Relay;
 
-    /// Writes an agent down as admitted or not, as enrolment does; returns its id.
-    async fn enrol(&self, key: &SigningKey, admitted: bool) -> String;
+    /// Takes an agent into the fleet, as enrolment does; returns its id.
+    async fn enrol(&self, key: &SigningKey) -> String;
 
     /// An agent comes and proves its key, for this fleet; the reason where it is not let in.
     async fn come(&self, key: &SigningKey, fleet: &str) -> Result<Box<dyn Agent>, String>;
@@ -63,7 +63,7 @@ async fn gone(place: &mut dyn Place, id: &str) {
 
 /// Who has proved its key is reached, in order, until it leaves; others hear nothing of it.
 pub async fn messages_reach_those_they_are_for(mut place: Box<dyn Place>) {
-    let (first, second) = (place.enrol(&key(1), true).await, place.enrol(&key(2), true).await);
+    let (first, second) = (place.enrol(&key(1)).await, place.enrol(&key(2)).await);
     place.relay().send(std::slice::from_ref(&first), &command(0)).await;
     let mut one = place.come(&key(1), FLEET).await.ok().unwrap();
     present(place.as_mut(), &first).await;
@@ -86,7 +86,7 @@ pub async fn messages_reach_those_they_are_for(mut place: Box<dyn Place>) {
 
 /// What an agent says is brought in under its own id, whole and in order.
 pub async fn what_agents_say_is_brought_in(mut place: Box<dyn Place>) {
-    let id = place.enrol(&key(1), true).await;
+    let id = place.enrol(&key(1)).await;
     let mut one = place.come(&key(1), FLEET).await.ok().unwrap();
     present(place.as_mut(), &id).await;
     let beat = Signed { statement: "{\"beat\":1}".to_owned(), signature: "00".to_owned() };
@@ -112,7 +112,7 @@ pub async fn what_agents_say_is_brought_in(mut place: Box<dyn Place>) {
 
 /// An agent that comes again takes the place of its former line, and leaves once.
 pub async fn who_comes_again_takes_its_own_place(mut place: Box<dyn Place>) {
-    let id = place.enrol(&key(1), true).await;
+    let id = place.enrol(&key(1)).await;
     let mut before = place.come(&key(1), FLEET).await.ok().unwrap();
     present(place.as_mut(), &id).await;
     let mut after = place.come(&key(1), FLEET).await.ok().unwrap();
@@ -130,12 +130,10 @@ pub async fn who_comes_again_takes_its_own_place(mut place: Box<dyn Place>) {
     assert_eq!(again.hear().await, Some(command(2)));
 }
 
-/// Strangers, those who are not admitted, and those of another fleet are not let in, and hear why.
+/// Strangers and those of another fleet are not let in, and hear why.
 pub async fn strangers_stay_outside(place: Box<dyn Place>) {
-    place.enrol(&key(1), true).await;
-    place.enrol(&key(2), false).await;
-    for (number, fleet, words) in [(1, "other", "fleet `other`"), (2, FLEET, "approval"), (3, FLEET, "is not enrolled")]
-    {
+    place.enrol(&key(1)).await;
+    for (number, fleet, words) in [(1, "other", "fleet `other`"), (2, FLEET, "is not enrolled")] {
         let error = place.come(&key(number), fleet).await.err().unwrap();
         assert!(error.contains(words), "{number}: {error}");
     }

@@ -71,8 +71,15 @@ impl Embedded {
         Embedded { fleet, store, incoming, connections: Mutex::default(), numbers: AtomicU64::new(0) }
     }
 
-    /// Serves one agent until it leaves. `server` is what the agent calls this server.
-    pub async fn serve(&self, mut socket: WebSocket, server: &str, public_ip: Option<IpAddr>) {
+    /// Serves one agent until it leaves. `server` is what the agent calls this server; `proved` is told once it has proved its
+    /// key.
+    pub async fn serve(
+        &self,
+        mut socket: WebSocket,
+        server: &str,
+        public_ip: Option<IpAddr>,
+        proved: impl FnOnce() + Send,
+    ) {
         let agent = match timeout(PROOF_WITHIN, self.admit(&mut socket, server)).await {
             Ok(Ok(agent)) => agent,
             Ok(Err(reason)) => {
@@ -83,6 +90,7 @@ impl Embedded {
             }
             Err(_) => return,
         };
+        proved();
         let number = self.numbers.fetch_add(1, Ordering::Relaxed);
         let (queue, messages) = mpsc::channel(QUEUE_MAX);
         // An agent that comes again has lost its former connection, whether we know it yet or not.

@@ -76,6 +76,14 @@ impl Door {
             Door::Amqp(relay) => relay.clone(),
         }
     }
+
+    /// Ends the line of an agent that was taken out of the fleet, and takes back what it was given for it.
+    pub async fn expel(&self, agent: &str) {
+        if let Door::Amqp(relay) = self {
+            relay.remove_user(agent).await;
+        }
+        self.relay().shake(&[agent.to_owned()]).await;
+    }
 }
 
 /// Why an agent gets no line.
@@ -83,8 +91,6 @@ impl Door {
 pub enum NotAdmitted {
     #[error("{0}")]
     Proof(String),
-    #[error("it waits for an administrator's approval")]
-    Pending,
     #[error("it is not enrolled")]
     Unknown,
     #[error("{0}")]
@@ -94,8 +100,7 @@ pub enum NotAdmitted {
 /// Whether an agent that proved its key belongs to the fleet.
 async fn check_admitted(store: &dyn Store, agent: &str) -> Result<(), NotAdmitted> {
     match store.agent(agent).await {
-        Ok(Some(known)) if known.admitted => Ok(()),
-        Ok(Some(_)) => Err(NotAdmitted::Pending),
+        Ok(Some(_)) => Ok(()),
         Ok(None) => Err(NotAdmitted::Unknown),
         Err(error) => {
             tracing::error!(%error, "an agent could not be looked up");

@@ -436,3 +436,24 @@ fn nothing_is_lost_doubled_or_left_open() {
         assert!(world.scheduler.wake_at().is_none(), "seed {seed}: an action is left open");
     }
 }
+
+/// Nobody waits for an agent that was taken out of the fleet, and its own word counts all the same.
+#[test]
+fn an_agent_that_was_taken_out_is_not_waited_for() {
+    let mut scheduler = Scheduler::default();
+    let hash = ActionHash([1; 32]);
+    let action = Posted { hash, targets: targets(&None), signatures: 1, until: at(300), answers_until: at(420) };
+    let agents = || ["a", "b"].map(str::to_owned).to_vec();
+    scheduler.on(Event::Present { agent: "a".into() });
+    scheduler.on(Event::Posted { action, agents: agents() });
+    for agent in agents() {
+        let effects = scheduler.on(Event::Removed { agent: agent.clone() });
+        assert_eq!(effects, [Effect::Settle { hash, agents: vec![agent.clone()], state: State::Cancelled }]);
+        assert_eq!(scheduler.on(Event::Removed { agent }), []);
+    }
+    assert_eq!(scheduler.on(Event::Present { agent: "a".into() }), [], "it is brought nothing more");
+    let progress = scheduler.progress(hash).unwrap();
+    assert_eq!((progress.is_complete(), progress.ended), (true, 2));
+    scheduler.on(Event::Concluded { hash, agent: "a".into(), state: State::Answered, judged: 1 });
+    assert_eq!(scheduler.progress(hash).unwrap().ended, 1);
+}

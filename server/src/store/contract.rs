@@ -21,7 +21,7 @@ fn agent(number: u8, second: i64) -> Agent {
     Agent {
         id: format!("{number:064x}"),
         name: format!("web-{number}"),
-        admitted: number < 200,
+        approval: None,
         heartbeat: Signed { statement: format!("{{\"second\":{second}}}"), signature: "00".to_owned() },
         heard_at: at(second),
         public_ip: Some("2001:db8::7".parse().unwrap()),
@@ -73,20 +73,32 @@ async fn states(store: &dyn Store, hash: ActionHash) -> Vec<State> {
     store.commands(hash).await.unwrap().into_iter().map(|command| command.state).collect()
 }
 
-/// The latest heartbeat counts, whatever comes when; who is admitted stays so.
+/// The latest heartbeat counts, whatever comes when, of those who are in the fleet; an approval stays until there is another.
 pub async fn agents_are_as_last_heard(store: &dyn Store) {
     assert_eq!(store.agents().await.unwrap(), []);
-    store.hear(&[agent(2, 10), agent(1, 10), agent(201, 10)]).await.unwrap();
-    let late = Agent { admitted: false, ..agent(1, 5) };
-    let renamed = Agent { name: "a-new-name".to_owned(), admitted: false, ..agent(2, 20) };
-    store.hear(&[late, renamed.clone()]).await.unwrap();
-    let renamed = Agent { admitted: true, ..renamed };
-    assert_eq!(store.agents().await.unwrap(), [renamed, agent(1, 10), agent(201, 10)]);
+    store.hear(&[agent(1, 10)]).await.unwrap();
+    assert_eq!(store.agents().await.unwrap(), [], "who is not in the fleet is not heard");
+    store.admit(&[agent(2, 10), agent(1, 10), agent(201, 10)]).await.unwrap();
+    let (late, renamed) = (agent(1, 5), Agent { name: "a-new-name".to_owned(), ..agent(2, 20) });
+    store.hear(&[late, renamed.clone(), agent(3, 20)]).await.unwrap();
+    assert_eq!(store.agents().await.unwrap(), [renamed.clone(), agent(1, 10), agent(201, 10)]);
     assert_eq!(store.agent(&ids(&[201])[0]).await.unwrap(), Some(agent(201, 10)));
-    assert!(store.admit(&ids(&[201])[0]).await.unwrap());
-    assert!(store.agent(&ids(&[201])[0]).await.unwrap().unwrap().admitted);
-    assert!(!store.admit("nobody").await.unwrap());
     assert_eq!(store.agent("nobody").await.unwrap(), None);
+
+    let approval =
+        |signature: &str| Some(Envelope { payload: "{}".to_owned(), signatures: vec![signature.to_owned()] });
+    store.admit(&[Agent { approval: approval("one"), ..agent(2, 30) }]).await.unwrap();
+    let certified = |approval| Agent { approval, ..renamed.clone() };
+    assert_eq!(store.agent(&ids(&[2])[0]).await.unwrap(), Some(certified(approval("one"))));
+    store.admit(&[agent(2, 40)]).await.unwrap();
+    store.hear(&[renamed.clone()]).await.unwrap();
+    assert_eq!(store.agent(&ids(&[2])[0]).await.unwrap(), Some(certified(approval("one"))));
+    store.admit(&[Agent { approval: approval("two"), ..agent(2, 50) }]).await.unwrap();
+    assert_eq!(store.agent(&ids(&[2])[0]).await.unwrap(), Some(certified(approval("two"))));
+
+    assert!(store.remove(&ids(&[2])[0]).await.unwrap() && !store.remove(&ids(&[2])[0]).await.unwrap());
+    store.hear(&[renamed]).await.unwrap();
+    assert_eq!(store.agents().await.unwrap(), [agent(1, 10), agent(201, 10)]);
 }
 
 /// An action is posted whole and once, and comes back as it was.
@@ -440,7 +452,7 @@ pub async fn many_are_written_at_once(store: &dyn Store) {
 
 /// What was written is there when the store is opened again.
 pub async fn everything_outlives_a_restart(store: &dyn Store, again: impl AsyncFn() -> Box<dyn Store>) {
-    store.hear(&[agent(1, 1)]).await.unwrap();
+    store.admit(&[agent(1, 1)]).await.unwrap();
     store.post(&action(1), &ids(&[1])).await.unwrap();
     store.take(&[part(action(1).hash, 1, 0, Some(State::Refused))], at(1)).await.unwrap();
     let again = again().await;

@@ -9,6 +9,7 @@ mod contract;
 mod forward;
 pub mod page;
 pub mod postgres;
+mod private;
 pub mod rows;
 pub mod sqlite;
 pub mod watched;
@@ -43,12 +44,13 @@ pub enum StoreError {
 
 pub type Result<T> = std::result::Result<T, StoreError>;
 
-/// An agent as the store knows it.
+/// An agent of the fleet as the store knows it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Agent {
     pub id: String,
     pub name: String,
-    pub admitted: bool,
+    /// An administrator's signed word that it belongs to the fleet.
+    pub approval: Option<Envelope>,
     pub heartbeat: Signed,
     pub heard_at: Timestamp,
     pub public_ip: Option<IpAddr>,
@@ -169,11 +171,14 @@ const PARTS_BYTES_MAX: i64 = 4 << 20;
 /// Whatever remembers.
 #[async_trait]
 pub trait Store: Send + Sync {
-    /// Writes agents down, or what is new of them. Whether one is admitted is set when it is first seen, and not here.
-    async fn hear(&self, agents: &[Agent]) -> Result<()>;
+    /// Takes agents into the fleet. Of those that are in it only an approval is new, where there is one.
+    async fn admit(&self, agents: &[Agent]) -> Result<()>;
 
-    /// Lets an agent in; false where there is none with that id.
-    async fn admit(&self, agent: &str) -> Result<bool>;
+    /// Takes an agent out of the fleet; false where there is none with that id.
+    async fn remove(&self, agent: &str) -> Result<bool>;
+
+    /// Writes down what is new of agents of the fleet; others are passed over.
+    async fn hear(&self, agents: &[Agent]) -> Result<()>;
 
     /// One agent.
     async fn agent(&self, id: &str) -> Result<Option<Agent>>;

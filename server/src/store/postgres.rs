@@ -30,7 +30,7 @@ use crate::peers::{News, Peers};
 use crate::scheduler::State;
 
 /// Changes of the schema, in order. What is released is never edited.
-const MIGRATIONS: [(i64, &str, &str); 7] = [
+const MIGRATIONS: [(i64, &str, &str); 8] = [
     (1, "first", include_str!("../../migrations/postgres/0001_first.sql")),
     (2, "signers", include_str!("../../migrations/postgres/0002_signers.sql")),
     (3, "servers", include_str!("../../migrations/postgres/0003_servers.sql")),
@@ -38,6 +38,7 @@ const MIGRATIONS: [(i64, &str, &str); 7] = [
     (5, "runs", include_str!("../../migrations/postgres/0005_runs.sql")),
     (6, "cut", include_str!("../../migrations/postgres/0006_cut.sql")),
     (7, "stored_bytes", include_str!("../../migrations/postgres/0007_stored_bytes.sql")),
+    (8, "approvals", include_str!("../../migrations/postgres/0008_approvals.sql")),
 ];
 
 /// Connections of this server, beside the one that holds the lock.
@@ -100,38 +101,53 @@ async fn migrate(pool: &PgPool) -> Result<()> {
 
 #[async_trait]
 impl Store for Postgres {
-    async fn hear(&self, agents: &[Agent]) -> Result<()> {
-        let texts =
-            |get: fn(&Agent) -> &str| -> Vec<String> { agents.iter().map(|agent| storable(get(agent))).collect() };
-        let ips: Vec<Option<String>> = agents.iter().map(|agent| Some(agent.public_ip?.to_string())).collect();
+    async fn admit(&self, agents: &[Agent]) -> Result<()> {
+        let approvals = agents.iter().map(|agent| agent.approval.as_ref().map(envelope_text));
         sqlx::query(
-            "INSERT INTO agents (id, name, admitted, statement, signature, heard_at, public_ip)
-             SELECT DISTINCT ON (id) id, name, admitted, statement, signature, heard_at, public_ip
-             FROM UNNEST($1::text[], $2::text[], $3::boolean[], $4::text[], $5::text[], $6::bigint[], $7::text[])
-                AS heard (id, name, admitted, statement, signature, heard_at, public_ip)
+            "INSERT INTO agents (id, name, admitted, approval, statement, signature, heard_at, public_ip)
+             SELECT DISTINCT ON (id) id, name, TRUE, approval, statement, signature, heard_at, public_ip
+             FROM UNNEST($1::text[], $2::text[], $3::text[], $4::text[], $5::bigint[], $6::text[], $7::text[])
+                AS new (id, name, statement, signature, heard_at, public_ip, approval)
              ORDER BY id, heard_at DESC
-             ON CONFLICT (id) DO UPDATE SET name = excluded.name, statement = excluded.statement,
-                signature = excluded.signature, heard_at = excluded.heard_at, public_ip = excluded.public_ip
-             WHERE excluded.heard_at >= agents.heard_at",
+             ON CONFLICT (id) DO UPDATE SET approval = coalesce(excluded.approval, agents.approval)",
         )
-        .bind(texts(|agent| &agent.id))
-        .bind(texts(|agent| &agent.name))
-        .bind(agents.iter().map(|agent| agent.admitted).collect::<Vec<bool>>())
-        .bind(texts(|agent| &agent.heartbeat.statement))
-        .bind(texts(|agent| &agent.heartbeat.signature))
+        .bind(texts(agents, |agent| &agent.id))
+        .bind(texts(agents, |agent| &agent.name))
+        .bind(texts(agents, |agent| &agent.heartbeat.statement))
+        .bind(texts(agents, |agent| &agent.heartbeat.signature))
         .bind(agents.iter().map(|agent| to_ns(agent.heard_at)).collect::<Vec<i64>>())
-        .bind(ips)
+        .bind(ips(agents))
+        .bind(approvals.collect::<Vec<Option<String>>>())
         .execute(&self.pool)
         .await?;
         Ok(())
     }
 
-    async fn admit(&self, agent: &str) -> Result<bool> {
-        let done = sqlx::query("UPDATE agents SET admitted = TRUE WHERE id = $1")
-            .bind(storable(agent))
-            .execute(&self.pool)
-            .await?;
-        Ok(done.rows_affected() > 0)
+    async fn remove(&self, agent: &str) -> Result<bool> {
+        let query = sqlx::query("DELETE FROM agents WHERE id = $1").bind(storable(agent));
+        Ok(query.execute(&self.pool).await?.rows_affected() > 0)
+    }
+
+    async fn hear(&self, agents: &[Agent]) -> Result<()> {
+        sqlx::query(
+            "UPDATE agents SET name = heard.name, statement = heard.statement, signature = heard.signature,
+                heard_at = heard.heard_at, public_ip = heard.public_ip
+             FROM (
+                SELECT DISTINCT ON (id) * FROM UNNEST($1::text[], $2::text[], $3::text[], $4::text[], $5::bigint[], $6::text[])
+                    AS said (id, name, statement, signature, heard_at, public_ip)
+                ORDER BY id, heard_at DESC
+             ) AS heard
+             WHERE agents.id = heard.id AND agents.heard_at <= heard.heard_at",
+        )
+        .bind(texts(agents, |agent| &agent.id))
+        .bind(texts(agents, |agent| &agent.name))
+        .bind(texts(agents, |agent| &agent.heartbeat.statement))
+        .bind(texts(agents, |agent| &agent.heartbeat.signature))
+        .bind(agents.iter().map(|agent| to_ns(agent.heard_at)).collect::<Vec<i64>>())
+        .bind(ips(agents))
+        .execute(&self.pool)
+        .await?;
+        Ok(())
     }
 
     async fn agent(&self, id: &str) -> Result<Option<Agent>> {
@@ -395,6 +411,15 @@ fn bind_wanted<'q>(query: Query<'q>, wanted: &Wanted) -> Query<'q> {
 
 fn list_or_null(texts: Vec<String>) -> Option<Vec<String>> {
     (!texts.is_empty()).then_some(texts)
+}
+
+/// One text of each of these agents.
+fn texts(agents: &[Agent], get: fn(&Agent) -> &str) -> Vec<String> {
+    agents.iter().map(|agent| storable(get(agent))).collect()
+}
+
+fn ips(agents: &[Agent]) -> Vec<Option<String>> {
+    agents.iter().map(|agent| Some(agent.public_ip?.to_string())).collect()
 }
 
 /// PostgreSQL's texts hold no NUL, and one in a name or a reason must not keep a whole batch out.

@@ -88,7 +88,7 @@ pub fn agent(row: &impl Columns) -> Result<Agent> {
     Ok(Agent {
         id: row.text("id")?,
         name: row.text("name")?,
-        admitted: row.flag("admitted")?,
+        approval: row.text_or_null("approval")?.as_deref().map(to_envelope).transpose()?,
         heartbeat: Signed { statement: row.text("statement")?, signature: row.text("signature")? },
         heard_at: to_time(row.number("heard_at")?)?,
         public_ip: public_ip.map_err(|error| StoreError::Corrupt(error.to_string()))?,

@@ -25,13 +25,14 @@ use super::{
 use crate::scheduler::State;
 
 /// Changes of the schema, in order. What is released is never edited.
-const MIGRATIONS: [(i64, &str, &str); 6] = [
+const MIGRATIONS: [(i64, &str, &str); 7] = [
     (1, "first", include_str!("../../migrations/sqlite/0001_first.sql")),
     (2, "signers", include_str!("../../migrations/sqlite/0002_signers.sql")),
     (3, "judged", include_str!("../../migrations/sqlite/0003_judged.sql")),
     (4, "runs", include_str!("../../migrations/sqlite/0004_runs.sql")),
     (5, "cut", include_str!("../../migrations/sqlite/0005_cut.sql")),
     (6, "stored_bytes", include_str!("../../migrations/sqlite/0006_stored_bytes.sql")),
+    (7, "approvals", include_str!("../../migrations/sqlite/0007_approvals.sql")),
 ];
 
 /// Connections that read at once.
@@ -48,6 +49,7 @@ pub struct Sqlite {
 impl Sqlite {
     /// Opens the file, makes it where it is missing, and brings its schema up to date.
     pub async fn open(path: &Path) -> Result<Sqlite> {
+        super::private::keep(path).map_err(|error| StoreError::Failed(format!("`{}`: {error}", path.display())))?;
         let options = SqliteConnectOptions::new()
             .filename(path)
             .create_if_missing(true)
@@ -78,19 +80,17 @@ impl Sqlite {
 
 #[async_trait]
 impl Store for Sqlite {
-    async fn hear(&self, agents: &[Agent]) -> Result<()> {
+    async fn admit(&self, agents: &[Agent]) -> Result<()> {
         let mut transaction = self.writer.begin_with("BEGIN IMMEDIATE").await?;
         for agent in agents {
             sqlx::query(
-                "INSERT INTO agents (id, name, admitted, statement, signature, heard_at, public_ip)
-                 VALUES (?, ?, ?, ?, ?, ?, ?)
-                 ON CONFLICT (id) DO UPDATE SET name = excluded.name, statement = excluded.statement,
-                    signature = excluded.signature, heard_at = excluded.heard_at, public_ip = excluded.public_ip
-                 WHERE excluded.heard_at >= agents.heard_at",
+                "INSERT INTO agents (id, name, admitted, approval, statement, signature, heard_at, public_ip)
+                 VALUES (?, ?, TRUE, ?, ?, ?, ?, ?)
+                 ON CONFLICT (id) DO UPDATE SET approval = coalesce(excluded.approval, agents.approval)",
             )
             .bind(&agent.id)
             .bind(&agent.name)
-            .bind(agent.admitted)
+            .bind(agent.approval.as_ref().map(envelope_text))
             .bind(&agent.heartbeat.statement)
             .bind(&agent.heartbeat.signature)
             .bind(to_ns(agent.heard_at))
@@ -101,9 +101,28 @@ impl Store for Sqlite {
         Ok(transaction.commit().await?)
     }
 
-    async fn admit(&self, agent: &str) -> Result<bool> {
-        let done = sqlx::query("UPDATE agents SET admitted = 1 WHERE id = ?").bind(agent).execute(&self.writer).await?;
+    async fn remove(&self, agent: &str) -> Result<bool> {
+        let done = sqlx::query("DELETE FROM agents WHERE id = ?").bind(agent).execute(&self.writer).await?;
         Ok(done.rows_affected() > 0)
+    }
+
+    async fn hear(&self, agents: &[Agent]) -> Result<()> {
+        let mut transaction = self.writer.begin_with("BEGIN IMMEDIATE").await?;
+        for agent in agents {
+            sqlx::query(
+                "UPDATE agents SET name = ?2, statement = ?3, signature = ?4, heard_at = ?5, public_ip = ?6
+                 WHERE id = ?1 AND heard_at <= ?5",
+            )
+            .bind(&agent.id)
+            .bind(&agent.name)
+            .bind(&agent.heartbeat.statement)
+            .bind(&agent.heartbeat.signature)
+            .bind(to_ns(agent.heard_at))
+            .bind(agent.public_ip.map(|ip| ip.to_string()))
+            .execute(&mut *transaction)
+            .await?;
+        }
+        Ok(transaction.commit().await?)
     }
 
     async fn agent(&self, id: &str) -> Result<Option<Agent>> {

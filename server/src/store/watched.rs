@@ -96,8 +96,12 @@ impl Store for Watched {
         self.wrote(self.store.hear(agents).await)
     }
 
-    async fn admit(&self, agent: &str) -> Result<bool> {
-        self.may_have_written(self.store.admit(agent).await)
+    async fn admit(&self, agents: &[Agent]) -> Result<()> {
+        self.wrote(self.store.admit(agents).await)
+    }
+
+    async fn remove(&self, agent: &str) -> Result<bool> {
+        self.may_have_written(self.store.remove(agent).await)
     }
 
     async fn agent(&self, id: &str) -> Result<Option<Agent>> {

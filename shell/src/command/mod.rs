@@ -15,6 +15,7 @@ mod output;
 mod plan;
 mod quit;
 mod read;
+mod remove;
 mod resume;
 mod schema;
 mod set;
@@ -45,6 +46,7 @@ pub static COMMANDS: &[&Command] = &[
     &schema::COMMAND,
     &agents::COMMAND,
     &approve::COMMAND,
+    &remove::COMMAND,
     &audit::COMMAND,
     &status::COMMAND,
     &mode::COMMAND,

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use async_trait::async_trait;
 use canvass_agent::agent::Agent;
 use canvass_planner::error::Error;
-use canvass_planner::fleet::{DELIVERIES_MAX, Delivery, Endpoint, Fleet};
+use canvass_planner::fleet::{DELIVERIES_MAX, Delivery, Endpoint, Fleet, Standing};
 use canvass_protocol::envelope::Envelope;
 use canvass_protocol::heartbeat::Heartbeat;
 use canvass_protocol::target::{ServerWords, Status};
@@ -53,9 +53,11 @@ impl Fleet for Here {
         let now = Timestamp::now();
         let endpoint = |hosted: &Hosted| {
             let heartbeat = Heartbeat::open(&hosted.agent.heartbeat(now), &self.name);
-            let facts = heartbeat.map_err(|error| Error::internal(error.to_string()))?.facts;
+            let Heartbeat { facts, policy_sha256, .. } =
+                heartbeat.map_err(|error| Error::internal(error.to_string()))?;
             let words = ServerWords { status: Status::Online, heartbeat_at: now, public_ip: hosted.public_ip };
-            Ok(Endpoint { host: facts.name.clone(), facts: facts.into(), words })
+            let standing = Standing { certified_by: None, policy_sha256: Some(policy_sha256) };
+            Ok(Endpoint { host: facts.name.clone(), facts: facts.into(), words, standing })
         };
         let mut endpoints = self.hosts.iter().map(endpoint).collect::<Result<Vec<_>, Error>>()?;
         endpoints.sort_by(|a, b| a.host.cmp(&b.host));

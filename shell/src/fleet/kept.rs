@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use canvass_planner::error::Error;
-use canvass_planner::fleet::Endpoint;
+use canvass_planner::fleet::{Endpoint, Standing};
 use canvass_protocol::action::Action;
 use canvass_protocol::answer::{Part, Says, Statement};
 use canvass_protocol::api::{ActionSummary, CommandSummary, StoredPart};
@@ -64,17 +64,21 @@ pub struct Asked {
     pub host: String,
     pub facts: Facts,
     pub words: ServerWords,
+    #[serde(default, skip_serializing_if = "Standing::is_empty")]
+    pub standing: Standing,
 }
 
 impl From<Endpoint> for Asked {
     fn from(endpoint: Endpoint) -> Asked {
-        Asked { host: endpoint.host, facts: Facts::clone(&endpoint.facts), words: endpoint.words }
+        let Endpoint { host, facts, words, standing } = endpoint;
+        Asked { host, facts: Facts::clone(&facts), words, standing }
     }
 }
 
 impl From<Asked> for Endpoint {
     fn from(asked: Asked) -> Endpoint {
-        Endpoint { host: asked.host, facts: Arc::new(asked.facts), words: asked.words }
+        let Asked { host, facts, words, standing } = asked;
+        Endpoint { host, facts: Arc::new(facts), words, standing }
     }
 }
 
@@ -358,7 +362,7 @@ mod tests {
             more: Members::default(),
         };
         let words = ServerWords { status: Status::Online, heartbeat_at: now, public_ip: None };
-        Endpoint { host: facts.name.clone(), facts: facts.into(), words }
+        Endpoint { host: facts.name.clone(), facts: facts.into(), words, standing: Standing::default() }
     }
 
     fn account(asked: &[u8]) -> Account {

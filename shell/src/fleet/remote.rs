@@ -1,6 +1,7 @@
 //! A server's fleet: the inventory, actions posted, answers followed over whatever breaks.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -10,30 +11,36 @@ use canvass_planner::fleet::{DELIVERIES_MAX, Delivery, Endpoint, Fleet};
 use canvass_planner::past::{Page, PastCommand, PastFilter};
 use canvass_protocol::action::{Action, ActionHash};
 use canvass_protocol::api::{
-    ACTION_STATES, ActionSummary, ActionsPage, AuditLine, COMMAND_STATES, CommandSummary, CommandsPage, Cosignature,
-    Inventory, Posted, Record,
+    ACTION_STATES, ActionSummary, ActionsPage, Admit, AuditLine, COMMAND_STATES, CommandSummary, CommandsPage,
+    Cosignature, Inventory, Listed, PendingPage, Posted, Record,
 };
 use canvass_protocol::envelope::Envelope;
 use canvass_protocol::heartbeat::Heartbeat;
-use canvass_protocol::login::{Running, Withdrawal};
+use canvass_protocol::login::{Approval, Running, Withdrawal};
+use canvass_protocol::signed::Signed;
 use canvass_protocol::target::Facts;
 use jiff::Timestamp;
 use tokio::sync::mpsc;
 use uuid::Uuid;
 
-use super::believed::Believed;
-use super::pins::Pins;
+use super::believed::{self, Believed};
+use super::pins::{Claim, Pins};
 use super::signed;
 use super::wire::{Lines, Wire};
 use crate::archive::Archive;
 use crate::config::Places;
-use crate::key::Store;
+use crate::key::{Certificates, Store};
+use crate::render::escape::visible;
 use crate::session::Signing;
 
 /// Pauses between tries to reach a server that was lost, and how often it is tried.
 const PAUSE_MIN: Duration = Duration::from_millis(200);
 const PAUSE_MAX: Duration = Duration::from_secs(5);
 const TRIES_MAX: u32 = 20;
+/// Agents that wait and are looked through, at most.
+const PENDING_MAX: usize = 10_000;
+/// Agents that are missing, named in a sentence.
+const MISSING_NAMED_MAX: usize = 3;
 /// Lines of the audit in one request.
 const AUDIT_PAGE: usize = 1000;
 
@@ -45,6 +52,8 @@ pub struct Remote {
     keys: Store,
     /// The action that is followed.
     last: Mutex<Option<(Uuid, ActionHash)>>,
+    /// The words of agents, by their ids, as they were listed to be approved.
+    listed: Mutex<HashMap<String, Signed>>,
 }
 
 /// What a desk sees of the fleet.
@@ -53,6 +62,8 @@ struct Seen {
     fleet: String,
     pins: Pins,
     believed: tokio::sync::Mutex<Believed>,
+    /// Agents that were not listed, or not remembered, when that was told last.
+    told: AtomicUsize,
 }
 
 impl Remote {
@@ -64,12 +75,14 @@ impl Remote {
         pins.check_server(server, &fleet)?;
         wire.log_in(fleet.clone(), signing.clone()).await?;
         let (archive, keys) = (Archive::new(places), Store::new(places));
+        let believed = Believed::new(fleet.clone(), Certificates::of(&keys)).into();
         Ok(Remote {
-            seen: Arc::new(Seen { wire, believed: Believed::new(fleet.clone()).into(), fleet, pins }),
+            seen: Arc::new(Seen { wire, believed, fleet, pins, told: AtomicUsize::new(0) }),
             signing,
             archive,
             keys,
             last: Mutex::default(),
+            listed: Mutex::default(),
         })
     }
 
@@ -96,6 +109,17 @@ impl Remote {
         self.seen.wire.send(&format!("/v1/actions/{id}/withdrawal"), &envelope).await
     }
 
+    /// Keeps an agent's word to be approved, where it is believed; its name and id.
+    fn list(&self, listed: Listed) -> Option<(String, String)> {
+        let Heartbeat { facts, .. } = Heartbeat::open(&listed.heartbeat, &self.seen.fleet).ok()?;
+        self.listed().insert(facts.id.clone(), listed.heartbeat);
+        Some((facts.name, facts.id))
+    }
+
+    fn listed(&self) -> MutexGuard<'_, HashMap<String, Signed>> {
+        self.listed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn last(&self) -> MutexGuard<'_, Option<(Uuid, ActionHash)>> {
         self.last.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -108,18 +132,52 @@ impl Seen {
         let since = believed.mark().map(|mark| format!("?since={mark}")).unwrap_or_default();
         let inventory: Inventory = self.wire.get(&format!("/v1/agents{since}")).await?;
         for error in believed.take(inventory) {
-            eprintln!("warning: the server lists an agent that is not believed: {error}");
+            eprintln!("warning: the server lists an agent that is not believed: {}", visible(&error.to_string()));
         }
-        let mut agents: Vec<_> = believed.agents().cloned().collect();
+        let agents: Vec<_> = believed.agents().cloned().collect();
         drop(believed);
-        // Whoever was there first is pinned first.
-        agents.sort_by(|(a, _), (b, _)| (&a.name, a.started_at, &a.id).cmp(&(&b.name, b.started_at, &b.id)));
-        let named: Vec<_> = agents.iter().map(|(facts, _)| (facts.name.clone(), facts.id.clone())).collect();
-        let names = self.pins.names(&self.fleet, &named)?;
-        let endpoint = |((facts, words), host)| Endpoint { host, facts, words };
+        let claims = agents.iter().map(|believed::Agent { facts, certified_at, .. }| Claim {
+            name: &facts.name,
+            id: &facts.id,
+            certified_at: *certified_at,
+        });
+        let claims: Vec<Claim<'_>> = claims.collect();
+        let (names, forgotten) = self.pins.names(&self.fleet, &claims)?;
+        self.tell_missing(&claims.iter().map(|claim| claim.id).collect(), forgotten);
+        let endpoint = |(agent, host): (believed::Agent, String)| {
+            let believed::Agent { facts, words, standing, .. } = agent;
+            Endpoint { host, facts, words, standing }
+        };
         let mut endpoints: Vec<Endpoint> = agents.into_iter().zip(names).map(endpoint).collect();
         endpoints.sort_by(|a, b| a.host.cmp(&b.host));
         Ok(endpoints)
+    }
+
+    /// Says how many agents this desk knows that the server does not list, whenever that is another number than before: they may
+    /// have been taken out of the fleet, or kept from the desk.
+    fn tell_missing(&self, listed: &HashSet<&str>, forgotten: usize) {
+        let missing = self.pins.missing(&self.fleet, listed);
+        if self.told.swap(missing.len() + forgotten, Ordering::Relaxed) == missing.len() + forgotten {
+            return;
+        }
+        if forgotten > 0 {
+            eprintln!(
+                "warning: this desk remembers as many agents as it can, and shows {forgotten} others with their ids: none of \
+                 them has its name for good"
+            );
+        }
+        if missing.is_empty() {
+            return;
+        }
+        let named: Vec<&str> = missing.iter().take(MISSING_NAMED_MAX).map(|(name, _)| name.as_str()).collect();
+        let more = if missing.len() > named.len() { " …" } else { "" };
+        let (agents, them) = if missing.len() == 1 { ("1 agent", "it") } else { ("agents", "one") };
+        let count = if missing.len() == 1 { String::new() } else { format!("{} ", missing.len()) };
+        eprintln!(
+            "warning: the server does not list {count}{agents} that this desk has seen: {}{more}\nhint: `.remove NAME` forgets \
+             {them}",
+            visible(&named.join(", "))
+        );
     }
 }
 
@@ -153,14 +211,54 @@ impl Fleet for Remote {
     }
 
     async fn pending(&self) -> Result<Vec<(String, String)>, Error> {
-        let inventory: Inventory = self.seen.wire.get("/v1/agents/pending").await?;
-        let believed =
-            inventory.agents.iter().filter_map(|listed| Heartbeat::open(&listed.heartbeat, self.name()).ok());
-        Ok(believed.map(|heartbeat| (heartbeat.facts.name, heartbeat.facts.id)).collect())
+        let (mut pending, mut after) = (Vec::new(), String::new());
+        loop {
+            let PendingPage { agents, next } = self.seen.wire.get(&format!("/v1/agents/pending{after}")).await?;
+            let believed = agents.into_iter().filter_map(|listed| self.list(listed));
+            pending.extend(believed);
+            // A server whose pages do not end says more than anybody looks through.
+            let Some(next) = next.filter(|next| is_id(next) && pending.len() < PENDING_MAX) else { break };
+            after = format!("?after={next}");
+        }
+        Ok(pending)
+    }
+
+    fn certifies(&self) -> bool {
+        true
     }
 
     async fn approve(&self, id: &str) -> Result<(), Error> {
-        self.seen.wire.send(&format!("/v1/agents/{id}/admission"), &()).await
+        let known = self.listed().get(id).cloned();
+        let heartbeat = match known {
+            Some(heartbeat) => heartbeat,
+            None => {
+                // It is in the fleet.
+                let inventory: Inventory = self.seen.wire.get("/v1/agents").await?;
+                inventory.agents.into_iter().for_each(|listed| drop(self.list(listed)));
+                let known = self.listed().get(id).cloned();
+                known.ok_or_else(|| Error::usage(format!("the server lists no agent `{}`", visible(id))))?
+            }
+        };
+        let said = Heartbeat::open(&heartbeat, self.name()).map_err(|error| Error::unreachable(error.to_string()))?;
+        let approval = Approval::new(self.name().to_owned(), id.to_owned(), said.facts.name, Timestamp::now());
+        let approval = self.signing.envelope(approval.to_bytes())?;
+        self.seen.wire.send(&format!("/v1/agents/{id}/admission"), &Admit { heartbeat, approval }).await
+    }
+
+    async fn remove(&self, id: &str) -> Result<(), Error> {
+        let removed = self.seen.wire.send(&format!("/v1/agents/{id}/removal"), &()).await;
+        let was_known = self.seen.pins.forget(self.name(), id)?;
+        match removed {
+            // The server does not list it any more, and this desk has forgotten it now.
+            Err(error) if error.kind == ErrorKind::Usage && was_known => Ok(()),
+            removed => removed,
+        }
+    }
+
+    async fn missing(&self) -> Result<Vec<(String, String)>, Error> {
+        let endpoints = self.seen.endpoints().await?;
+        let listed = endpoints.iter().map(|endpoint| endpoint.facts.id.as_str()).collect();
+        Ok(self.seen.pins.missing(self.name(), &listed))
     }
 
     async fn audit(&self, count: usize) -> Result<Vec<AuditLine>, Error> {
@@ -265,6 +363,11 @@ impl Fleet for Remote {
             eprintln!("warning: the action could not be withdrawn: {error}");
         }
     }
+}
+
+/// Whether a text is an agent's id, and so may stand in an address.
+fn is_id(text: &str) -> bool {
+    text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
 /// Which states are wanted of those that there are, with commas between them; empty where all are, `None` where none is.

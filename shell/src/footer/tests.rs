@@ -1,6 +1,6 @@
 //! Footers of hand-made accounts.
 
-use canvass_planner::fleet::Endpoint;
+use canvass_planner::fleet::{Endpoint, Standing};
 use canvass_protocol::answer::ScanRecord;
 use canvass_protocol::members::Members;
 use canvass_protocol::reason::{Code, Reason};
@@ -28,7 +28,7 @@ fn entry(host: &str, state: State, rows: u64) -> Entry {
     };
     let words = ServerWords { status: Status::Online, heartbeat_at: Timestamp::UNIX_EPOCH, public_ip: None };
     Entry {
-        endpoint: Endpoint { host: host.to_owned(), facts: facts.into(), words },
+        endpoint: Endpoint { host: host.to_owned(), facts: facts.into(), words, standing: Standing::default() },
         state,
         scans: Vec::new(),
         rows,

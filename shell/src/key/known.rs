@@ -15,9 +15,14 @@ pub struct Signers {
     pub rejected: Vec<String>,
 }
 
-impl Signers {
-    /// Verifies detached signatures over exact bytes.
-    pub fn of(payload: &[u8], signatures: &[String], store: &Store) -> Signers {
+/// The certificates that this desk knows, as they were read once.
+pub struct Certificates {
+    keys: Vec<Listed>,
+    ring: Keyring,
+}
+
+impl Certificates {
+    pub fn of(store: &Store) -> Certificates {
         let (keys, _) = store.list();
         let mut ring = Keyring::default();
         for key in &keys {
@@ -28,9 +33,21 @@ impl Signers {
         for certificate in store.remembered() {
             ring.add(&certificate);
         }
-        let verdict = ring.verify(payload, signatures, Timestamp::now());
-        let known = verdict.signers.into_iter().map(|fingerprint| (name(&keys, &fingerprint), fingerprint));
+        Certificates { keys, ring }
+    }
+
+    /// Verifies detached signatures over exact bytes.
+    pub fn verify(&self, payload: &[u8], signatures: &[String]) -> Signers {
+        let verdict = self.ring.verify(payload, signatures, Timestamp::now());
+        let known = verdict.signers.into_iter().map(|fingerprint| (name(&self.keys, &fingerprint), fingerprint));
         Signers { known: known.collect(), rejected: verdict.rejected }
+    }
+}
+
+impl Signers {
+    /// Verifies detached signatures over exact bytes.
+    pub fn of(payload: &[u8], signatures: &[String], store: &Store) -> Signers {
+        Certificates::of(store).verify(payload, signatures)
     }
 
     /// One sentence for each signature.

@@ -7,6 +7,6 @@ mod passphrase;
 mod store;
 
 pub use choose::{AnySigner, choose, local};
-pub use known::Signers;
+pub use known::{Certificates, Signers};
 pub use passphrase::Passphrases;
 pub use store::{LOCAL, Listed, Store};

@@ -152,9 +152,19 @@ impl Session {
         heeding(&self.runtime, &mut self.interrupts, self.fleet.pending())
     }
 
-    /// Lets an agent into the fleet.
+    /// Certifies an agent, which lets it into the fleet where it waits.
     pub fn approve(&mut self, id: &str) -> Result<(), Error> {
         heeding(&self.runtime, &mut self.interrupts, self.fleet.approve(id))
+    }
+
+    /// Takes an agent out of the fleet.
+    pub fn remove(&mut self, id: &str) -> Result<(), Error> {
+        heeding(&self.runtime, &mut self.interrupts, self.fleet.remove(id))
+    }
+
+    /// Agents that this desk has seen and the server does not list: name and id of each.
+    pub fn missing(&mut self) -> Result<Vec<(String, String)>, Error> {
+        heeding(&self.runtime, &mut self.interrupts, self.fleet.missing())
     }
 
     /// The latest lines of the server's audit, newest first.

@@ -21,7 +21,7 @@ use crate::output::Output;
 use crate::render::Format;
 use crate::render::escape::visible;
 use crate::terminal::{Terminal, Tone};
-use crate::{fleet, key};
+use crate::{config, fleet, key};
 
 /// Rows shown on a terminal unless `.maxrows` says otherwise.
 const ROWS_MAX: usize = 1000;
@@ -35,7 +35,7 @@ impl Session {
             let _inside = runtime.enter();
             Interrupts::listen().map_err(|error| Error::internal(format!("cannot heed Ctrl-C: {error}")))?
         };
-        let settings = settings(args)?;
+        let settings = settings(args, &places)?;
         let (format, remark) = format(args, terminal);
         let output = open_output(args, format)?;
         if let Some(remark) = remark {
@@ -85,8 +85,11 @@ impl Session {
     }
 }
 
-fn settings(args: &Args) -> Result<Settings, Error> {
+fn settings(args: &Args, places: &Places) -> Result<Settings, Error> {
     let mut settings = Settings::default();
+    if let Some(certified) = config::certified(places)? {
+        settings.set("certified", &certified)?;
+    }
     for (name, value) in [("wait", &args.wait), ("expire", &args.expire)] {
         if let Some(value) = value {
             settings.set(name, value)?;

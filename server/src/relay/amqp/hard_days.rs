@@ -59,7 +59,7 @@ async fn both_ways(place: &mut Broker, agent: &mut Box<dyn Agent>, id: &str, num
 async fn what_a_broker_takes_away_is_made_good() {
     let rabbitmq = Rabbitmq::start().unwrap();
     let mut place = Broker::open(&rabbitmq, false).await;
-    let id = place.enrol(&key(), true).await;
+    let id = place.enrol(&key()).await;
     let mut agent = come(&mut place, &id).await;
     both_ways(&mut place, &mut agent, &id, 1).await;
 
@@ -89,7 +89,7 @@ async fn what_a_broker_takes_away_is_made_good() {
 async fn a_broker_that_takes_nothing_holds_nobody_up() {
     let rabbitmq = Rabbitmq::start().unwrap();
     let mut place = Broker::open(&rabbitmq, false).await;
-    let id = place.enrol(&key(), true).await;
+    let id = place.enrol(&key()).await;
     let mut agent = come(&mut place, &id).await;
     both_ways(&mut place, &mut agent, &id, 1).await;
     rabbitmq.control(&["set_vm_memory_high_watermark", "0.00001"]).unwrap();
@@ -108,7 +108,7 @@ async fn who_was_sent_more_than_fits_comes_again() {
     let rabbitmq = Rabbitmq::start().unwrap();
     for own_users in [false, true] {
         let mut place = Broker::open(&rabbitmq, own_users).await;
-        let id = place.enrol(&key(), true).await;
+        let id = place.enrol(&key()).await;
         place.line(&key(), FLEET).await.unwrap();
         assert!(matches!(soon("a presence", place.incoming()).await, Incoming::Present { .. }));
         let fits = usize::try_from(queues::QUEUE_MAX).unwrap();
@@ -128,7 +128,7 @@ async fn a_server_that_loses_the_broker_alone_has_agents_of_others_come_again() 
     let rabbitmq = Rabbitmq::start().unwrap();
     let mut place = Broker::open(&rabbitmq, false).await;
     let leads = Broker::open_as("leads", &rabbitmq, false).await;
-    let id = place.enrol(&key(), true).await;
+    let id = place.enrol(&key()).await;
     let mut agent = come(&mut place, &id).await;
     soon("a message", leads.relay().send(std::slice::from_ref(&id), &taken(1))).await;
     assert_eq!(soon("a message", agent.hear()).await, Some(taken(1)));

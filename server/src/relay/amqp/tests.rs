@@ -87,17 +87,17 @@ impl Place for Broker {
         self.relay.as_ref()
     }
 
-    async fn enrol(&self, key: &SigningKey, admitted: bool) -> String {
+    async fn enrol(&self, key: &SigningKey) -> String {
         let id = agent_id(&hex::encode(key.verifying_key().as_bytes())).unwrap();
         let agent = store::Agent {
             id: id.clone(),
             name: "web-1".to_owned(),
-            admitted,
+            approval: None,
             heartbeat: Signed { statement: String::new(), signature: String::new() },
             heard_at: Timestamp::UNIX_EPOCH,
             public_ip: None,
         };
-        self.store.hear(&[agent]).await.unwrap();
+        self.store.admit(&[agent]).await.unwrap();
         id
     }
 
@@ -171,8 +171,9 @@ async fn the_contract_is_kept_over_series_4() {
 async fn an_agents_user_reaches_nothing_else(rabbitmq: &Rabbitmq) {
     let mut place = Broker::open(rabbitmq, true).await;
     let keys = [1, 2].map(|number| SigningKey::from_bytes(&[number; 32]));
+    let mut ids = Vec::new();
     for key in &keys {
-        place.enrol(key, true).await;
+        ids.push(place.enrol(key).await);
     }
     let told = [place.line(&keys[0], FLEET).await.unwrap(), place.line(&keys[1], FLEET).await.unwrap()];
     let thief = Client::open(told[0].clone()).await;
@@ -198,13 +199,19 @@ async fn an_agents_user_reaches_nothing_else(rabbitmq: &Rabbitmq) {
         }
         other => panic!("{other:?}"),
     }
+    // Whoever is taken out of the fleet has no user any more, and no other loses its own by that.
+    let users = || rabbitmq.control(&["list_users"]).unwrap();
+    for _ in 0..2 {
+        place.relay.remove_user(&ids[0]).await;
+        assert!(!users().contains(&users::name(&ids[0])) && users().contains(&users::name(&ids[1])), "{}", users());
+    }
 }
 
 /// Whoever can write to the exchange and has no line is not heard; a challenge answers for one line.
 async fn what_is_of_no_line_is_not_brought_in(rabbitmq: &Rabbitmq) {
     let mut place = Broker::open(rabbitmq, false).await;
     let key = SigningKey::from_bytes(&[1; 32]);
-    let id = place.enrol(&key, true).await;
+    let id = place.enrol(&key).await;
     let client = Client::open(place.line(&key, FLEET).await.unwrap()).await;
     assert!(matches!(place.incoming().await, Incoming::Present { agent } if agent == id));
     client.publish(&FromAgent::Heartbeat(beat(1)), "guess").await;
@@ -318,7 +325,7 @@ async fn is_used_again(program: Program) {
     let mut rabbitmq = Rabbitmq::start_of(program).unwrap();
     let mut place = Broker::open(&rabbitmq, false).await;
     let key = SigningKey::from_bytes(&[1; 32]);
-    let id = place.enrol(&key, true).await;
+    let id = place.enrol(&key).await;
     let mut before = place.come(&key, FLEET).await.ok().unwrap();
     assert!(matches!(place.incoming().await, Incoming::Present { agent } if agent == id));
     rabbitmq.kill();

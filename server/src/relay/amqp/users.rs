@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
-use reqwest::{Client, StatusCode};
+use reqwest::{Client, Method, StatusCode};
 use serde_json::{Value, json};
 use url::Url;
 
+use super::Amqp;
 use super::queues::{AGENT_QUEUE, ANSWERS};
 
 /// How long the broker's management may take.
@@ -77,6 +78,14 @@ impl Users {
         Ok(user)
     }
 
+    /// Removes an agent's user; one that is not there is removed.
+    pub async fn remove(&self, agent: &str) -> Result<(), UsersError> {
+        match self.ask(Method::DELETE, &format!("api/users/{}", name(agent)), None).await {
+            Err(UsersError::Refused(_, StatusCode::NOT_FOUND)) => Ok(()),
+            removed => removed,
+        }
+    }
+
     /// Bounds what a user may open. An agent is let in all the same where its broker cannot: one that has come from long ago has
     /// to be told to (`rabbitmqctl enable_feature_flag user_limits`).
     async fn limit(&self, user: &str) {
@@ -89,13 +98,31 @@ impl Users {
     }
 
     async fn put(&self, path: &str, body: Value) -> Result<(), UsersError> {
+        self.ask(Method::PUT, path, Some(body)).await
+    }
+
+    async fn ask(&self, method: Method, path: &str, body: Option<Value>) -> Result<(), UsersError> {
         let shown = || self.admin.to_string();
         let url = format!("{}/{path}", self.admin.as_str().trim_end_matches('/'));
-        let request = self.client.put(url).basic_auth(&self.name, Some(&self.password));
-        let request = request.header("content-type", "application/json").body(body.to_string());
+        let mut request = self.client.request(method, url).basic_auth(&self.name, Some(&self.password));
+        if let Some(body) = body {
+            request = request.header("content-type", "application/json").body(body.to_string());
+        }
         let response = request.send().await.map_err(|error| UsersError::Away(shown(), error.without_url()))?;
         let status = response.status();
         if status.is_success() { Ok(()) } else { Err(UsersError::Refused(shown(), status)) }
+    }
+}
+
+impl Amqp {
+    /// Removes the user of an agent that was taken out of the fleet. Without it no new connection is opened; its line ends
+    /// anyway, and the next one is not opened.
+    pub async fn remove_user(&self, agent: &str) {
+        if let Some(users) = &self.users
+            && let Err(error) = users.remove(agent).await
+        {
+            tracing::error!(agent, %error, "the broker's user of an agent that left the fleet cannot be removed");
+        }
     }
 }
 

@@ -42,7 +42,7 @@ impl Listening {
         let serving = relay.clone();
         let connect = get(async move |upgrade: WebSocketUpgrade| {
             let upgrade = upgrade.max_message_size(limits::MESSAGE_BYTES_MAX).max_frame_size(limits::MESSAGE_BYTES_MAX);
-            upgrade.on_upgrade(async move |socket| serving.serve(socket, "here", None).await)
+            upgrade.on_upgrade(async move |socket| serving.serve(socket, "here", None, || {}).await)
         });
         tokio::spawn(axum::serve(listener, Router::new().route(PATH, connect)).into_future());
         Box::new(Listening { relay, store, incoming, address, _folder: folder })
@@ -57,17 +57,17 @@ impl Place for Listening {
         self.relay.as_ref()
     }
 
-    async fn enrol(&self, key: &SigningKey, admitted: bool) -> String {
+    async fn enrol(&self, key: &SigningKey) -> String {
         let id = agent_id(&hex::encode(key.verifying_key().as_bytes())).unwrap();
         let agent = store::Agent {
             id: id.clone(),
             name: "web-1".to_owned(),
-            admitted,
+            approval: None,
             heartbeat: Signed { statement: String::new(), signature: String::new() },
             heard_at: Timestamp::UNIX_EPOCH,
             public_ip: None,
         };
-        self.store.hear(&[agent]).await.unwrap();
+        self.store.admit(&[agent]).await.unwrap();
         id
     }
 

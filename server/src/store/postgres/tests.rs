@@ -61,11 +61,12 @@ async fn a_nul_keeps_nobody_out(url: &Url) {
     let agent = |id: &str, name: &str| Agent {
         id: id.to_owned(),
         name: name.to_owned(),
-        admitted: true,
+        approval: None,
         heartbeat: Signed { statement: "{}".to_owned(), signature: "00".to_owned() },
         heard_at: Timestamp::UNIX_EPOCH,
         public_ip: None,
     };
+    store.admit(&[agent("1", "web\0"), agent("2", "db")]).await.unwrap();
     store.hear(&[agent("1", "web\0"), agent("2", "db")]).await.unwrap();
     let names: Vec<String> = store.agents().await.unwrap().into_iter().map(|agent| agent.name).collect();
     assert_eq!(names, ["db", "web\u{fffd}"]);
