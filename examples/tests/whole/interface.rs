@@ -26,7 +26,7 @@ const REACHED: [(&str, &str, u16); 13] = [
     ("GET", "/v1/openapi.json", 200),
     ("GET", "/v1/agents", 200),
     ("GET", "/v1/agents/pending", 200),
-    ("POST", "/v1/agents/{id}/admission", 204),
+    ("POST", "/v1/agents/{id}/removal", 204),
     ("GET", "/v1/actions", 200),
     ("GET", "/v1/actions/{id}", 200),
     ("GET", "/v1/actions/{id}/envelope", 200),

@@ -5,6 +5,7 @@
 
 mod bad_input;
 mod certificates;
+mod certified;
 mod compromise;
 mod cosign;
 mod desk;
