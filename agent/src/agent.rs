@@ -4,6 +4,7 @@ mod memory;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
+use std::net::IpAddr;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -20,7 +21,7 @@ use canvass_protocol::members::Members;
 use canvass_protocol::openpgp::Fingerprint;
 use canvass_protocol::reason::{Code, Reason};
 use canvass_protocol::signed::Signed;
-use canvass_protocol::target::{Facts, Mode};
+use canvass_protocol::target::{Facts, FactsError, Mode};
 use canvass_tables::TABLES;
 use canvass_tables::host::{Host, HostError, HostSpec};
 use ed25519_dalek::SigningKey;
@@ -91,6 +92,9 @@ pub enum AgentError {
     Journal(#[from] JournalRefusal),
     #[error(transparent)]
     Host(#[from] HostError),
+    /// What it would say of itself nobody would take.
+    #[error("this agent cannot say what it is: {0}; its name comes from `--name`, its tags from the configuration")]
+    Facts(#[from] FactsError),
 }
 
 /// What may run: the journal knows that it begins.
@@ -142,6 +146,7 @@ impl Agent {
         let memory = memory::open(&config.storage, &host, named.is_none())?;
         let fleet = named.unwrap_or_else(|| format!("local:{}", memory.identity.id()));
         let facts = facts(&Host::open(&host)?, &memory.identity, config.name, config.mode, config.tags);
+        facts.check()?;
         let mut seed = [0; 32];
         getrandom::fill(&mut seed).map_err(|error| IdentityError::Random(error.to_string()))?;
         Ok(Agent {
@@ -215,9 +220,9 @@ impl Agent {
         let Ok(host) = Host::open(&self.host) else { return };
         let about = host.about();
         let mut facts = self.facts.write().unwrap_or_else(PoisonError::into_inner);
-        facts.os_version.clone_from(&about.os_version);
-        facts.kernel.clone_from(&about.kernel);
-        facts.addresses.clone_from(&about.addresses);
+        facts.os_version = short(about.os_version.as_deref());
+        facts.kernel = short(about.kernel.as_deref());
+        facts.addresses = told(&about.addresses);
     }
 
     fn facts(&self) -> Facts {
@@ -423,15 +428,25 @@ fn facts(host: &Host, identity: &Identity, name: Option<String>, mode: Mode, tag
         mode,
         os: about.os,
         arch: about.arch,
-        os_version: about.os_version,
-        kernel: about.kernel,
+        os_version: short(about.os_version.as_deref()),
+        kernel: short(about.kernel.as_deref()),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         tags: about.tags,
-        addresses: about.addresses,
+        addresses: told(&about.addresses),
         features: features(),
         started_at: Timestamp::now(),
         more: Members::default(),
     }
+}
+
+/// A fact that others word, as far as it may be told.
+fn short(fact: Option<&str>) -> Option<String> {
+    fact.map(|fact| fact[..fact.floor_char_boundary(limits::FACT_BYTES_MAX)].to_owned())
+}
+
+/// The addresses that are told, of those that there are.
+fn told(addresses: &[IpAddr]) -> Vec<IpAddr> {
+    addresses.iter().take(limits::ADDRESSES_MAX).copied().collect()
 }
 
 /// What an agent of this version can do.

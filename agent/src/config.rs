@@ -157,6 +157,11 @@ impl Server {
         is_ours.then_some(joined)
     }
 
+    /// Whether what is said to it is not encrypted: it is on this machine, and no proxy has to hear it.
+    pub fn is_plain(&self) -> bool {
+        self.url.scheme() == "http"
+    }
+
     /// Host and port, as requests name them.
     pub fn name(&self) -> String {
         let host = self.url.host_str().unwrap_or_default();

@@ -464,3 +464,18 @@ fn the_real_program_answers_from_its_cage() {
     let lacks = "this agent does not know the table `nothing`";
     assert_eq!(last.outcome, Outcome::refused(Code::Unsupported, lacks));
 }
+
+/// What nobody would take is said where it can be mended.
+#[test]
+fn an_agent_whose_name_is_too_long_does_not_start() {
+    let home = Home::new("answers");
+    let open = |length: usize| {
+        let name = Some("x".repeat(length));
+        let config = Config { name, storage: Storage::Memory, ..home.config() };
+        Agent::open(config).map(drop).map_err(|error| error.to_string())
+    };
+    assert_eq!(open(255), Ok(()));
+    let said = "this agent cannot say what it is: its host name has 256 bytes; at most 255 are allowed; \
+                its name comes from `--name`, its tags from the configuration";
+    assert_eq!(open(256), Err(said.to_owned()));
+}

@@ -1,13 +1,23 @@
 //! What became of every endpoint asked.
 
 use std::collections::HashSet;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use canvass_protocol::answer::ScanRecord;
+use canvass_protocol::answer::{ScanRecord, Trouble};
+use canvass_protocol::limits;
+use canvass_protocol::members::Members;
 use canvass_protocol::reason::{Code, Reason};
 
 use crate::fleet::Endpoint;
 use crate::whom::NotAsked;
+
+/// Bytes of the troubles that are listed, of all endpoints together; the rest is a count.
+const TROUBLES_BYTES_MAX: usize = 64 << 20;
+/// What one of them takes beside its texts.
+const TROUBLE_BYTES: usize = size_of::<Trouble>();
+/// Sentences of the desk's own on one endpoint.
+const SENTENCES_MAX: usize = 16;
 
 /// Where an endpoint stands with a statement. Every endpoint asked is in exactly one state, so the parts always add up.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,6 +47,14 @@ pub struct Entry {
 }
 
 impl Entry {
+    /// Notes what the desk found wrong, as long as that is not said without end.
+    pub(crate) fn doubt(&mut self, mut sentence: String) {
+        if self.troubles.len() < SENTENCES_MAX {
+            sentence.truncate(sentence.floor_char_boundary(limits::TROUBLE_TEXT_BYTES_MAX));
+            self.troubles.push(sentence);
+        }
+    }
+
     /// Counts rows of an answer that goes on: where the endpoint had refused, it has thought otherwise.
     pub(crate) fn take(&mut self, rows: u64) {
         self.rows += rows;
@@ -52,6 +70,18 @@ pub struct Account {
     entries: Mutex<Vec<Entry>>,
     remarks: Mutex<Vec<String>>,
     not_asked: Vec<NotAsked>,
+    /// Bytes of the troubles that are listed.
+    listed: AtomicUsize,
+}
+
+/// How far a statement is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Progress {
+    pub asked: usize,
+    /// Hosts that nobody waits for any more.
+    pub done: usize,
+    /// Rows received.
+    pub rows: u64,
 }
 
 impl Account {
@@ -59,7 +89,33 @@ impl Account {
     pub fn new(asked: Vec<Endpoint>, not_asked: Vec<NotAsked>) -> Account {
         let entry =
             |endpoint| Entry { endpoint, state: State::Waiting, scans: Vec::new(), rows: 0, troubles: Vec::new() };
-        Account { entries: Mutex::new(asked.into_iter().map(entry).collect()), remarks: Mutex::default(), not_asked }
+        let entries = Mutex::new(asked.into_iter().map(entry).collect());
+        Account { entries, remarks: Mutex::default(), not_asked, listed: AtomicUsize::new(0) }
+    }
+
+    /// How far it is, without a copy of what every endpoint said.
+    pub fn progress(&self) -> Progress {
+        let entries = self.lock();
+        Progress {
+            asked: entries.len(),
+            done: entries.iter().filter(|entry| entry.state != State::Waiting).count(),
+            rows: entries.iter().map(|entry| entry.rows).sum(),
+        }
+    }
+
+    /// Leaves of an endpoint's troubles those that there is room for, and of what it says in words of a later version nothing;
+    /// all of them stay counted.
+    pub(crate) fn fit(&self, scans: &mut [ScanRecord]) {
+        for scan in scans {
+            scan.more = Members::default();
+            let room = |trouble: &Trouble| {
+                let bytes = TROUBLE_BYTES + trouble.reason.len() + trouble.subject.as_ref().map_or(0, String::len);
+                self.listed.fetch_add(bytes, Ordering::Relaxed) + bytes <= TROUBLES_BYTES_MAX
+            };
+            let fitting = scan.troubles.iter().take_while(|trouble| room(trouble)).count();
+            scan.troubles.truncate(fitting);
+            scan.troubles.iter_mut().for_each(|trouble| trouble.more = Members::default());
+        }
     }
 
     /// Endpoints that the statement means and that were not asked; not those that came since.
@@ -126,5 +182,29 @@ impl Account {
 
     fn lock(&self) -> MutexGuard<'_, Vec<Entry>> {
         self.entries.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_troubles_of_all_together_are_bounded() {
+        let account = Account::default();
+        let (mut listed, mut counted) = (0, 0);
+        for _ in 0..1000 {
+            let mut record = ScanRecord::default();
+            for _ in 0..limits::TROUBLES_MAX {
+                record.trouble(Some(&"s".repeat(1000)), "r".repeat(1000));
+            }
+            let mut scans = [record];
+            account.fit(&mut scans);
+            listed += scans[0].troubles.len();
+            counted += scans[0].troubles_count;
+        }
+        assert_eq!(counted, 1000 * limits::TROUBLES_MAX as u64, "each is counted");
+        let bytes = listed * (TROUBLE_BYTES + 2000);
+        assert!(bytes <= TROUBLES_BYTES_MAX && bytes > TROUBLES_BYTES_MAX - 3000 * 1000, "{listed}");
     }
 }

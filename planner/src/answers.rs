@@ -2,6 +2,7 @@
 
 mod agent;
 
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -11,7 +12,7 @@ use canvass_protocol::api::Ending;
 use canvass_protocol::limits::{self, Limits};
 use canvass_protocol::reason::{Code, Reason};
 use canvass_protocol::target::{Facts, Target};
-use datafusion::arrow::array::{RecordBatch, StructArray};
+use datafusion::arrow::array::StructArray;
 use datafusion::arrow::datatypes::{Schema, SchemaRef};
 use jiff::{SignedDuration, Timestamp};
 use tokio::sync::{mpsc, watch};
@@ -20,6 +21,8 @@ use tokio::time::{Duration, Instant};
 use self::agent::{Agent, Shown, Taken, Unread, close, may_be_meant, release_unsigned, take};
 use crate::account::{Account, State};
 use crate::error::Error;
+use crate::exec::Completing;
+use crate::feed::{Feed, Feeds};
 use crate::fleet::{Delivery, Endpoint, Fleet};
 use crate::{catalog, hosts};
 
@@ -48,9 +51,16 @@ pub struct Scan {
 
 /// A leaf of the plan.
 pub struct Leaf {
-    /// What the plan reads.
-    pub planned: SchemaRef,
-    pub feed: mpsc::UnboundedSender<RecordBatch>,
+    /// Makes of answers what the plan reads.
+    completing: RefCell<Completing>,
+    feed: Feed,
+}
+
+impl Leaf {
+    /// A leaf that reads rows of this schema, by this way.
+    pub fn new(planned: SchemaRef, feed: Feed) -> Leaf {
+        Leaf { completing: RefCell::new(Completing::new(planned)), feed }
+    }
 }
 
 /// An endpoint that was asked.
@@ -79,6 +89,8 @@ pub struct Follower {
     of: String,
     hash: ActionHash,
     scans: Vec<Scan>,
+    /// What the leaves of all scans read.
+    feeds: Arc<Feeds>,
     limits: Limits,
     /// Whose each name is that was given to an endpoint.
     names: HashMap<String, String>,
@@ -96,7 +108,7 @@ impl Follower {
         hash: ActionHash,
         expected: Vec<Expected>,
         account: Arc<Account>,
-        scans: Vec<Scan>,
+        (scans, feeds): (Vec<Scan>, Arc<Feeds>),
         fleet: Arc<dyn Fleet>,
     ) -> Result<Follower, Error> {
         let mut follower = Follower {
@@ -106,6 +118,7 @@ impl Follower {
             of: action.fleet.clone(),
             hash,
             scans,
+            feeds,
             limits: action.limits,
             names: HashMap::new(),
             held_bytes: 0,
@@ -154,7 +167,7 @@ impl Follower {
                 let shown = Shown { host: endpoint.host.clone(), facts, meant };
                 self.expect(index, endpoint, Some(shown), true);
             }
-            Err(error) => self.account.update(index, |entry| entry.troubles.push(error.to_string())),
+            Err(error) => self.account.update(index, |entry| entry.doubt(error.to_string())),
         }
     }
 
@@ -179,13 +192,8 @@ impl Follower {
         until: Option<Instant>,
         mut stop: watch::Receiver<bool>,
     ) {
-        let leaves = self.scans.iter().flat_map(|scan| &scan.leaves);
-        let feeds: Vec<_> = leaves.map(|leaf| leaf.feed.clone()).collect();
-        let mut needless = Box::pin(async move {
-            for feed in &feeds {
-                feed.closed().await;
-            }
-        });
+        let feeds = self.feeds.clone();
+        let needless = feeds.needless();
         let stop = async move {
             // Whoever could stop it has gone, and will not.
             if stop.wait_for(|stop| *stop).await.is_err() {
@@ -194,7 +202,7 @@ impl Follower {
         };
         let over = sleep_until(until);
         let patience = sleep_until(None);
-        tokio::pin!(over, stop, patience);
+        tokio::pin!(over, stop, patience, needless);
         // Agents that end with this program were told to stop, by a person or by the clock.
         let mut stopped = false;
         loop {
@@ -202,15 +210,14 @@ impl Follower {
                 biased;
                 () = &mut stop, if !stopped => {
                     if fleet.outlives_us() {
-                        // The feeds' other ends close once all of these are gone.
-                        drop(needless);
                         return self.leave(fleet, deliveries).await;
                     }
                     fleet.stop().await;
                     stopped = true;
                     patience.set(sleep_until(Some(Instant::now() + HAND_OVER_WITHIN)));
                 }
-                delivery = deliveries.recv() => match delivery {
+                // Where the plan has more than it reads, whoever delivers waits.
+                delivery = next(&feeds, &mut deliveries) => match delivery {
                     Some(Delivery::Part { agent, part }) => self.part(&agent, &part),
                     Some(Delivery::Silence { agent, reason }) => self.silence(&agent, reason),
                     Some(Delivery::Joined(endpoint)) => self.join(*endpoint),
@@ -289,7 +296,7 @@ impl Follower {
                 Ok(doubt) => doubt.map(str::to_owned),
                 Err(reason) => Some(reason),
             };
-            self.account.update(agent.index, |entry| entry.troubles.extend(doubt));
+            self.account.update(agent.index, |entry| doubt.into_iter().for_each(|doubt| entry.doubt(doubt)));
         }
     }
 
@@ -329,9 +336,9 @@ impl Follower {
                 }
                 self.account.update(index, |entry| {
                     shown.into_iter().for_each(|endpoint| entry.endpoint = endpoint);
-                    entry.troubles.extend(doubt.map(str::to_owned));
+                    doubt.into_iter().for_each(|doubt| entry.doubt(doubt.to_owned()));
                     rows.into_iter().for_each(|rows| entry.take(rows));
-                    last.into_iter().for_each(|last| close(entry, *last));
+                    last.into_iter().for_each(|last| close(&self.account, entry, *last));
                 });
             }
             Err(Unread::Sealed) => {
@@ -343,7 +350,7 @@ impl Follower {
                 agent.broken = true;
                 agent.held.clear();
                 let trouble = format!("the answer is not believed: {reason}");
-                self.account.update(index, |entry| entry.troubles.push(trouble));
+                self.account.update(index, |entry| entry.doubt(trouble));
             }
         }
         self.held_bytes = self.held_bytes - held + agent.held_bytes();
@@ -351,9 +358,15 @@ impl Follower {
 
     fn silence(&mut self, id: &str, reason: String) {
         if let Some(agent) = self.agents.get(id) {
-            self.account.update(agent.index, |entry| entry.troubles.push(reason));
+            self.account.update(agent.index, |entry| entry.doubt(reason));
         }
     }
+}
+
+/// The next delivery, once the plan wants more rows; nothing is lost where nobody waits to the end.
+async fn next(feeds: &Feeds, deliveries: &mut mpsc::Receiver<Delivery>) -> Option<Delivery> {
+    feeds.room().await;
+    deliveries.recv().await
 }
 
 /// Sleeps until then; where there is no such moment, for ever.

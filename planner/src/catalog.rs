@@ -23,11 +23,16 @@ pub const HOST: &str = "host";
 pub const AGENT: &str = "agent";
 /// The inventory.
 pub const AGENTS: &str = "agents";
+/// Its column that says what endpoint tables call [`HOST`].
+const NAME: &str = "name";
 
 /// The mark in a field's metadata of a column that is content.
 pub(crate) const CONTENT: (&str, &str) = ("canvass.class", "content");
 /// The mark of the column that names the endpoint, which no row of an endpoint table lacks.
 pub(crate) const ENDPOINT: (&str, &str) = ("canvass.class", "endpoint");
+/// The mark of a column of names under which endpoints are shown: the desk fills it in from a verified identity, wherever the
+/// row comes from.
+pub(crate) const SHOWN: (&str, &str) = ("canvass.host", "shown");
 /// The mark in a field's metadata of a column of hexadecimal digits, which have no case.
 pub(crate) const HEX: (&str, &str) = ("canvass.digits", "hex");
 
@@ -189,7 +194,7 @@ pub fn endpoint_schema(table: &dyn Table) -> SchemaRef {
         let metadata = marks.chain(form::mark(column.form)).collect();
         Field::new(column.name, column.kind.data_type(), true).with_metadata(metadata)
     });
-    let endpoint = [(ENDPOINT.0.to_owned(), ENDPOINT.1.to_owned())].into();
+    let endpoint = [ENDPOINT, SHOWN].map(|(key, value)| (key.to_owned(), value.to_owned())).into();
     let mut fields = vec![Field::new(HOST, DataType::Utf8, false).with_metadata(endpoint)];
     fields.extend(own);
     fields.push(Field::new(AGENT, DataType::Struct(AGENT_ARROW_FIELDS.clone()), false));
@@ -205,7 +210,36 @@ pub fn hidden_columns(table: &dyn Table) -> Vec<&'static str> {
 /// The table `agents`: one row an endpoint.
 pub(crate) fn agents_batch(endpoints: &[Endpoint]) -> Result<RecordBatch> {
     let (fields, arrays, _) = agent_structs(endpoints)?.into_parts();
+    let marked = |field: &Arc<Field>| match field.name().as_str() {
+        NAME => {
+            let mut metadata = field.metadata().clone();
+            metadata.insert(SHOWN.0.to_owned(), SHOWN.1.to_owned());
+            Arc::new(field.as_ref().clone().with_metadata(metadata))
+        }
+        _ => field.clone(),
+    };
+    let fields: Fields = fields.iter().map(marked).collect();
     Ok(RecordBatch::try_new(Arc::new(Schema::new(fields)), arrays)?)
+}
+
+/// Whether a column holds nothing but names under which endpoints are shown.
+pub(crate) fn is_shown(field: &Field) -> bool {
+    field.metadata().get(SHOWN.0).is_some_and(|mark| mark == SHOWN.1)
+}
+
+/// A schema whose columns are marked as names of endpoints only where those of another are: a plan that was made for running
+/// marks what a union has of both.
+pub(crate) fn shown_as(schema: &Schema, marks: &Schema) -> SchemaRef {
+    let unmarked = |(field, mark): (&Arc<Field>, &Arc<Field>)| {
+        if is_shown(mark) || !is_shown(field) {
+            return field.clone();
+        }
+        let mut metadata = field.metadata().clone();
+        metadata.remove(SHOWN.0);
+        Arc::new(field.as_ref().clone().with_metadata(metadata))
+    };
+    let fields: Fields = schema.fields().iter().zip(marks.fields()).map(unmarked).collect();
+    Arc::new(Schema::new_with_metadata(fields, schema.metadata().clone()))
 }
 
 /// The values of column `agent` for these endpoints, one row each.

@@ -25,9 +25,10 @@ use uuid::Uuid;
 
 pub use self::past::Gives;
 use self::planning::{Brought, Physical};
-pub use crate::account::{Account, Entry, State};
+pub use crate::account::{Account, Entry, Progress, State};
 use crate::answers::Follower;
 use crate::error::Error;
+use crate::feed::Feeds;
 use crate::fleet::{Delivery, Endpoint, Fleet};
 use crate::hosts::{self, is_meant_for};
 use crate::kept::{Forgetful, Keeper};
@@ -87,6 +88,8 @@ struct Plan {
     wanted: Vec<Scan>,
     /// All agents that are known, where the statement reads `agents`.
     all: Option<Vec<Endpoint>>,
+    /// What it reads of what was asked before, `actions` or `commands`.
+    reads_past: Vec<&'static str>,
     /// Where the action was posted before.
     past: Option<past::PastPlan>,
 }
@@ -173,7 +176,11 @@ impl Desk {
     async fn plan_at(&mut self, statement: &str, basis: Basis) -> Result<Planned, Error> {
         let Basis { at, deep, options, contents, inventory: endpoints, past } = basis;
         let mut parsed = dialect::parse(statement)?;
-        if self.set(&parsed)? {
+        if let Some((name, value)) = setting(&parsed)? {
+            // What somebody signed once is no word to this session.
+            if !past {
+                self.settings.set(&name, &value)?;
+            }
             return Ok(Planned::without_rows(StatementKind::Set));
         }
         let (kind, verbose) = question::kind(&parsed)?;
@@ -192,13 +199,13 @@ impl Desk {
             parsed = *explain.statement;
         }
         let crossed = meeting::crossed(&parsed);
-        let scanning = Scanning { statement: statement.to_owned(), options, online_only };
+        let scanning = Scanning { statement: statement.to_owned(), options, online_only, past };
         let brought = Brought { files: &files, results: &results, crossed: &crossed, past };
         let physical = self
             .physical(parsed, &endpoints, scanning, &brought, at)
             .await
             .map_err(|error| Error::from_datafusion(&error, statement))?;
-        let Physical { state, plan: physical, reads_agents, read } = physical;
+        let Physical { state, plan: physical, marks, reads_agents, reads_past, read } = physical;
         let scans = exec::scans(&physical);
         // What was asked before was asked of whom it was.
         let certified_only = self.settings.certified_only && self.fleet.certifies() && !past;
@@ -232,12 +239,12 @@ impl Desk {
         let explanation = explain::explain(action.as_ref(), asked.len(), endpoints.len(), &told, &physical, verbose);
         let schema = match kind {
             StatementKind::Explain => explanation_schema(),
-            _ => physical.schema(),
+            _ => catalog::shown_as(&physical.schema(), &marks),
         };
         let action = action.filter(|_| kind == StatementKind::Query);
         let asks = !scans.is_empty();
         let all = reads_agents.then_some(endpoints);
-        let plan = Some(Plan { physical, state, scans, wanted, all, past: None });
+        let plan = Some(Plan { physical, state, scans, wanted, all, reads_past, past: None });
         let lacking = action.iter().flat_map(|action| support::refusals(action, &asked));
         let remarks = results.iter().flat_map(PastResult::remarks).chain(lacking);
         let remarks = slips.into_iter().chain(remarks).collect();
@@ -271,7 +278,7 @@ impl Desk {
         let follower = match (planned.action, envelope) {
             (None, _) => {
                 // Nobody is asked: opening the feeds and dropping their other end gives scans without rows.
-                plan.scans.iter().filter_map(exec::as_fleet).for_each(|scan| drop(scan.open()));
+                plan.scans.iter().filter_map(exec::as_fleet).for_each(|scan| drop(scan.open(&Feeds::new())));
                 None
             }
             (Some(action), Some(envelope)) if envelope.payload.as_bytes() == action.to_bytes() => {
@@ -302,26 +309,6 @@ impl Desk {
 
     fn find(&self, name: &str) -> Option<&'static dyn Table> {
         self.tables.iter().copied().find(|table| table.info().name == name)
-    }
-
-    /// Carries out `SET canvass.x = y`; says whether the statement was one.
-    fn set(&mut self, statement: &Statement) -> Result<bool, Error> {
-        let Statement::Statement(inner) = statement else { return Ok(false) };
-        let ast::Statement::Set(set) = inner.as_ref() else { return Ok(false) };
-        let ast::Set::SingleAssignment { variable, values, .. } = set else {
-            return Err(Error::usage("write SET canvass.name = value"));
-        };
-        let name = variable.to_string().to_lowercase();
-        let Some(name) = name.strip_prefix("canvass.") else {
-            return Err(Error::usage(format!("there is no setting `{name}`")).hint("settings begin with `canvass.`"));
-        };
-        let value = match values.as_slice() {
-            [ast::Expr::Value(value)] => value.value.clone().into_string().unwrap_or_else(|| value.value.to_string()),
-            [other] => other.to_string(),
-            _ => return Err(Error::usage(format!("canvass.{name} takes one value"))),
-        };
-        self.settings.set(name, &value)?;
-        Ok(true)
     }
 
     /// The action of a plan's scans and the endpoints it goes to; none where there is nobody to ask.
@@ -389,6 +376,25 @@ impl Desk {
         let (deliveries, follower) = tokio::join!(asking, following);
         Ok((follower.map_err(Error::after_asking)?, deliveries?))
     }
+}
+
+/// What `SET canvass.x = y` sets, where the statement is one.
+fn setting(statement: &Statement) -> Result<Option<(String, String)>, Error> {
+    let Statement::Statement(inner) = statement else { return Ok(None) };
+    let ast::Statement::Set(set) = inner.as_ref() else { return Ok(None) };
+    let ast::Set::SingleAssignment { variable, values, .. } = set else {
+        return Err(Error::usage("write SET canvass.name = value"));
+    };
+    let name = variable.to_string().to_lowercase();
+    let Some(name) = name.strip_prefix("canvass.") else {
+        return Err(Error::usage(format!("there is no setting `{name}`")).hint("settings begin with `canvass.`"));
+    };
+    let value = match values.as_slice() {
+        [ast::Expr::Value(value)] => value.value.clone().into_string().unwrap_or_else(|| value.value.to_string()),
+        [other] => other.to_string(),
+        _ => return Err(Error::usage(format!("canvass.{name} takes one value"))),
+    };
+    Ok(Some((name.to_owned(), value)))
 }
 
 /// What the leaves of a plan ask for.

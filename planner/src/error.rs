@@ -107,7 +107,10 @@ impl Error {
                 arithmetic::from_sum(message).unwrap_or_else(|| Error::usage(tidy(&root.strip_backtrace())).at(span))
             }
             DataFusionError::Internal(message) => Error::internal(tidy(message)),
-            DataFusionError::ResourcesExhausted(message) => Error::internal(tidy(message)),
+            DataFusionError::ResourcesExhausted(message) => {
+                Error::internal(format!("the plan needs more memory than it may fill: {}", tidy(message)))
+                    .hint("narrow it by WHERE, name fewer columns, or join the smaller side first")
+            }
             other => Error::usage(tidy(&other.strip_backtrace())).at(span),
         }
     }

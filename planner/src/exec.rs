@@ -1,13 +1,13 @@
 //! The leaf of every plan that asks a fleet, and the way of answers into it.
 
+mod complete;
+
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use canvass_protocol::scan::Scan;
 use canvass_tables::Table;
-use datafusion::arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions, StringArray, StructArray, UInt32Array};
-use datafusion::arrow::compute::take;
 use datafusion::arrow::datatypes::{Schema, SchemaRef};
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::common::{Result, exec_err};
@@ -21,10 +21,9 @@ use datafusion::physical_plan::recursive_query::RecursiveQueryExec;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, Partitioning, PlanProperties};
 use futures::StreamExt as _;
-use tokio::sync::mpsc;
 
-use crate::catalog::{AGENT, HOST};
-use crate::feed::{Kept, Receiver};
+pub use self::complete::Completing;
+use crate::feed::{Feed as Sender, Feeds, Kept, Receiver};
 
 /// One scan of the action, as a leaf of the plan.
 pub struct FleetExec {
@@ -62,8 +61,8 @@ impl FleetExec {
     }
 
     /// Opens the way for the scan's rows; the sender's end closes it.
-    pub fn open(&self) -> mpsc::UnboundedSender<RecordBatch> {
-        let (sender, receiver) = mpsc::unbounded_channel();
+    pub fn open(&self, feeds: &Arc<Feeds>) -> Sender {
+        let (sender, receiver) = feeds.open();
         let feed = if self.repeats.load(Ordering::Relaxed) {
             Feed::Again(Kept::new(receiver, self.table.info().name))
         } else {
@@ -108,24 +107,6 @@ fn executes_again(plan: &Arc<dyn ExecutionPlan>, child: usize) -> bool {
 /// A node of the plan as a scan of ours, if it is one.
 pub fn as_fleet(plan: &Arc<dyn ExecutionPlan>) -> Option<&FleetExec> {
     (plan.as_ref() as &dyn std::any::Any).downcast_ref::<FleetExec>()
-}
-
-/// Completes an endpoint's rows with what the desk knows of it: `host` and `agent` are never taken from an answer.
-pub fn complete(answer: &RecordBatch, schema: &SchemaRef, host: &str, agent: &StructArray) -> Result<RecordBatch> {
-    let rows = answer.num_rows();
-    let column = |name: &str| -> Result<ArrayRef> {
-        match name {
-            HOST => Ok(Arc::new(StringArray::from_iter_values(std::iter::repeat_n(host, rows)))),
-            AGENT => Ok(take(agent, &UInt32Array::from(vec![0; rows]), None)?),
-            own => match answer.column_by_name(own) {
-                Some(array) => Ok(array.clone()),
-                None => exec_err!("the answer of `{host}` lacks `{own}`"),
-            },
-        }
-    };
-    let columns = schema.fields().iter().map(|field| column(field.name())).collect::<Result<Vec<_>>>()?;
-    let options = RecordBatchOptions::new().with_row_count(Some(rows));
-    Ok(RecordBatch::try_new_with_options(schema.clone(), columns, &options)?)
 }
 
 impl fmt::Debug for FleetExec {
@@ -175,9 +156,7 @@ impl ExecutionPlan for FleetExec {
     fn execute(&self, _: usize, _: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
         let mut feed = self.feed.lock().unwrap_or_else(PoisonError::into_inner);
         let rows = match std::mem::replace(&mut *feed, Feed::Nowhere) {
-            Feed::Once(mut receiver) => {
-                futures::stream::poll_fn(move |context| receiver.poll_recv(context)).map(Ok).boxed()
-            }
+            Feed::Once(mut receiver) => futures::stream::poll_fn(move |context| receiver.poll_recv(context)).boxed(),
             Feed::Again(kept) => {
                 *feed = Feed::Again(kept.clone());
                 kept.read()

@@ -1,9 +1,10 @@
 //! A plan in words: what is asked of whom, and what is left for the desk.
 
+mod binding;
+mod lists;
 pub(crate) mod steps;
 mod words;
 
-use std::fmt::Write as _;
 use std::sync::Arc;
 
 use canvass_protocol::action::Action;
@@ -13,6 +14,7 @@ use canvass_tables::bound::{self, Root};
 use canvass_tables::column::Class;
 use datafusion::physical_plan::{ExecutionPlan, displayable};
 
+pub use self::binding::binding;
 use crate::forget;
 use crate::local::LocalFile;
 use crate::narrow::Sets;
@@ -35,8 +37,19 @@ pub struct Told<'a> {
     pub steps: &'a [String],
 }
 
-/// Patterns of a set that are shown before the rest is a count.
-const PATTERNS_SHOWN: usize = 20;
+/// Lines of an explanation: whatever ends a line in what they quote is spelled out, so that no value makes a line of its own.
+#[derive(Default)]
+struct Text(Vec<String>);
+
+impl Text {
+    fn line(&mut self, line: impl Into<String>) {
+        let line = line.into();
+        self.0.push(if line.contains(ENDS) { line.replace('\r', "\\r").replace(ENDS, "\\n") } else { line });
+    }
+}
+
+/// What ends a line, for us or for a terminal.
+const ENDS: [char; 6] = ['\n', '\r', '\u{b}', '\u{c}', '\u{85}', '\u{2028}'];
 
 /// Explains a plan. `known` is the number of agents in the inventory.
 pub fn explain(
@@ -47,13 +60,11 @@ pub fn explain(
     plan: &Arc<dyn ExecutionPlan>,
     verbose: bool,
 ) -> String {
-    let mut text = String::new();
+    let mut text = Text::default();
     match action {
         None if asked == 0 => {
-            text.push_str("no endpoint is asked\n");
-            if let Some(not_asked) = whom::in_words(told.not_asked) {
-                let _ = writeln!(text, "{not_asked}");
-            }
+            text.line("no endpoint is asked");
+            whom::in_words(told.not_asked).into_iter().for_each(|not_asked| text.line(not_asked));
         }
         None => {}
         Some(action) => {
@@ -61,72 +72,75 @@ pub fn explain(
                 1 => "1 scan".to_owned(),
                 many => format!("{many} scans, side by side"),
             };
-            let _ = writeln!(text, "asks {asked} of {known} agents: {scans} in one signed action");
-            if let Some(not_asked) = whom::in_words(told.not_asked) {
-                let _ = writeln!(text, "{not_asked}");
-            }
+            text.line(format!("asks {asked} of {known} agents: {scans} in one signed action"));
+            whom::in_words(told.not_asked).into_iter().for_each(|not_asked| text.line(not_asked));
             for (index, scan) in action.scans.iter().enumerate() {
-                describe(&mut text, index + 1, action, scan, told.sets);
+                describe(&mut text, index + 1, action, scan, &Lists::Known(told.sets));
             }
         }
     }
-    text.push_str("at the desk\n");
-    for file in told.files {
-        let _ = writeln!(text, "  reads {}", file.describe());
-    }
-    for result in told.results {
-        let _ = writeln!(text, "  reads {}", result.describe());
-    }
-    for long in &told.sets.too_long {
-        let (values, source) = (long.values, &long.source);
-        let _ = writeln!(
-            text,
-            "  the {values} values of {source} are too many to send; `{}` is compared here",
-            long.column
-        );
-    }
-    for step in told.steps {
-        let _ = writeln!(text, "  {step}");
-    }
-    if told.steps.is_empty() {
-        text.push_str("  hands the rows on as they come\n");
-    }
-    for warning in told.warnings {
-        let _ = writeln!(text, "warning: {}", warning.message);
-        if let Some(hint) = &warning.hint {
-            let _ = writeln!(text, "hint: {hint}");
-        }
-    }
+    at_the_desk(&mut text, told);
     if verbose {
-        text.push_str("DataFusion's plan\n");
+        text.line("DataFusion's plan");
         let shown = forget::without_guards(plan).unwrap_or_else(|_| plan.clone());
         for line in displayable(shown.as_ref()).indent(false).to_string().lines() {
-            let _ = writeln!(text, "  {line}");
+            text.line(format!("  {line}"));
         }
     }
     if verbose && let Some(action) = action {
         let json = serde_json::from_slice::<serde_json::Value>(&action.to_bytes());
         let json = json.and_then(|json| serde_json::to_string_pretty(&json)).unwrap_or_default();
-        let _ = writeln!(text, "action\n{json}");
+        text.line("action");
+        json.lines().for_each(|line| text.line(line));
     }
-    text.truncate(text.trim_end().len());
-    text
+    text.0.join("\n")
 }
 
-/// What every endpoint does for an action, scan by scan.
-pub fn scans(action: &Action) -> String {
-    let (mut text, sets) = (String::new(), Sets::default());
+fn at_the_desk(text: &mut Text, told: &Told<'_>) {
+    text.line("at the desk");
+    told.files.iter().for_each(|file| text.line(format!("  reads {}", file.describe())));
+    told.results.iter().for_each(|result| text.line(format!("  reads {}", result.describe())));
+    for long in &told.sets.too_long {
+        let (values, source, column) = (long.values, &long.source, &long.column);
+        text.line(format!("  the {values} values of {source} are too many to send; `{column}` is compared here"));
+    }
+    for not_told in &told.sets.not_told {
+        let (source, column) = (&not_told.source, &not_told.column);
+        text.line(format!("  endpoints gave {source}, and are not told it; `{column}` is compared here"));
+    }
+    told.steps.iter().for_each(|step| text.line(format!("  {step}")));
+    if told.steps.is_empty() {
+        text.line("  hands the rows on as they come");
+    }
+    for warning in told.warnings {
+        text.line(format!("warning: {}", warning.message));
+        warning.hint.iter().for_each(|hint| text.line(format!("hint: {hint}")));
+    }
+}
+
+/// What every endpoint does for an action, scan by scan, for somebody who did not write it: lists with their number of values
+/// and their hash, or `whole`.
+pub fn scans(action: &Action, whole: bool) -> Vec<String> {
+    let mut text = Text::default();
     for (index, scan) in action.scans.iter().enumerate() {
-        describe(&mut text, index + 1, action, scan, &sets);
+        describe(&mut text, index + 1, action, scan, &Lists::Foreign { whole });
     }
-    text.truncate(text.trim_end().len());
-    text
+    text.0
 }
 
-fn describe(text: &mut String, number: usize, action: &Action, scan: &Scan, sets: &Sets) {
+/// What is said of the values that a scan is told.
+enum Lists<'a> {
+    /// Where they come from: the desk that plans has put them together.
+    Known(&'a Sets),
+    Foreign {
+        whole: bool,
+    },
+}
+
+fn describe(text: &mut Text, number: usize, action: &Action, scan: &Scan, lists: &Lists<'_>) {
     let statement = usize::try_from(scan.statement).ok().and_then(|index| action.statements.get(index));
     let name = statement.and_then(|statement| statement.name.as_ref()).map(|name| format!(" for {name}"));
-    let _ = writeln!(text, "scan {number}: {}{}", scan.table, name.unwrap_or_default());
+    text.line(format!("scan {number}: {}{}", scan.table, name.unwrap_or_default()));
     let target = scan.target.as_ref().map_or("every agent".to_owned(), |target| format!("agents where {target}"));
     let filter = scan.filter.as_ref().map_or("every row".to_owned(), |filter| format!("rows where {filter}"));
     let columns = match &scan.aggregate {
@@ -134,52 +148,37 @@ fn describe(text: &mut String, number: usize, action: &Action, scan: &Scan, sets
         None if scan.columns.is_empty() => "none, rows are counted".to_owned(),
         None => scan.columns.join(", "),
     };
-    let _ = writeln!(text, "  target   {target}");
-    if let Some(depends_on) = &scan.depends_on {
-        let _ = writeln!(text, "  runs     {depends_on}");
-    }
-    let _ = writeln!(text, "  filter   {filter}");
+    text.line(format!("  target   {target}"));
+    scan.depends_on.iter().for_each(|depends_on| text.line(format!("  runs     {depends_on}")));
+    text.line(format!("  filter   {filter}"));
     for line in canvass_tables::find(&scan.table).map(|table| work(table, scan)).unwrap_or_default() {
-        let _ = writeln!(text, "  {line}");
+        text.line(format!("  {line}"));
     }
-    for (name, values) in &scan.sets {
-        let values = if values.len() == 1 { "1 value".to_owned() } else { format!("{} values", values.len()) };
-        let source = sets.sources.get(name).map_or("the statement", String::as_str);
-        let _ = writeln!(text, "  set {name:<4} {values} from {source}, known before anybody is asked");
+    match lists {
+        Lists::Known(sets) => {
+            for (name, values) in &scan.sets {
+                let values = lists::count(values.len(), "value");
+                let source = sets.sources.get(name).map_or("the statement", String::as_str);
+                text.line(format!("  set {name:<4} {values} from {source}, known before anybody is asked"));
+            }
+            lists::patterns(scan).into_iter().for_each(|line| text.line(line));
+        }
+        Lists::Foreign { whole } => lists::all(scan, *whole).into_iter().for_each(|line| text.line(line)),
     }
-    describe_lists(text, scan);
-    let _ = writeln!(text, "  columns  {columns}");
+    text.line(format!("  columns  {columns}"));
     for (on, reading) in [
         (scan.options.decompress, "content and hashes see inside gzip, xz, zstd and bzip2"),
         (scan.options.follow, "folders behind links are entered"),
     ] {
         if on {
-            let _ = writeln!(text, "  reading  {reading}");
+            text.line(format!("  reading  {reading}"));
         }
     }
     if let Some(limit) = scan.limit {
         let order: Vec<String> = scan.order.iter().map(ToString::to_string).collect();
         let order =
             if order.is_empty() { String::new() } else { format!(", the first in order of {}", order.join(", ")) };
-        let _ = writeln!(text, "  limit    {limit} rows of each endpoint{order}");
-    }
-}
-
-/// Lists that a scan carries beside sets: whoever signs it sees what is looked for.
-fn describe_lists(text: &mut String, scan: &Scan) {
-    for (name, set) in &scan.patterns {
-        let shown: Vec<&str> = set.patterns.iter().take(PATTERNS_SHOWN).map(String::as_str).collect();
-        let more = set.patterns.len().saturating_sub(PATTERNS_SHOWN);
-        let more = if more > 0 { format!(" … {more} more") } else { String::new() };
-        let case = if set.ignore_case { ", whatever their case" } else { "" };
-        let _ = writeln!(text, "  patterns {name}: {}{more}{case}", shown.join(" | "));
-    }
-    for (name, bloom) in &scan.blooms {
-        let (bytes, hashes) = (bloom.bits.len(), bloom.hashes);
-        let _ = writeln!(
-            text,
-            "  filter {name}: a Bloom filter of {bytes} bytes and {hashes} hashes; its values cannot be seen"
-        );
+        text.line(format!("  limit    {limit} rows of each endpoint{order}"));
     }
 }
 

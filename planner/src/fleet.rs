@@ -83,8 +83,8 @@ pub enum Delivery {
     Ended { agent: String, ending: Ending },
 }
 
-/// Deliveries that wait for the desk; who brings more waits.
-pub const DELIVERIES_MAX: usize = 256;
+/// Deliveries that wait for the desk; who brings more waits. Each is bounded, and has 8 MiB at most.
+pub const DELIVERIES_MAX: usize = 32;
 
 /// Whatever can be asked.
 #[async_trait]

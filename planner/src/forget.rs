@@ -3,7 +3,7 @@
 //! DataFusion 55 leaves a column out of ORDER BY where it takes it for a constant. It goes on doing so above an outer join
 //! that makes the column NULL in some rows, above ROLLUP and above UNION, and then rows come in a wrong order, or wrong rows
 //! pass a LIMIT; where a join is an inner one it may find its own plan insane. So no operator is told of a constant below
-//! it. `tests/upstream.rs` tells when DataFusion has mended it, and this file can go.
+//! it, and ROLLUP, CUBE and GROUPING SETS are not told which of their keys are equal below them. `tests/upstream.rs` tells when DataFusion has mended it, and this file can go.
 
 use std::fmt;
 use std::sync::Arc;
@@ -14,6 +14,7 @@ use datafusion::common::{Result, Statistics};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::physical_expr::{EquivalenceProperties, PhysicalExpr};
 use datafusion::physical_optimizer::PhysicalOptimizerRule;
+use datafusion::physical_plan::aggregates::AggregateExec;
 use datafusion::physical_plan::execution_plan::{CardinalityEffect, ChildrenPropertiesMode, ReplaceChildrenOptions};
 use datafusion::physical_plan::statistics::{ChildStats, StatisticsArgs};
 use datafusion::physical_plan::{
@@ -28,10 +29,11 @@ impl PhysicalOptimizerRule for ForgetConstants {
     fn optimize(&self, plan: Arc<dyn ExecutionPlan>, _: &ConfigOptions) -> Result<Arc<dyn ExecutionPlan>> {
         plan.transform_up(|node| {
             let children: Vec<_> = node.children().into_iter().cloned().collect();
-            if children.iter().all(|child| child.equivalence_properties().constants().is_empty()) {
+            let equal = makes_nulls(&node);
+            if !children.iter().any(|child| misleads(child, equal)) {
                 return Ok(Transformed::no(node));
             }
-            let guarded = children.into_iter().map(guard).collect();
+            let guarded = children.into_iter().map(|child| guard(child, equal)).collect();
             let options = ReplaceChildrenOptions::new(ChildrenPropertiesMode::Recompute);
             node.replace_children(guarded, options).map(Transformed::yes)
         })
@@ -47,8 +49,20 @@ impl PhysicalOptimizerRule for ForgetConstants {
     }
 }
 
-fn guard(plan: Arc<dyn ExecutionPlan>) -> Arc<dyn ExecutionPlan> {
-    if plan.equivalence_properties().constants().is_empty() { plan } else { Arc::new(ForgetExec::new(plan)) }
+/// Whether a node gives rows in which keys are NULL that were not, as ROLLUP does: columns that were equal need not be so.
+fn makes_nulls(node: &Arc<dyn ExecutionPlan>) -> bool {
+    let aggregate = (node.as_ref() as &dyn std::any::Any).downcast_ref::<AggregateExec>();
+    aggregate.is_some_and(|aggregate| !aggregate.group_expr().is_single())
+}
+
+/// Whether what is known of a plan's rows would mislead whoever reads them; `equal` where columns that are equal do too.
+fn misleads(plan: &Arc<dyn ExecutionPlan>, equal: bool) -> bool {
+    let known = plan.equivalence_properties();
+    !known.constants().is_empty() || equal && !known.eq_group().is_empty()
+}
+
+fn guard(plan: Arc<dyn ExecutionPlan>, equal: bool) -> Arc<dyn ExecutionPlan> {
+    if misleads(&plan, equal) { Arc::new(ForgetExec::new(plan)) } else { plan }
 }
 
 /// A plan without the guards in it, to be shown.

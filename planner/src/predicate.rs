@@ -3,6 +3,7 @@
 mod compare;
 pub mod constants;
 pub(crate) mod globs;
+mod grouping;
 mod not_in;
 mod one_row;
 pub(crate) mod possible;
@@ -86,6 +87,7 @@ impl Checker<'_> {
                 }
                 Ok(LogicalPlan::Join(join))
             }
+            LogicalPlan::Aggregate(aggregate) => grouping::keep_apart(aggregate),
             other => Ok(other),
         })
     }

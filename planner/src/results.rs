@@ -6,7 +6,7 @@
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use datafusion::arrow::array::RecordBatch;
+use datafusion::arrow::array::{RecordBatch, RecordBatchOptions};
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::catalog::TableProvider;
 use datafusion::datasource::MemTable;
@@ -76,7 +76,13 @@ impl PastResult {
     }
 
     pub fn table(&self) -> Result<Arc<dyn TableProvider>, DataFusionError> {
-        Ok(Arc::new(MemTable::try_new(self.schema.clone(), vec![self.batches.clone()])?))
+        // A plan's rows may be marked otherwise than what is planned of them.
+        let batches = self.batches.iter().map(|batch| {
+            let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+            RecordBatch::try_new_with_options(self.schema.clone(), batch.columns().to_vec(), &options)
+        });
+        let batches = batches.collect::<Result<Vec<_>, _>>()?;
+        Ok(Arc::new(MemTable::try_new(self.schema.clone(), vec![batches])?))
     }
 
     /// What it is, for EXPLAIN.

@@ -17,6 +17,7 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
+use crate::error::Error;
 use leaf::Abandoned;
 
 /// Batches that wait for whoever follows; the plan waits where more are there.
@@ -83,7 +84,7 @@ impl Workers {
             .thread_stack_size(STACK_BYTES)
             .enable_all()
             .build()
-            .map_err(|error| DataFusionError::ResourcesExhausted(format!("no threads for the plan: {error}")))?;
+            .map_err(|error| Error::internal(format!("no threads for the plan: {error}")))?;
         Ok(Workers { runtime: Some(runtime), abandoned: Abandoned::default() })
     }
 

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on may panic")]
 
 mod common;
+mod foreign;
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -262,7 +263,8 @@ async fn local_files_are_those_of_then() {
         let path = folder.path().join("words.csv");
         std::fs::write(&path, "word,why\none,first\ntwo,second\n").unwrap();
         let fleet = Arc::new(Changing::new(TABLES, &["alpha", "beta"]));
-        let mut hunt = Hunt::new(&fleet, Arc::new(Notebook::default()));
+        let notebook = Arc::new(Notebook::default());
+        let mut hunt = Hunt::new(&fleet, notebook.clone());
         let name = path.display();
         let (then, _, _, id) =
             hunt.ask(&format!("SELECT n.host, n.n, w.why FROM numbers n JOIN '{name}' w ON w.word = n.word")).await;
@@ -275,12 +277,18 @@ async fn local_files_are_those_of_then() {
         let hosts = format!("SELECT count(*) AS c FROM numbers WHERE host IN (SELECT host FROM results('{id}'))");
         assert_eq!(hunt.ask(&hosts).await.0, ["| 8 |", "| c |"], "{about}");
 
-        // A desk that has kept no copy reads the file at its path, where it is the one.
+        // A desk of another opens no file that somebody's words name.
         let mut other = Hunt::new(&fleet, Arc::new(Forgetful));
+        let error = other.desk.plan(&results).await.err().unwrap();
+        let said = format!("`{name}` is a local file of whoever asked, and is not opened here");
+        assert_eq!(error.message, said, "{about}");
+
+        // The desk that asked, and has no copy left, reads the file at its path, where it is the one.
+        notebook.lose_copies();
         match lost {
-            None => assert_eq!(other.ask(&results).await.0, then, "{about}"),
+            None => assert_eq!(hunt.ask(&results).await.0, then, "{about}"),
             Some(lost) => {
-                let error = other.desk.plan(&results).await.err().unwrap();
+                let error = hunt.desk.plan(&results).await.err().unwrap();
                 let was = "it was 30 bytes of SHA-256 79f2dc6378c4aab9295aaa9b0b4bc3e7edc941331682167d26a76c7baf2a8460";
                 let words = [name.to_string(), (*lost).to_owned(), was.to_owned()];
                 assert!(words.iter().all(|words| error.message.contains(words)), "{about}: {error:?}");
@@ -318,8 +326,8 @@ async fn a_second_signer_is_warned_where_the_words_give_other_scans() {
     let path = folder.path().join("words.csv");
     std::fs::write(&path, "word\none\n").unwrap();
     let file = format!("SELECT n.host FROM numbers n JOIN '{}' w ON w.word = n.word", path.display());
-    type Case<'a> = (&'a str, &'a str, fn(&Changing), Gives);
-    let cases: &[Case<'_>] = &[
+    type Case = (&'static str, &'static str, fn(&Changing), Gives);
+    let cases: &[Case] = &[
         ("the same desk", "SELECT host FROM numbers WHERE n = 1", |_| {}, Gives::These),
         (
             "agents have come and gone",
@@ -327,7 +335,6 @@ async fn a_second_signer_is_warned_where_the_words_give_other_scans() {
             |fleet| fleet.add(9, "delta"),
             Gives::These,
         ),
-        ("a local file", &file, |_| {}, Gives::These),
         (
             "the inventory's status",
             "SELECT host FROM numbers WHERE agent.status = 'idle' OR n = n",
@@ -363,9 +370,8 @@ async fn a_second_signer_is_warned_where_the_words_give_other_scans() {
     let fleet = Arc::new(Changing::new(TABLES, &["alpha"]));
     let mut author = Hunt::new(&fleet, Arc::new(Notebook::default()));
     let action = author.desk.plan(&file).await.unwrap().action.unwrap();
-    std::fs::remove_file(&path).unwrap();
     let error = Hunt::new(&fleet, Arc::new(Forgetful)).desk.gives(&action).await.unwrap_err();
-    assert!(error.message.contains("has gone since this was asked"), "{error:?}");
+    assert!(error.message.ends_with("is a local file of whoever asked, and is not opened here"), "{error:?}");
 }
 
 async fn action_of(hunt: &Hunt, id: &str) -> Action {

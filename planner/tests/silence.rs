@@ -120,6 +120,12 @@ async fn hosts_that_meet_by_accident_are_said() {
         "SELECT u.name FROM users u, LATERAL (SELECT p.name FROM processes p WHERE p.uid = u.uid) t",
         "SELECT count(DISTINCT u.host) FROM users u JOIN processes p ON u.uid = p.uid",
         "EXPLAIN SELECT p.name FROM processes p JOIN netstat n ON p.pid = n.pid",
+        "SELECT u.name FROM users u WHERE u.uid NOT IN (SELECT p.uid FROM processes p) OR u.gid = 7",
+        "SELECT u.name FROM users u WHERE NOT (u.uid IN (SELECT p.uid FROM processes p) AND u.gid = 7)",
+        "SELECT u.name FROM users u WHERE u.gid = 7 OR EXISTS (SELECT 1 FROM processes p WHERE p.uid = u.uid)",
+        "SELECT u.name FROM users u WHERE u.host IN (SELECT g.host FROM groups g WHERE g.gid NOT IN \
+         (SELECT p.gid FROM processes p) OR g.gid = 7)",
+        "SELECT x.name FROM (SELECT u.name, u.gid FROM users u WHERE u.uid NOT IN (SELECT p.uid FROM processes p) OR u.gid = 7) x",
     ];
     assert_snapshot!("meetings", said_of(&accidents).await);
     let meant = [

@@ -289,3 +289,30 @@ async fn answers_are_right_where_datafusion_is_wrong() {
     ])
     .await;
 }
+
+#[tokio::test]
+async fn keys_that_are_equal_below_are_not_so_above() {
+    let one = "FROM system WHERE host = 'web-1'";
+    check(&[
+        (
+            &format!("SELECT coalesce(host, 'x'), host, count(*) {one} GROUP BY CUBE (coalesce(host, 'x'), host) ORDER BY 1, 2"),
+            "web-1,web-1,1 | web-1,NULL,1 | NULL,web-1,1 | NULL,NULL,1",
+        ),
+        (
+            &format!("SELECT host || '', host, grouping(host || ''), grouping(host), count(*) AS c {one} \
+                      GROUP BY ROLLUP (host || '', host) HAVING count(*) = 1 ORDER BY 1 DESC, 2 DESC"),
+            "NULL,NULL,1,1,1 | web-1,NULL,0,1,1 | web-1,web-1,0,0,1",
+        ),
+        (
+            &format!("SELECT a, b, max(c) FROM (SELECT host AS a, host AS b, 1 AS c {one}) s \
+                      GROUP BY GROUPING SETS ((a), (b), ()) ORDER BY a, b"),
+            "web-1,NULL,1 | NULL,web-1,1 | NULL,NULL,1",
+        ),
+        (
+            &format!("SELECT length(host) AS n, sum(length(host)) AS s, count(*) {one} GROUP BY CUBE (length(host), host) \
+                      ORDER BY n, s, 3"),
+            "5,5,1 | 5,5,1 | NULL,5,1 | NULL,5,1",
+        ),
+    ])
+    .await;
+}

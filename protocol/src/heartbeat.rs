@@ -48,15 +48,13 @@ impl Heartbeat {
         signed.read()
     }
 
-    /// Verifies signature, fleet, identity, and that the name is one.
+    /// Verifies signature, fleet and identity, and that the facts are bounded.
     pub fn open(signed: &Signed, fleet: &str) -> Result<Heartbeat, SignedError> {
         let heartbeat: Heartbeat = signed.open(fleet)?;
         if agent_id(&heartbeat.key).as_deref() != Some(heartbeat.facts.id.as_str()) {
             return Err(SignedError::Id);
         }
-        if heartbeat.facts.name.len() > limits::NAME_BYTES_MAX {
-            return Err(SignedError::Name { bytes: heartbeat.facts.name.len() });
-        }
+        heartbeat.facts.check()?;
         Ok(heartbeat)
     }
 }

@@ -57,8 +57,16 @@ pub const FRAME_BYTES_MAX: usize = 4 << 20;
 pub const STATEMENT_BYTES_MAX: usize = 4 << 20;
 /// One heartbeat: facts with many tags and addresses fit.
 pub const HEARTBEAT_BYTES_MAX: usize = 64 << 10;
-/// A host's name: as long as the file systems that hold one let it be.
-pub const NAME_BYTES_MAX: usize = 255;
+/// A host's name, which stands in each of its rows: DNS allows 253.
+pub const HOST_NAME_BYTES_MAX: usize = 255;
+/// One of the other facts of a word or two: operating system, architecture, kernel …
+pub const FACT_BYTES_MAX: usize = 255;
+/// Tags of one agent.
+pub const TAGS_MAX: usize = 64;
+/// Their keys and values: each row that a plan reads `agent` for may hold them.
+pub const TAGS_BYTES_MAX: usize = 8 << 10;
+/// Addresses of one endpoint: those of a host of many containers; what it has more it does not tell.
+pub const ADDRESSES_MAX: usize = 256;
 /// One proof of an agent: a few names and numbers.
 pub const PROOF_BYTES_MAX: usize = 4 << 10;
 /// What an investigator signs beside actions: a login, a withdrawal or an approval, a few names and times.

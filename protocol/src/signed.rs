@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::answer::verify;
 use crate::strict::{self, Kind, StrictError};
+use crate::target::FactsError;
 
 /// A payload as it travels.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,8 +34,8 @@ pub enum SignedError {
     Nonce,
     #[error("its id is not the hash of its key")]
     Id,
-    #[error("its host's name has {bytes} bytes; at most {max} are allowed", max = crate::limits::NAME_BYTES_MAX)]
-    Name { bytes: usize },
+    #[error(transparent)]
+    Facts(#[from] FactsError),
 }
 
 /// A payload that names the key it is signed with.

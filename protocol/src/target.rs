@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 pub use compiled::{Compiled, Targets, TooLarge};
 
 use crate::filter::{Filter, Is, Test};
+use crate::limits;
 use crate::members::Members;
 use crate::value::{Truth, Value};
 
@@ -41,6 +42,52 @@ pub struct Facts {
     pub started_at: Timestamp,
     #[serde(flatten)]
     pub more: Members,
+}
+
+/// Why facts are not taken, whoever signed them: a desk repeats them in rows.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum FactsError {
+    #[error("its host name has {bytes} bytes; at most {max} are allowed", max = limits::HOST_NAME_BYTES_MAX)]
+    Name { bytes: usize },
+    #[error("its `{fact}` has {bytes} bytes; at most {max} are allowed", max = limits::FACT_BYTES_MAX)]
+    Fact { fact: &'static str, bytes: usize },
+    #[error("it has {count} tags; at most {max} are allowed", max = limits::TAGS_MAX)]
+    Tags { count: usize },
+    #[error("its tags have {bytes} bytes; at most {max} are allowed", max = limits::TAGS_BYTES_MAX)]
+    TagBytes { bytes: usize },
+    #[error("it has {count} addresses; at most {max} are allowed", max = limits::ADDRESSES_MAX)]
+    Addresses { count: usize },
+}
+
+impl Facts {
+    /// Checks that each of them is bounded.
+    pub fn check(&self) -> Result<(), FactsError> {
+        if self.name.len() > limits::HOST_NAME_BYTES_MAX {
+            return Err(FactsError::Name { bytes: self.name.len() });
+        }
+        let text = |text: &Option<String>| text.as_ref().map_or(0, String::len);
+        let words = [
+            ("os", self.os.len()),
+            ("arch", self.arch.len()),
+            ("os_version", text(&self.os_version)),
+            ("kernel", text(&self.kernel)),
+            ("version", self.version.len()),
+        ];
+        if let Some((fact, bytes)) = words.into_iter().find(|(_, bytes)| *bytes > limits::FACT_BYTES_MAX) {
+            return Err(FactsError::Fact { fact, bytes });
+        }
+        if self.tags.len() > limits::TAGS_MAX {
+            return Err(FactsError::Tags { count: self.tags.len() });
+        }
+        let bytes: usize = self.tags.iter().map(|(key, value)| key.len() + value.len()).sum();
+        if bytes > limits::TAGS_BYTES_MAX {
+            return Err(FactsError::TagBytes { bytes });
+        }
+        if self.addresses.len() > limits::ADDRESSES_MAX {
+            return Err(FactsError::Addresses { count: self.addresses.len() });
+        }
+        Ok(())
+    }
 }
 
 /// How an agent runs.

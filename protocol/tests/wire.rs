@@ -16,6 +16,7 @@ use canvass_protocol::reason::Code;
 use canvass_protocol::scan::Scan;
 use canvass_protocol::signed::{Signed, SignedError};
 use canvass_protocol::statement::{InputFile, Statement};
+use canvass_protocol::target::Facts;
 use canvass_protocol::value::Value;
 use common::{NOW, action, agent_key, at, facts, golden_action, id_of, scan};
 
@@ -63,13 +64,6 @@ fn golden_heartbeat_opens_verifies_and_is_written_as_it_was() {
     other.id = "00".repeat(32);
     let lying = Heartbeat::sign(&agent_key(), "acme".into(), other, String::new(), at(NOW));
     assert!(matches!(Heartbeat::open(&lying, "acme"), Err(SignedError::Id)));
-    let mut other = facts();
-    other.name = "x".repeat(limits::NAME_BYTES_MAX + 1);
-    let named = Heartbeat::sign(&agent_key(), "acme".into(), other.clone(), String::new(), at(NOW));
-    assert!(matches!(Heartbeat::open(&named, "acme"), Err(SignedError::Name { bytes: 256 })));
-    other.name.pop();
-    let named = Heartbeat::sign(&agent_key(), "acme".into(), other, String::new(), at(NOW));
-    assert!(Heartbeat::open(&named, "acme").is_ok());
     let long = Signed { statement: " ".repeat(limits::HEARTBEAT_BYTES_MAX + 1), signature: String::new() };
     assert!(matches!(Heartbeat::open(&long, "acme"), Err(SignedError::TooLong { .. })));
 }
@@ -90,6 +84,56 @@ fn golden_words_of_investigators_open_and_are_written_as_they_were() {
     assert_eq!(Approval::parse(ADMIT.as_bytes()).unwrap(), approval);
     for (old, new) in [("admit/1", "admit/2"), ("admit/1", "login/1"), ("\"name\"", "\"more\":1,\"name\"")] {
         assert!(Approval::parse(ADMIT.replace(old, new).as_bytes()).is_err(), "{new}");
+    }
+}
+
+/// What a desk would repeat in each row of an agent, at its bound and one past it.
+#[test]
+fn facts_past_their_bounds_are_not_taken() {
+    type Change = fn(&mut Facts, usize);
+    let cases: &[(Change, usize, &str)] = &[
+        (|facts, more| facts.name = "x".repeat(255 + more), 1, "its host name has 256 bytes; at most 255 are allowed"),
+        (
+            |facts, more| facts.name = "x".repeat(255 + more),
+            59_745,
+            "its host name has 60000 bytes; at most 255 are allowed",
+        ),
+        (|facts, more| facts.os = "x".repeat(255 + more), 1, "its `os` has 256 bytes; at most 255 are allowed"),
+        (
+            |facts, more| facts.kernel = Some("x".repeat(255 + more)),
+            1,
+            "its `kernel` has 256 bytes; at most 255 are allowed",
+        ),
+        (
+            |facts, more| facts.tags = (0..64 + more).map(|n| (n.to_string(), String::new())).collect(),
+            1,
+            "it has 65 tags; at most 64 are allowed",
+        ),
+        (
+            |facts, more| facts.tags = [("k".repeat(8000), "v".repeat(192 + more))].into(),
+            1,
+            "its tags have 8193 bytes; at most 8192 are allowed",
+        ),
+        (
+            |facts, more| facts.addresses = vec![[10, 0, 0, 1].into(); 256 + more],
+            1,
+            "it has 257 addresses; at most 256 are allowed",
+        ),
+    ];
+    for (change, more, why) in cases {
+        for more in [0, *more] {
+            let mut facts = facts();
+            change(&mut facts, more);
+            let signed = Heartbeat::sign(&agent_key(), "acme".into(), facts.clone(), "00".repeat(32), at(NOW));
+            let opened = Heartbeat::open(&signed, "acme").map(drop).map_err(|error| error.to_string());
+            let hash = ActionHash::of(b"the action");
+            let (key, id) = (agent_key(), id_of(&agent_key()));
+            let writer = Writer::new(&key, "acme".into(), hash, "0a".repeat(16));
+            let last = writer.finish(Outcome::Answered, vec![], Limits::default(), Some(facts), at(NOW));
+            let read = Reader::new("acme".into(), hash, id).read(&last).map(drop).map_err(|error| error.to_string());
+            let expected = if more == 0 { Ok(()) } else { Err((*why).to_owned()) };
+            assert_eq!((opened, read), (expected.clone(), expected), "{why}");
+        }
     }
 }
 

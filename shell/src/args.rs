@@ -55,6 +55,12 @@ pub struct Args {
     /// Ask no question
     #[arg(short = 'y', long = "yes", global = true)]
     pub yes: bool,
+    /// Show every value of an action that is to be co-signed
+    #[arg(long, global = true)]
+    pub verbose: bool,
+    /// In csv, put an apostrophe before texts that a spreadsheet would take for formulas
+    #[arg(long, global = true)]
+    pub safe_csv: bool,
     /// No progress and no footer
     #[arg(short = 'q', global = true)]
     pub quiet: bool,

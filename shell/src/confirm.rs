@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use canvass_planner::desk::Planned;
 use canvass_planner::error::Error;
+use canvass_planner::explain;
 use canvass_protocol::action::Action;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
@@ -42,23 +43,54 @@ pub async fn ask(
             .hint("add `-y`, or raise it: SET canvass.confirm_above = …"));
     }
     eprintln!("{}", visible_lines(&planned.explanation));
+    for sentence in explain::binding(action) {
+        eprintln!("this binds {}", visible(&sentence));
+    }
     yes(&format!("ask {agents} of fleet {}?", visible(&action.fleet)), terminal, interrupts).await
 }
 
 /// Asks for a yes.
 pub async fn yes(question: &str, terminal: &Terminal, interrupts: &mut Interrupts) -> Result<Consent, Error> {
+    let said = said(&format!("{question} [y/N]"), terminal, interrupts).await?;
+    Ok(said.map_or(Consent::Interrupted, |line| consent(&line)))
+}
+
+/// What is said to being asked for a signature.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reply {
+    Said(Consent),
+    /// First all values are to be seen.
+    All,
+}
+
+/// Asks for a yes to a signature.
+pub async fn sign(terminal: &Terminal, interrupts: &mut Interrupts) -> Result<Reply, Error> {
+    let said = said("sign it? [y/N, a shows all values]", terminal, interrupts).await?;
+    Ok(match said {
+        Some(line) if matches!(line.trim().to_ascii_lowercase().as_str(), "a" | "all") => Reply::All,
+        said => Reply::Said(said.map_or(Consent::Interrupted, |line| consent(&line))),
+    })
+}
+
+fn consent(line: &str) -> Consent {
+    let yes = matches!(line.trim().to_ascii_lowercase().as_str(), "y" | "yes");
+    if yes { Consent::Yes } else { Consent::No }
+}
+
+/// The line that is typed after a question; none where Ctrl-C is.
+async fn said(question: &str, terminal: &Terminal, interrupts: &mut Interrupts) -> Result<Option<String>, Error> {
     if !terminal.can_ask() {
         return Err(Error::usage("nobody is here to say yes").hint("add `-y`"));
     }
     let _asking = Asking::begin();
-    eprint!("{question} [y/N] ");
+    eprint!("{question} ");
     // A prompt that cannot be shown is answered blindly or not at all; either is the reader's choice.
     let _ = std::io::stderr().flush();
     loop {
         tokio::select! {
             () = interrupts.next() => {
                 eprintln!();
-                return Ok(Consent::Interrupted);
+                return Ok(None);
             }
             () = tokio::time::sleep(Duration::from_millis(30)) => {}
         }
@@ -68,8 +100,7 @@ pub async fn yes(question: &str, terminal: &Terminal, interrupts: &mut Interrupt
                 .lock()
                 .read_line(&mut line)
                 .map_err(|error| Error::usage(format!("no answer could be read: {error}")))?;
-            let yes = matches!(line.trim().to_ascii_lowercase().as_str(), "y" | "yes");
-            return Ok(if yes { Consent::Yes } else { Consent::No });
+            return Ok(Some(line));
         }
     }
 }

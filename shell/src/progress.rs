@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use canvass_planner::desk::{Account, State};
+use canvass_planner::desk::{self, Account};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 /// Nothing is shown for statements faster than this.
@@ -34,10 +34,8 @@ impl Progress {
             }
             self.shown = true;
         }
-        let entries = account.entries();
-        let done = entries.iter().filter(|entry| entry.state != State::Waiting).count();
-        let rows: u64 = entries.iter().map(|entry| entry.rows).sum();
-        self.bar.set_message(format!("{done} of {} hosts · {rows} rows received", entries.len()));
+        let desk::Progress { asked, done, rows } = account.progress();
+        self.bar.set_message(format!("{done} of {asked} hosts · {rows} rows received"));
         self.bar.tick();
     }
 

@@ -153,6 +153,7 @@ fn print(batch: &RecordBatch, args: &Args, terminal: Terminal) -> Result<(), Err
         colour: on_terminal && terminal.colour,
         width: if on_terminal { terminal.width() } else { None },
         listing: format == Format::Table,
+        safe_csv: args.safe_csv,
         ..Look::default()
     };
     let mut renderer = format.renderer(look).ok_or_else(|| Error::usage("parquet is not in this version"))?;

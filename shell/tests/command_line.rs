@@ -1,6 +1,8 @@
 //! The program as it is called: flags, streams, files and exit codes, on a fleet of two small hosts.
 #![allow(clippy::unwrap_used, reason = "what fails here fails the test")]
 
+mod hostile;
+
 use std::io::Write as _;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};

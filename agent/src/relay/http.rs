@@ -37,16 +37,15 @@ pub struct Http {
 }
 
 impl Http {
-    /// A client that goes through the proxy that the environment names, and trusts the system's certificate authorities.
+    /// A client that goes through the proxy that the environment names, unless that could read what is said, and trusts the
+    /// system's certificate authorities.
     pub fn new(server: Server) -> Result<Http, RelayError> {
         // Where another part of the program has chosen already, that is the same choice.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let client = Client::builder()
-            .connect_timeout(CONNECT_WITHIN)
-            .http1_only()
-            .redirect(reqwest::redirect::Policy::none())
-            .build()
-            .map_err(|error| RelayError::Refused(words(&error)))?;
+        let client =
+            Client::builder().connect_timeout(CONNECT_WITHIN).http1_only().redirect(reqwest::redirect::Policy::none());
+        let client = if server.is_plain() { client.no_proxy() } else { client };
+        let client = client.build().map_err(|error| RelayError::Refused(words(&error)))?;
         Ok(Http { client, server })
     }
 

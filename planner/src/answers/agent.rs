@@ -8,9 +8,9 @@ use canvass_tables::frame;
 use datafusion::arrow::array::{RecordBatch, StructArray};
 
 use super::Scan;
-use crate::account::{Entry, State};
+use crate::account::{Account, Entry, State};
 use crate::fleet::Endpoint;
-use crate::{catalog, exec, hosts};
+use crate::{catalog, hosts};
 
 pub(super) struct Agent {
     pub(super) index: usize,
@@ -204,16 +204,17 @@ pub(super) fn feed(agent: &Agent, scans: &[Scan], index: usize, batch: &RecordBa
         return Ok(());
     };
     for leaf in &scans[index].leaves {
-        let rows =
-            exec::complete(batch, &leaf.planned, &shown.host, &shown.facts).map_err(|error| error.to_string())?;
-        // A plan that has seen enough has dropped its end; `follow` notices.
-        let _ = leaf.feed.send(rows);
+        let completed = leaf.completing.borrow_mut().complete(batch, agent.index, &shown.host, &shown.facts);
+        completed.map_err(|error| error.to_string())?.into_iter().for_each(|rows| leaf.feed.push(rows));
     }
     Ok(())
 }
 
-pub(super) fn close(entry: &mut Entry, mut last: Final) {
+pub(super) fn close(account: &Account, entry: &mut Entry, mut last: Final) {
     last.bound();
+    // What did not answer has no records, whatever it says.
+    entry.scans = if last.outcome == Outcome::Answered { std::mem::take(&mut last.scans) } else { Vec::new() };
+    account.fit(&mut entry.scans);
     entry.state = match last.outcome {
         outcome if outcome.is_withdrawn() => State::Cancelled,
         Outcome::Answered => State::Answered,
@@ -222,7 +223,6 @@ pub(super) fn close(entry: &mut Entry, mut last: Final) {
         Outcome::Interrupted => State::Interrupted,
     };
     if last.sealed.is_some() {
-        entry.troubles.push("what went wrong is sealed, and this version cannot open it".to_owned());
+        entry.doubt("what went wrong is sealed, and this version cannot open it".to_owned());
     }
-    entry.scans = last.scans;
 }

@@ -15,6 +15,7 @@ use super::{Basis, Desk, Plan, Planned, sql_of};
 pub use crate::again::Gives;
 use crate::answers::{self, Expected, Known};
 use crate::error::Error;
+use crate::feed::Feeds;
 use crate::fleet::Endpoint;
 use crate::hosts::is_meant_for;
 use crate::kept::{Inventory, KeptAgent};
@@ -40,12 +41,11 @@ impl Desk {
 
     async fn plan_past(&mut self, action: &Action, deep: usize) -> Result<Planned, Error> {
         let asked = self.fleet.asked(action).await?;
-        let (kept, listed) = (self.keeper.inventory(action)?, self.fleet.endpoints().await?);
-        let kept = kept.filter(|kept| kept.action == ActionHash::of(&action.to_bytes()));
+        let (kept, listed) = (self.kept(action)?, self.fleet.endpoints().await?);
         let whole = kept.as_ref().filter(|kept| kept.whole).map(Inventory::endpoints);
         let is_whole = whole.is_some();
         let inventory = whole.unwrap_or_else(|| listed.clone());
-        let basis = self.then(action, deep, inventory)?;
+        let basis = self.then(action, deep, inventory, kept.is_some())?;
         let planned = depth::with_room(self.plan_at(sql_of(action)?, basis)).await?;
         let Some(mut plan) = planned.plan else {
             return Err(Error::usage("the statement of this action is none that answers with rows"));
@@ -54,6 +54,8 @@ impl Desk {
         if plan.all.is_some() && !is_whole {
             remarks.push("`agents` is read as it is now: how it was then was not kept on this machine".to_owned());
         }
+        let as_of_now = |name: &&str| format!("`{name}` is read as it is now: how it was then is not kept");
+        remarks.extend(plan.reads_past.iter().map(as_of_now));
         let places = again::place(&plan.wanted, &action.scans)?;
         let reads_agent = plan.reads_agent();
         let (asked, known) =
@@ -62,18 +64,26 @@ impl Desk {
         Ok(Planned { action: Some(action.clone()), asked, remarks, plan: Some(plan), ..planned })
     }
 
-    /// As an action was planned.
-    fn then(&self, action: &Action, deep: usize, inventory: Vec<Endpoint>) -> Result<Basis, Error> {
+    /// As an action was planned. Unless it was asked here, its words are somebody else's, and open no file.
+    fn then(&self, action: &Action, deep: usize, inventory: Vec<Endpoint>, asked_here: bool) -> Result<Basis, Error> {
         let options = Settings::then(action)?.options;
-        let contents = Contents::Then { files: action.inputs.files.clone(), keeper: self.keeper.clone() };
+        let contents =
+            Contents::Then { files: action.inputs.files.clone(), keeper: self.keeper.clone(), own: asked_here };
         Ok(Basis { at: action.window.from, deep, options, contents, inventory, past: true })
+    }
+
+    /// What was kept of an action when it was asked here.
+    fn kept(&self, action: &Action) -> Result<Option<Inventory>, Error> {
+        let kept = self.keeper.inventory(action)?;
+        Ok(kept.filter(|kept| kept.action == ActionHash::of(&action.to_bytes())))
     }
 
     /// Whether the statement of an action gives the scans that its signers ask for, planned as its author planned it; an error
     /// says why that cannot be told here.
     pub async fn gives(&mut self, action: &Action) -> Result<Gives, Error> {
         let inventory = self.fleet.endpoints().await?;
-        let basis = self.then(action, 0, inventory)?;
+        let asked_here = self.kept(action)?.is_some();
+        let basis = self.then(action, 0, inventory, asked_here)?;
         let planned = depth::with_room(self.plan_at(sql_of(action)?, basis)).await?;
         Ok(planned.plan.map_or(Gives::Others, |plan| again::compare(&plan.wanted, &action.scans)))
     }
@@ -130,7 +140,8 @@ impl Desk {
 
 impl Plan {
     /// Opens the ways of the answers to an action's scans into the leaves that read them.
-    pub(super) fn feeds(&self, action: &Action) -> Vec<answers::Scan> {
+    pub(super) fn feeds(&self, action: &Action) -> (Vec<answers::Scan>, Arc<Feeds>) {
+        let feeds = Feeds::new();
         // What no leaf reads is not opened, so its schema need not be known.
         let unread = |scan: &Scan| answers::Scan {
             answer: Arc::new(Schema::empty()),
@@ -141,9 +152,9 @@ impl Plan {
         for (index, leaf) in self.scans.iter().filter_map(exec::as_fleet).enumerate() {
             let place = self.past.as_ref().map_or(index, |past| past.places[index]);
             scans[place].answer = leaf.answer_schema(&action.scans[place].columns);
-            scans[place].leaves.push(answers::Leaf { planned: leaf.schema(), feed: leaf.open() });
+            scans[place].leaves.push(answers::Leaf::new(leaf.schema(), leaf.open(&feeds)));
         }
-        scans
+        (scans, feeds)
     }
 
     /// Whether a leaf reads more of an agent than its name.

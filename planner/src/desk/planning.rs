@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::arrow::temporal_conversions::timestamp_ns_to_datetime;
 use datafusion::catalog::TableProvider;
 use datafusion::common::tree_node::TreeNodeRecursion;
@@ -19,7 +20,7 @@ use super::Desk;
 use crate::explain::steps;
 use crate::fleet::Endpoint;
 use crate::local::LocalFile;
-use crate::past::PastProvider;
+use crate::past::{PAST, PastProvider};
 use crate::provider::{EndpointTable, Scanning};
 use crate::results::PastResult;
 use crate::warning::Warning;
@@ -48,7 +49,7 @@ impl Desk {
                 schema.register_table(name.to_owned(), Arc::new(EndpointTable::new(*table)))?;
             }
         }
-        for table in &crate::past::PAST {
+        for table in &PAST {
             if !schema.table_exist(table.name) {
                 let provider = PastProvider::new(self.fleet.clone(), table);
                 schema.register_table(table.name.to_owned(), Arc::new(provider))?;
@@ -74,7 +75,14 @@ impl Desk {
             .with_allow_statements(false)
             .verify_plan(&logical)?;
         let logical = predicate::check(logical, &text)?;
+        let marks = Arc::new(logical.schema().as_arrow().clone());
         let reads_agents = reads(&logical, catalog::AGENTS)?;
+        let mut reads_past = Vec::new();
+        for table in &PAST {
+            if reads(&logical, table.name)? {
+                reads_past.push(table.name);
+            }
+        }
         let mut warnings = meeting::warnings(&logical, known.crossed)?;
         let optimised = state.optimize(&logical)?;
         // What this version would refuse before it is signed was signed all the same, and has its answers.
@@ -90,7 +98,7 @@ impl Desk {
         let read = Read { typed, narrowed: whom::targets(&narrowed)?, warnings, steps: steps::of(&narrowed)? };
         state.config_mut().set_extension(Arc::new(sets));
         let plan = state.query_planner().create_physical_plan(&narrowed, &state).await?;
-        Ok(Physical { state, plan, reads_agents, read })
+        Ok(Physical { state, plan, marks, reads_agents, reads_past, read })
     }
 }
 
@@ -108,8 +116,12 @@ fn reads(plan: &LogicalPlan, name: &str) -> Result<bool, DataFusionError> {
 pub(super) struct Physical {
     pub(super) state: SessionState,
     pub(super) plan: Arc<dyn ExecutionPlan>,
+    /// What the columns of the result are, before anything was made for running.
+    pub(super) marks: SchemaRef,
     /// Whether the statement reads the inventory.
     pub(super) reads_agents: bool,
+    /// What it reads of what was asked before.
+    pub(super) reads_past: Vec<&'static str>,
     pub(super) read: Read,
 }
 

@@ -1,11 +1,12 @@
 //! What is left for the desk, in words, one line a step in the order in which rows go through them.
 
 use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
 
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::common::{NullEquality, Result};
 use datafusion::logical_expr::expr::Sort;
-use datafusion::logical_expr::{Distinct, Expr, FetchType, Join, JoinType, LogicalPlan, SkipType};
+use datafusion::logical_expr::{Distinct, Expr, FetchType, Join, JoinType, LogicalPlan, SkipType, TableScan, Union};
 
 use super::words::{Words, is_made_up};
 
@@ -26,6 +27,10 @@ pub fn of(plan: &LogicalPlan) -> Result<Vec<String>> {
                 }
             }
             LogicalPlan::TableScan(scan) => scans.push(scan.table_name.table().to_owned()),
+            LogicalPlan::Union(union) if of_each_host(union).is_some() => {
+                scans.extend(of_each_host(union).map(|scan| scan.table_name.table().to_owned()));
+                return Ok(TreeNodeRecursion::Jump);
+            }
             LogicalPlan::SubqueryAlias(alias) => {
                 aliases.extend(scanned(&alias.input).map(|table| (table, alias.alias.table().to_owned())));
             }
@@ -46,8 +51,19 @@ fn scanned(plan: &LogicalPlan) -> Option<String> {
         LogicalPlan::TableScan(scan) => Some(scan.table_name.table().to_owned()),
         LogicalPlan::Filter(filter) => scanned(&filter.input),
         LogicalPlan::Projection(projection) => scanned(&projection.input),
+        LogicalPlan::Union(union) => of_each_host(union).map(|scan| scan.table_name.table().to_owned()),
         _ => None,
     }
+}
+
+/// The first of the scans that one scan became, since each host is told values of its own.
+fn of_each_host(union: &Union) -> Option<&TableScan> {
+    let mut scans = union.inputs.iter().map(|input| match input.as_ref() {
+        LogicalPlan::TableScan(scan) if Arc::ptr_eq(&scan.projected_schema, &union.schema) => Some(scan),
+        _ => None,
+    });
+    let first = scans.next()??;
+    scans.all(|scan| scan.is_some()).then_some(first)
 }
 
 struct Steps {
@@ -101,6 +117,7 @@ impl Steps {
                 let parts: Vec<String> = skip.into_iter().chain(fetch).collect();
                 (!parts.is_empty()).then(|| parts.join(", "))
             }
+            LogicalPlan::Union(union) if of_each_host(union).is_some() => None,
             LogicalPlan::Union(union) => Some(format!("puts the rows of {} parts together", union.inputs.len())),
             LogicalPlan::Unnest(unnest) => {
                 let columns: Vec<&str> = unnest.exec_columns.iter().map(|column| column.name.as_str()).collect();

@@ -90,19 +90,29 @@ pub struct Malformed(String);
 pub enum Contents {
     /// Those that stand at their paths.
     Now,
-    /// Those that an action was planned with: a copy that was kept, or what stands at their paths where that is the same.
-    Then { files: Vec<InputFile>, keeper: Arc<dyn Keeper> },
+    /// Those that an action was planned with: a copy that was kept, or what stands at their paths where that is the same and
+    /// the action is this user's `own`. Whatever somebody else names is not even looked for.
+    Then { files: Vec<InputFile>, keeper: Arc<dyn Keeper>, own: bool },
 }
 
 impl Contents {
     fn open(&self, name: &str) -> Result<LocalFile, Error> {
-        let Contents::Then { files, keeper } = self else { return LocalFile::open(name) };
-        // What an action does not record it was not planned with: another version takes for a file what was none.
-        let Some(then) = files.iter().find(|file| file.name == name) else { return LocalFile::open(name) };
+        let Contents::Then { files, keeper, own } = self else { return LocalFile::open(name) };
+        let foreign = || {
+            Error::usage(format!("`{name}` is a local file of whoever asked, and is not opened here"))
+                .hint("no copy of it was kept on this machine; whoever asked has one")
+        };
+        let Some(then) = files.iter().find(|file| file.name == name) else {
+            // What an action does not record it was not planned with: another version takes for a file what was none.
+            return if *own { LocalFile::open(name) } else { Err(foreign()) };
+        };
         let same = |file: &LocalFile| file.input.sha256 == then.sha256;
         let copy = keeper.file(&then.sha256).zip(Kind::of(name));
         if let Some(copy) = copy.and_then(|(copy, kind)| LocalFile::of(name, kind, copy).ok()).filter(same) {
             return Ok(copy);
+        }
+        if !own {
+            return Err(foreign());
         }
         let wrong = |what: &str| {
             let was = format!("it was {} bytes of SHA-256 {}", then.bytes, then.sha256);

@@ -218,11 +218,23 @@ impl Fleet for Changing {
 pub struct Notebook {
     inventories: Mutex<HashMap<Uuid, String>>,
     copies: tempfile::TempDir,
+    copies_are_lost: AtomicBool,
+}
+
+impl Notebook {
+    /// As where a file was too large to be copied.
+    pub fn lose_copies(&self) {
+        self.copies_are_lost.store(true, Ordering::Relaxed);
+    }
 }
 
 impl Default for Notebook {
     fn default() -> Notebook {
-        Notebook { inventories: Mutex::default(), copies: tempfile::tempdir().unwrap() }
+        Notebook {
+            inventories: Mutex::default(),
+            copies: tempfile::tempdir().unwrap(),
+            copies_are_lost: AtomicBool::new(false),
+        }
     }
 }
 
@@ -242,6 +254,9 @@ impl Keeper for Notebook {
     }
 
     fn file(&self, sha256: &str) -> Option<File> {
+        if self.copies_are_lost.load(Ordering::Relaxed) {
+            return None;
+        }
         File::open(self.copies.path().join(sha256)).ok()
     }
 }

@@ -6,6 +6,7 @@ use super::{Final, Frame, Outcome, Part, Says, Statement, agent_id, is_signature
 use crate::action::ActionHash;
 use crate::limits;
 use crate::strict::StrictError;
+use crate::target::FactsError;
 
 /// Why a part of an answer is not believed.
 #[derive(Debug, thiserror::Error)]
@@ -26,6 +27,8 @@ pub enum AnswerError {
     Sequence,
     #[error("a part follows the final record")]
     AfterFinal,
+    #[error(transparent)]
+    Facts(#[from] FactsError),
     #[error("it has rows of scan {scan}, which was not asked")]
     NoScan { scan: u32 },
     #[error("scan {scan} gives more than the action allows")]
@@ -118,6 +121,11 @@ impl Reader {
         }
         let Opened { statement, body_bytes, body_sha256 } = opened;
         self.check_place(&statement)?;
+        if let Says::Final(last) = &statement.says
+            && let Some(facts) = &last.facts
+        {
+            facts.check()?;
+        }
         match &statement.says {
             Says::Frame(frame) => self.check_frame(frame, body_sha256)?,
             Says::Final(last) if last.last.is_none() && body_bytes > 0 => return Err(AnswerError::Body),

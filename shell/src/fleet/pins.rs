@@ -19,7 +19,7 @@ const FILE_BYTES_MAX: u64 = 256 << 20;
 const AGENTS_MAX: usize = 100_000;
 
 // A letter of a name may need six in JSON; around it are its id and a dozen more.
-const _: () = assert!(AGENTS_MAX as u64 * (6 * limits::NAME_BYTES_MAX as u64 + 100) < FILE_BYTES_MAX);
+const _: () = assert!(AGENTS_MAX as u64 * (6 * limits::HOST_NAME_BYTES_MAX as u64 + 100) < FILE_BYTES_MAX);
 
 /// An agent as it is listed now.
 #[derive(Debug, Clone, Copy)]

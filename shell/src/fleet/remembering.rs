@@ -19,6 +19,7 @@ use super::Here;
 use super::kept::{Account, Folder, Keeping};
 use crate::config::Places;
 use crate::key::{Signers, Store};
+use crate::render::escape::visible;
 
 /// Actions whose accounts are read for one page.
 const PAGE: usize = 100;
@@ -83,7 +84,7 @@ impl Remembering {
 }
 
 fn warn(error: &Error) {
-    eprintln!("warning: the answers are not kept: {}", error.message);
+    eprintln!("warning: the answers are not kept: {}", visible(&error.message));
 }
 
 #[async_trait]
@@ -140,7 +141,7 @@ impl Fleet for Remembering {
                     Ok((agent, part)) if agents.contains(&agent) => Delivery::Part { agent, part },
                     Ok(_) => continue,
                     Err(error) => {
-                        eprintln!("warning: {}", error.message);
+                        eprintln!("warning: {}", visible(&error.message));
                         return;
                     }
                 };

@@ -360,7 +360,7 @@ impl Fleet for Remote {
     async fn stop(&self) {
         let Some((id, hash)) = self.last().take() else { return };
         if let Err(error) = self.send_withdrawal(id, hash, Running::GoesOn).await {
-            eprintln!("warning: the action could not be withdrawn: {error}");
+            eprintln!("warning: the action could not be withdrawn: {}", visible(&error.to_string()));
         }
     }
 }

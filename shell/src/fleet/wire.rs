@@ -43,11 +43,11 @@ impl Wire {
         let server = Server::parse(server).map_err(|error| Error::usage(format!("{error:#}")))?;
         // Where another part of the program has chosen already, that is the same choice.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let client = Client::builder()
-            .connect_timeout(CONNECT_WITHIN)
-            .redirect(reqwest::redirect::Policy::none())
-            .build()
-            .map_err(|error| Error::unreachable(format!("cannot speak HTTP: {}", words(&error))))?;
+        let client = Client::builder().connect_timeout(CONNECT_WITHIN).redirect(reqwest::redirect::Policy::none());
+        // A proxy would hear logins and tokens in the clear, which are for this machine alone.
+        let client = if server.is_plain() { client.no_proxy() } else { client };
+        let client =
+            client.build().map_err(|error| Error::unreachable(format!("cannot speak HTTP: {}", words(&error))))?;
         Ok(Wire { client, server, login: None, session: Mutex::new(None) })
     }
 

@@ -1,5 +1,7 @@
-//! `csv`: RFC 4180 with a header; an unknown cell is empty, an empty text is `""`.
+//! `csv`: RFC 4180 with a header; an unknown cell is empty, an empty text is `""`. With `--safe-csv` no text is a formula to a
+//! spreadsheet: one that could be begins with an apostrophe.
 
+use std::borrow::Cow;
 use std::io::{self, Write};
 
 use arrow::datatypes::SchemaRef;
@@ -18,21 +20,29 @@ impl Csv {
         Csv { look }
     }
 
-    fn quoted(&self, text: &str) -> String {
-        let text = if self.look.terminal { visible(text) } else { text.into() };
+    fn field(&self, cell: &Cell) -> String {
+        let Some(text) = cell.text() else { return String::new() };
+        // Numbers are none: -1 is no formula.
+        let guarded = self.look.safe_csv && matches!(cell, Cell::Text(_)) && may_be_formula(text);
+        let text: Cow<'_, str> = if guarded { Cow::Owned(format!("'{text}")) } else { Cow::Borrowed(text) };
+        let text = if self.look.terminal { Cow::Owned(visible(&text).into_owned()) } else { text };
         let plain = !text.is_empty() && !text.contains([',', '"', '\n', '\r']) && text.trim() == text;
         if plain { text.into_owned() } else { format!("\"{}\"", text.replace('"', "\"\"")) }
     }
 
     fn line(&self, cells: &[Cell], out: &mut dyn Write) -> io::Result<()> {
-        let fields: Vec<String> =
-            cells.iter().map(|cell| cell.text().map_or(String::new(), |text| self.quoted(text))).collect();
+        let fields: Vec<String> = cells.iter().map(|cell| self.field(cell)).collect();
         match fields.as_slice() {
             // An empty line is no row to many readers.
             [only] if only.is_empty() => writeln!(out, "\"\""),
             fields => writeln!(out, "{}", fields.join(",")),
         }
     }
+}
+
+/// Whether a spreadsheet may take a text for a formula.
+fn may_be_formula(text: &str) -> bool {
+    text.starts_with(['=', '+', '-', '@', '\t', '\r'])
 }
 
 impl Render for Csv {

@@ -7,8 +7,10 @@ use std::fmt::Write as _;
 pub fn is_hidden(c: char) -> bool {
     c.is_control()
         || matches!(c,
-            '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}'
-            | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
+            '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{180b}'..='\u{180f}'
+            | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{3164}'
+            | '\u{fe00}'..='\u{fe0f}' | '\u{feff}' | '\u{ffa0}' | '\u{fff9}'..='\u{fffb}'
+            | '\u{e0000}'..='\u{e01ef}')
 }
 
 /// The text with hidden characters spelled out: `\n`, `\x1b`, `\u{202e}`.
@@ -80,6 +82,16 @@ mod tests {
         check("\u{9b}31m", "\\u{9b}31m");
         check("evil\u{202e}gpj.exe", "evil\\u{202e}gpj.exe");
         check("a\u{2066}b\u{feff}c\u{e0041}", "a\\u{2066}b\\u{feff}c\\u{e0041}");
+    }
+
+    /// Letters and marks that look like nothing: two names that differ in them alone look the same.
+    #[test]
+    fn what_looks_like_nothing_is_spelled_out() {
+        for c in
+            ['\u{34f}', '\u{115f}', '\u{1160}', '\u{200c}', '\u{200d}', '\u{3164}', '\u{fe00}', '\u{fe0f}', '\u{e0100}']
+        {
+            assert_eq!(visible(&format!("a{c}b")), format!("a\\u{{{:x}}}b", u32::from(c)));
+        }
     }
 
     #[test]

@@ -66,6 +66,8 @@ pub struct Look {
     pub listing: bool,
     /// Rows shown at most by `table` and `vertical`; `None` shows all.
     pub rows_max: Option<usize>,
+    /// `csv` writes no text that a spreadsheet takes for a formula.
+    pub safe_csv: bool,
     /// In which `table` and `vertical` show moments; `None` is UTC.
     pub zone: Option<Zone>,
 }

@@ -99,6 +99,22 @@ fn vertical() {
 }
 
 #[test]
+fn a_text_is_no_formula_to_a_spreadsheet_where_that_is_asked_for() {
+    let texts = ["=1+1", "+1", "-1", "@SUM(A1)", "\tx", "\rx", "plain", "a=b", "", "'=1"];
+    let rows = batch(vec![
+        ("=t", Arc::new(StringArray::from(texts.to_vec()))),
+        ("n", Arc::new(Int64Array::from(vec![-1; texts.len()]))),
+    ]);
+    let safe = write(Format::Csv, Look { safe_csv: true, ..Look::default() }, std::slice::from_ref(&rows), None).0;
+    assert_eq!(
+        safe,
+        "'=t,n\n'=1+1,-1\n'+1,-1\n'-1,-1\n'@SUM(A1),-1\n'\tx,-1\n\"'\rx\",-1\nplain,-1\na=b,-1\n\"\",-1\n'=1,-1\n"
+    );
+    let as_it_is = text(Format::Csv, &[rows]);
+    assert!(as_it_is.starts_with("=t,n\n=1+1,-1\n"), "{as_it_is}");
+}
+
+#[test]
 fn no_cell_ends_its_row_or_column() {
     let rows = hostile().num_rows();
     let count = |format| text(format, &[hostile()]).lines().count();

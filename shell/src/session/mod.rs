@@ -77,6 +77,10 @@ pub struct View {
     pub expand: bool,
     pub quiet: bool,
     pub yes: bool,
+    /// Whoever is to co-sign sees every value and every line.
+    pub verbose: bool,
+    /// Texts that a spreadsheet could take for formulas are not written as such.
+    pub safe_csv: bool,
 }
 
 /// The last statement, for the commands that ask about it.

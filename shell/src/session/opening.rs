@@ -61,8 +61,16 @@ impl Session {
             })?),
             None => open_fleet(args, &places)?,
         };
-        let view =
-            View { format, timer: false, rows_max: Some(ROWS_MAX), expand: false, quiet: args.quiet, yes: args.yes };
+        let view = View {
+            format,
+            timer: false,
+            rows_max: Some(ROWS_MAX),
+            expand: false,
+            quiet: args.quiet,
+            yes: args.yes,
+            verbose: args.verbose,
+            safe_csv: args.safe_csv,
+        };
         Ok(Session {
             desk: Desk::new(fleet.clone(), settings).kept_by(Arc::new(Kept::new(&places))),
             fleet,

@@ -130,6 +130,7 @@ impl Session {
             rows_max: if terminal { self.settings.rows_max } else { None },
             expand: terminal && self.settings.expand,
             listing: false,
+            safe_csv: self.settings.safe_csv,
             zone: terminal.then(|| self.desk.settings().timezone),
         }
     }

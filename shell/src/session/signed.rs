@@ -1,29 +1,27 @@
 //! Actions that were signed before, here or elsewhere: found, verified, withdrawn, and signed by one more.
 
+mod rendered;
+
 use std::path::Path;
 
 use canvass_planner::desk::Gives;
 use canvass_planner::error::Error;
-use canvass_planner::explain;
-use canvass_protocol::action::Action;
 use canvass_protocol::api::Cosignature;
 use canvass_protocol::envelope::Envelope;
 use canvass_protocol::openpgp::split_signatures;
-use canvass_protocol::statement::Statement;
 
+use self::rendered::rendered;
 use super::Session;
 use crate::archive::Signed;
-use crate::confirm::{self, Consent};
+use crate::confirm::{self, Consent, Reply};
 use crate::error::{Exit, unusable};
 use crate::fleet::{self, action_of};
 use crate::key::{Signers, Store};
-use crate::render::escape::{visible, visible_lines};
-use crate::terminal::Tone;
+use crate::render::escape::visible;
+use crate::terminal::{Terminal, Tone};
 
 /// More than any exported action or its signatures.
 const FILE_BYTES_MAX: u64 = 8 << 20;
-/// Digits of a hash that people compare.
-const HASH_DIGITS: usize = 16;
 
 impl Session {
     /// An action with all its signatures: the server's copy where there is a server, else the one kept here.
@@ -63,19 +61,23 @@ impl Session {
         };
         let action = fleet::verify(&envelope, self.fleet.name(), &keys)?;
         let signers = Signers::of(envelope.payload.as_bytes(), &envelope.signatures, &keys);
-        eprintln!("{}", rendered(&action, &envelope, &signers));
+        let show = |terminal: &Terminal, whole: bool| {
+            eprintln!("{}", rendered(&action, &envelope, &signers, whole, terminal.error_width()));
+        };
+        show(&self.terminal, self.settings.verbose);
         if let Some(doubt) = doubt(self.desk.gives(&action).await) {
             let warning = self.terminal.paint(Tone::Warning, "warning:");
             eprintln!("{warning} {}; the scans are what agents execute", visible(&doubt));
         }
-        if !self.settings.yes {
-            match confirm::yes("sign it?", &self.terminal, &mut self.interrupts).await? {
-                Consent::Yes => {}
-                Consent::No => {
+        while !self.settings.yes {
+            match confirm::sign(&self.terminal, &mut self.interrupts).await? {
+                Reply::All => show(&self.terminal, true),
+                Reply::Said(Consent::Yes) => break,
+                Reply::Said(Consent::No) => {
                     eprintln!("nothing was signed");
                     return Ok(Exit::Complete);
                 }
-                Consent::Interrupted => return Ok(Exit::Interrupted),
+                Reply::Said(Consent::Interrupted) => return Ok(Exit::Interrupted),
             }
         }
         let signature = self.signing.sign(envelope.payload.as_bytes())?;
@@ -119,36 +121,4 @@ fn exported(file: &Path) -> Result<Signed, Error> {
     let signed = Signed { id: file.display().to_string(), payload: read(file)?, armor: read(&armor)? };
     split_signatures(&signed.armor).map_err(|error| Error::usage(format!("`{}`: {error}", armor.display())))?;
     Ok(signed)
-}
-
-/// What agents execute, and the author's words beside it.
-fn rendered(action: &Action, envelope: &Envelope, signers: &Signers) -> String {
-    let hash = envelope.hash().to_string();
-    let limits = &action.limits;
-    let mut lines = vec![
-        format!("action   {}", action.id),
-        format!("hash     {} (the first 8 bytes of its SHA-256)", &hash[..HASH_DIGITS]),
-    ];
-    lines.extend(signers.lines());
-    lines.extend([
-        format!("fleet    {}", action.fleet),
-        format!("window   {} to {}", action.window.from, action.window.until),
-        format!(
-            "limits   {} rows, {} bytes, {} s, {} s of CPU, {} MB of memory, of each endpoint and scan",
-            limits.rows,
-            limits.bytes,
-            limits.time_ms / 1000,
-            limits.cpu_ms / 1000,
-            limits.memory_bytes >> 20
-        ),
-    ]);
-    lines.extend(action.every_s.map(|every_s| format!("every    {every_s} s, for as long as the window is open")));
-    lines.extend(action.stage.map(|stage| format!("stage    {} of action {}", stage.number, stage.first)));
-    lines.push(explain::scans(action));
-    lines.push("in its author's words, which agents do not read:".to_owned());
-    for Statement { name, sql } in &action.statements {
-        let name = name.as_ref().map(|name| format!("{name}: ")).unwrap_or_default();
-        lines.push(format!("  {name}{sql}"));
-    }
-    visible_lines(&lines.join("\n"))
 }

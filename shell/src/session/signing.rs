@@ -34,7 +34,7 @@ impl Signing {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         let key = match open.take() {
             Some(key) => key,
-            None => key::choose(&self.wanted()?, &self.store, &self.passphrases)?,
+            None => self.may_sign(key::choose(&self.wanted()?, &self.store, &self.passphrases)?)?,
         };
         let signature = key.sign(payload, Timestamp::now());
         *open = Some(key);
@@ -48,6 +48,16 @@ impl Signing {
         let envelope = Envelope { payload, signatures: vec![signature] };
         envelope.check_sizes().map_err(|error| Error::usage(error.to_string()))?;
         Ok(envelope)
+    }
+
+    /// Refuses this machine's own key, by whatever name it was chosen, where it would sign for others.
+    fn may_sign(&self, key: AnySigner) -> Result<AnySigner, Error> {
+        let local = self.store.find(LOCAL).ok().filter(|local| local.secret);
+        if self.locally || local.is_none_or(|local| local.fingerprint != key.fingerprint()) {
+            return Ok(key);
+        }
+        Err(Error::usage(format!("the key `{LOCAL}` has no passphrase, and signs for this machine alone"))
+            .hint("make one for servers with `canvass key new NAME`, and have its certificate put into their keyrings"))
     }
 
     fn wanted(&self) -> Result<String, Error> {
