@@ -72,6 +72,9 @@ impl<A> Bounded<A> {
     }
 }
 
+/// What becomes of a connection that has come.
+type Accepting<T> = Pin<Box<dyn Future<Output = io::Result<T>> + Send>>;
+
 impl<A, S> Accept<TcpStream, S> for Bounded<A>
 where
     A: Accept<TcpStream, S>,
@@ -79,7 +82,7 @@ where
 {
     type Stream = Connection<A::Stream>;
     type Service = AddExtension<A::Service, Allowance>;
-    type Future = Pin<Box<dyn Future<Output = io::Result<(Self::Stream, Self::Service)>> + Send>>;
+    type Future = Accepting<(Self::Stream, Self::Service)>;
 
     fn accept(&self, stream: TcpStream, service: S) -> Self::Future {
         // One too many is closed at once: what waits would hold a descriptor, too.

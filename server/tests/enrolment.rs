@@ -91,7 +91,7 @@ fn strangers_wait_few_and_small_and_write_nothing_down() {
     let alice = server.session(&server.investigator("alice"), "1");
     let lines = audit(&server, &alice).len();
     let now = Timestamp::now();
-    let (status, said) = enrol(&server, heartbeat(&key(0), "large", 9000, now));
+    let (status, said) = enrol(&server, heartbeat(&key(0), "large", 8000, now));
     assert!(status == 403 && said.contains("at most 8192 bytes"), "{status} {said}");
     for number in 1..=1050 {
         let (status, said) = enrol(&server, heartbeat(&key(number), "flood", 1000, now));

@@ -154,7 +154,7 @@ fn a_server_whose_disk_was_full_goes_on() {
     let mut command = Command::new("sh");
     // The signal that says so would end a program that does not expect it.
     command.args(["-c", "trap '' XFSZ; exec \"$0\" \"$@\"", PROGRAM]);
-    let server = start_as(command, &[]);
+    let server = start_as(&mut command, &[]);
     let facts = |key: &ed25519_dalek::SigningKey| Facts {
         id: agent_id(&hex::encode(key.verifying_key().as_bytes())).unwrap(),
         name: "web-1".to_owned(),
@@ -302,7 +302,7 @@ fn a_server_that_others_reach_knows_its_names() {
 fn there_are_only_so_many_connections() {
     let mut command = Command::new("sh");
     command.args(["-c", "ulimit -n 300; exec \"$0\" \"$@\"", PROGRAM]);
-    let server = start_as(command, &[]);
+    let server = start_as(&mut command, &[]);
     let is_open = |server: &Server| {
         let mut stream = server.connect();
         std::io::Write::write_all(&mut stream, b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();

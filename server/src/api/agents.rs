@@ -1,5 +1,6 @@
 //! Agents: who asks to be let in, who is let in and taken out again, and who is there.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use axum::Json;
@@ -48,7 +49,7 @@ pub async fn enrol(shared: State, peer: Peer, body: Body<Enrol>) -> Result<Json<
     let admission = if is_in(&shared, &heartbeat.facts.id).await? {
         Admission::Admitted
     } else if shared.enrol == config::Enrol::Approve {
-        wait(&shared, heartbeat, signed, peer)?;
+        wait(&shared, heartbeat, signed, peer.0)?;
         Admission::Pending
     } else {
         let agent = newcomer(heartbeat, signed, Timestamp::now());
@@ -79,14 +80,14 @@ fn newcomer(Heartbeat { at, facts, .. }: Heartbeat, heartbeat: Signed, now: Time
 }
 
 /// Strangers write nothing down: neither into the store nor into the audit.
-fn wait(shared: &State, heartbeat: Heartbeat, signed: Signed, peer: Peer) -> Result<(), Problem> {
+fn wait(shared: &State, heartbeat: Heartbeat, signed: Signed, public_ip: Option<IpAddr>) -> Result<(), Problem> {
     let (bytes, max) = (signed.statement.len(), pending::HEARTBEAT_BYTES_MAX);
     if bytes > max {
         let why = format!("the heartbeat of an agent that waits has at most {max} bytes, and this one has {bytes}");
         return Err(Problem::new(StatusCode::FORBIDDEN, why).hint("give it its tags once it is let in"));
     }
     let (id, name) = (heartbeat.facts.id.clone(), heartbeat.facts.name.clone());
-    if shared.pending.knock(heartbeat, signed, peer.0, Timestamp::now()) {
+    if shared.pending.knock(heartbeat, signed, public_ip, Timestamp::now()) {
         tracing::debug!(agent = id, name, "an agent waits to be let in");
     }
     Ok(())

@@ -97,12 +97,12 @@ pub async fn note_refused(shared: State, request: Request, next: Next) -> Result
     let path = request.uri().path().to_owned();
     let response = next.run(request).await;
     if let Some(Refused { who, role }) = response.extensions().get::<Refused>().cloned() {
-        note(&shared, &who, role, format!("{asked} {path}")).await?;
+        note(&shared, &who, role, &format!("{asked} {path}")).await?;
     }
     Ok(response)
 }
 
-async fn note(shared: &State, who: &Fingerprint, role: &str, asked: String) -> Result<(), Problem> {
+async fn note(shared: &State, who: &Fingerprint, role: &str, asked: &str) -> Result<(), Problem> {
     // Ids in paths are of the caller's choosing, and so each role is written down once a minute.
     if !shared.rates.line(&who.0, "refused", role) {
         return Ok(());

@@ -215,7 +215,7 @@ impl Shared {
     }
 
     /// Writes down what a stranger tried, by the network that it came from; seldom, whatever is tried.
-    async fn note_stranger(&self, from: Option<IpAddr>, what: &'static str, detail: String) {
+    async fn note_stranger(&self, from: Option<IpAddr>, what: &'static str, detail: &str) {
         let from = from.map_or_else(|| "unknown".to_owned(), |address| rates::network(address).to_string());
         tracing::info!(from, what, detail, "a stranger was turned away");
         if !self.rates.strangers_line(&from, what) {

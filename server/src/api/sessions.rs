@@ -18,7 +18,7 @@ pub async fn open(shared: State, name: ServerName, peer: Peer, body: Body<Envelo
             Ok(Json(session))
         }
         Err(stranger) => {
-            shared.note_stranger(peer.0, "login failed", stranger.to_string()).await;
+            shared.note_stranger(peer.0, "login failed", &stranger.to_string()).await;
             Err(stranger.into())
         }
     }

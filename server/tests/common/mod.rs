@@ -32,11 +32,11 @@ impl Drop for Server {
 
 /// A server of the fleet `acme` on a loopback address.
 pub fn start(arguments: &[&str]) -> Server {
-    start_as(Command::new(PROGRAM), arguments)
+    start_as(&mut Command::new(PROGRAM), arguments)
 }
 
 /// The same, by another program that runs this one.
-pub fn start_as(mut command: Command, arguments: &[&str]) -> Server {
+pub fn start_as(command: &mut Command, arguments: &[&str]) -> Server {
     let data = tempfile::tempdir().unwrap();
     command
         .args(["--listen", "127.0.0.1:0", "--fleet", "acme", "--data"])

@@ -174,6 +174,9 @@ mod tests {
     /// Agents by their names, the first letter of their ids, and when they were certified.
     type Listed<'a> = &'a [(&'a str, &'a str, Option<i64>)];
 
+    /// One listing after the other, and how those listed are shown.
+    type Story<'a> = &'a [(Listed<'a>, &'a [&'a str])];
+
     fn names(pins: &Pins, listed: Listed<'_>) -> Vec<String> {
         let ids: Vec<String> = listed.iter().map(|(_, id, _)| id.repeat(64)).collect();
         let claims: Vec<Claim<'_>> = listed
@@ -215,7 +218,7 @@ mod tests {
     /// What is listed one after the other, and who is shown how.
     #[test]
     fn nobody_has_two_names_and_who_is_certified_comes_first() {
-        let stories: &[&[(Listed<'_>, &[&str])]] = &[
+        let stories: &[Story<'_>] = &[
             // Whoever takes one name after the other has but the last of them.
             &[
                 (&[("db-1", "a", None)], &["db-1"]),
