@@ -377,7 +377,7 @@ impl Scheduler {
     fn remove(&mut self, agent: &str, effects: &mut Vec<Effect>) {
         self.present.remove(agent);
         for (hash, open) in &mut self.actions {
-            if open.commands.get(agent).is_some_and(|state| state.is_open()) {
+            if open.state(agent).is_some_and(State::is_open) {
                 open.set(agent.to_owned(), State::Cancelled);
                 effects.push(Effect::Settle { hash: *hash, agents: vec![agent.to_owned()], state: State::Cancelled });
             }

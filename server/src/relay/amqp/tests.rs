@@ -300,7 +300,7 @@ async fn two_lines(place: &mut Broker) -> [(String, Client); 2] {
     let mut lines = Vec::new();
     for number in [1, 2] {
         let key = SigningKey::from_bytes(&[number; 32]);
-        let id = place.enrol(&key, true).await;
+        let id = place.enrol(&key).await;
         let client = Client::open(place.line(&key, FLEET).await.unwrap()).await;
         assert!(matches!(place.incoming().await, Incoming::Present { agent } if agent == id));
         lines.push((id, client));

@@ -146,7 +146,7 @@ async fn a_proof_is_for_one_server_and_one_challenge() {
 #[tokio::test]
 async fn who_does_not_read_has_to_come_again() {
     let (mut place, key) = (Listening::open().await, SigningKey::from_bytes(&[1; 32]));
-    let id = place.enrol(&key, true).await;
+    let id = place.enrol(&key).await;
     let _agent = place.come(&key, FLEET).await.ok().unwrap();
     assert!(matches!(place.incoming().await, Incoming::Present { .. }));
     let long = ToAgent::Command(Envelope { payload: "x".repeat(8 << 20), signatures: vec![] });
