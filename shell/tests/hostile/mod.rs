@@ -70,7 +70,11 @@ fn listed() -> Listed {
         more: canvass_protocol::members::Members::default(),
     };
     let heartbeat = Heartbeat::sign(&key, format!("{TITLE}acme"), facts, "00".repeat(32), at);
-    Listed { heartbeat, words: ServerWords { status: Status::Online, heartbeat_at: at, public_ip: None } }
+    Listed {
+        heartbeat,
+        words: ServerWords { status: Status::Online, heartbeat_at: at, public_ip: None },
+        approval: None,
+    }
 }
 
 fn ill(request: &str) -> (u16, String) {
