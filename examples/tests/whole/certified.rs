@@ -22,7 +22,7 @@ fn only_certified_agents_are_asked_where_that_is_wanted() {
     let standing = "SELECT name, certified_by, length(policy_sha256) FROM agents ORDER BY name";
     assert_eq!(rows(&yard, standing), ["db-1,,64", "laptop-7,,64", "web-1,,64"]);
 
-    let statement = "SELECT host FROM users WHERE uid = 0 ORDER BY host";
+    let statement = "SELECT host FROM users WHERE name = 'root' ORDER BY host";
     let only = format!("SET canvass.certified = 'only'; {statement}");
     let words = "nobody is asked: all that match are not certified";
     check(&yard.ask(&["--format", "csv", "-c", &only]).unwrap(), 4, "host\n", &[words, "`.approve NAME` certifies"]);
