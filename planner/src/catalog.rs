@@ -227,18 +227,17 @@ pub(crate) fn is_shown(field: &Field) -> bool {
     field.metadata().get(SHOWN.0).is_some_and(|mark| mark == SHOWN.1)
 }
 
-/// A schema whose columns are marked as names of endpoints only where those of another are: a plan that was made for running
-/// marks what a union has of both.
-pub(crate) fn shown_as(schema: &Schema, marks: &Schema) -> SchemaRef {
-    let unmarked = |(field, mark): (&Arc<Field>, &Arc<Field>)| {
-        if is_shown(mark) || !is_shown(field) {
+/// A schema whose columns are marked as names of endpoints only where they are: a union has the marks of whichever part has any.
+pub(crate) fn shown_as(schema: &Schema, shown: &[bool]) -> SchemaRef {
+    let unmarked = |(field, shown): (&Arc<Field>, &bool)| {
+        if *shown || !is_shown(field) {
             return field.clone();
         }
         let mut metadata = field.metadata().clone();
         metadata.remove(SHOWN.0);
         Arc::new(field.as_ref().clone().with_metadata(metadata))
     };
-    let fields: Fields = schema.fields().iter().zip(marks.fields()).map(unmarked).collect();
+    let fields: Fields = schema.fields().iter().zip(shown).map(unmarked).collect();
     Arc::new(Schema::new_with_metadata(fields, schema.metadata().clone()))
 }
 

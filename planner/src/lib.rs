@@ -12,6 +12,7 @@ mod question;
 mod rewrite;
 mod session;
 mod show;
+mod shown;
 mod size;
 mod slips;
 mod source;

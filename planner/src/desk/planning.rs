@@ -3,7 +3,6 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::arrow::temporal_conversions::timestamp_ns_to_datetime;
 use datafusion::catalog::TableProvider;
 use datafusion::common::tree_node::TreeNodeRecursion;
@@ -24,7 +23,7 @@ use crate::past::{PAST, PastProvider};
 use crate::provider::{EndpointTable, Scanning};
 use crate::results::PastResult;
 use crate::warning::Warning;
-use crate::{catalog, meeting, narrow, predicate, whom};
+use crate::{catalog, meeting, narrow, predicate, shown, whom};
 
 impl Desk {
     /// The optimised physical plan, the state it was made in, and what was read off the statement on the way.
@@ -75,7 +74,7 @@ impl Desk {
             .with_allow_statements(false)
             .verify_plan(&logical)?;
         let logical = predicate::check(logical, &text)?;
-        let marks = Arc::new(logical.schema().as_arrow().clone());
+        let marks = (0..logical.schema().fields().len()).map(|index| shown::is(&logical, index)).collect();
         let reads_agents = reads(&logical, catalog::AGENTS)?;
         let mut reads_past = Vec::new();
         for table in &PAST {
@@ -116,8 +115,8 @@ fn reads(plan: &LogicalPlan, name: &str) -> Result<bool, DataFusionError> {
 pub(super) struct Physical {
     pub(super) state: SessionState,
     pub(super) plan: Arc<dyn ExecutionPlan>,
-    /// What the columns of the result are, before anything was made for running.
-    pub(super) marks: SchemaRef,
+    /// Which columns of the result hold names of endpoints.
+    pub(super) marks: Vec<bool>,
     /// Whether the statement reads the inventory.
     pub(super) reads_agents: bool,
     /// What it reads of what was asked before.

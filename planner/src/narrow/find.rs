@@ -5,13 +5,14 @@ use std::any::Any;
 use canvass_tables::Table;
 use canvass_tables::column::{Class, Kind};
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
-use datafusion::common::{Column, ExprSchema as _, NullEquality, Result};
+use datafusion::common::{Column, NullEquality, Result};
 use datafusion::datasource::{MemTable, source_as_provider};
 use datafusion::logical_expr::{Distinct, Expr, Join, JoinType, LogicalPlan, TableScan};
 
 use super::endpoint_table;
-use crate::catalog::{self, HOST};
+use crate::catalog::HOST;
 use crate::local::LocalFile;
+use crate::shown;
 
 /// A scan whose rows a join keeps or drops by values that the desk can know.
 pub struct Candidate {
@@ -221,7 +222,7 @@ fn values(
     if let Some((column, host)) = host.filter(|_| !anti)
         && let Some((known, keys)) = known(other, &[host.clone(), key[0].clone()], &is_known)?
         && let [Expr::Column(named), key] = keys.as_slice()
-        && known.schema().field_from_column(named).is_ok_and(|field| catalog::is_shown(field))
+        && shown::of(&known, named)
     {
         let whose = Whose::OfEachHost { column: column.clone(), key: Box::new(Expr::Column(named.clone())) };
         return Ok(Some((known.clone(), key.clone(), whose)));
