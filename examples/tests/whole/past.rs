@@ -48,6 +48,14 @@ const STATEMENTS: &[&str] = &[
 /// Of which only the desk that asked can know how the inventory was.
 const OF_THE_INVENTORY: &str = "SELECT a.name, a.status, u.name AS \"user\" FROM agents a JOIN users u ON u.host = a.name AND u.uid = 0 ORDER BY 1";
 
+/// Without the ids that tell agents of one name apart: a desk that did not ask then has kept no names, and an agent that calls
+/// itself something else now has given its name up to the one that bears it.
+fn unmarked(rows: &str) -> String {
+    let mut parts = rows.split('#');
+    let first = parts.next().unwrap_or_default().to_owned();
+    parts.fold(first, |rows, part| rows + &part[8..])
+}
+
 /// Reads each result again, both ways, from this desk and from another.
 fn check_results(yard: &Yard, hunts: &[(String, String)]) {
     let bob = |arguments: &[&str]| bob(yard).args(["--server", &yard.url()]).args(arguments).output().unwrap();
@@ -58,8 +66,10 @@ fn check_results(yard: &Yard, hunts: &[(String, String)]) {
         check(&yard.ask(&arguments(&results)).unwrap(), 0, rows, "");
         check(&yard.ask(&arguments(&resume)).unwrap(), 0, rows, "3 answered");
         if index < STATEMENTS.len() {
-            check(&bob(&arguments(&results)), 0, rows, "");
-            check(&bob(&arguments(&resume)), 0, rows, "answered");
+            for (statement, words) in [(&results, ""), (&resume, "answered")] {
+                let output = bob(&arguments(statement));
+                check(&Output { stdout: unmarked(&stdout(&output)).into_bytes(), ..output }, 0, rows, words);
+            }
         }
     }
 }

@@ -98,8 +98,7 @@ pub async fn admit(shared: State, caller: Caller, id: Id<String>, body: Body<Adm
     caller.check(Role::Admin)?;
     let Body(Admit { heartbeat: signed, approval }) = body;
     let now = Timestamp::now();
-    let heartbeat = Heartbeat::open(&signed, &shared.fleet)
-        .map_err(|error| Problem::bad(format!("the heartbeat is not believed: {error}")))?;
+    let heartbeat = open(&signed, &shared.fleet)?;
     let said = approved(&shared, &approval, now).await?;
     if said.fleet != shared.fleet || said.id != id.0 || heartbeat.facts.id != id.0 {
         return Err(Problem::bad("the approval is of another agent or fleet"));

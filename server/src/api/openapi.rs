@@ -237,7 +237,7 @@ fn paths() -> Value {
             done("Admits an agent, or certifies one that is in the fleet, by an administrator's signature (role admin)")
                 .takes("Admit")
                 .of(&text, "the agent's id")
-                .may_be(&[409]),
+                .may_be(&[403, 409]),
         ),
         (
             "/v1/agents/{id}/removal",

@@ -95,7 +95,10 @@ impl Session {
 
 fn settings(args: &Args, places: &Places) -> Result<Settings, Error> {
     let mut settings = Settings::default();
-    if let Some(certified) = config::certified(places)? {
+    // What concerns servers alone may be damaged where none is asked.
+    if args.server.is_some()
+        && let Some(certified) = config::certified(places)?
+    {
         settings.set("certified", &certified)?;
     }
     for (name, value) in [("wait", &args.wait), ("expire", &args.expire)] {
