@@ -98,7 +98,7 @@ mod tests {
         assert_eq!(waiting(&mut queue), [("aaaa".into(), 2), ("d".into(), 0), ("e".into(), 0)]);
         assert!(queue.is_empty() && queue.bytes == 0);
         for number in 0..COUNT_MAX + 5 {
-            queue.push(offer(&String::new(), number));
+            queue.push(offer("", number));
         }
         assert_eq!(queue.offers.len(), 1, "the same action waits once");
     }

@@ -91,7 +91,7 @@ pub async fn agents_are_as_last_heard(store: &dyn Store) {
     let certified = |approval| Agent { approval, ..renamed.clone() };
     assert_eq!(store.agent(&ids(&[2])[0]).await.unwrap(), Some(certified(approval("one"))));
     store.admit(&[agent(2, 40)]).await.unwrap();
-    store.hear(&[renamed.clone()]).await.unwrap();
+    store.hear(std::slice::from_ref(&renamed)).await.unwrap();
     assert_eq!(store.agent(&ids(&[2])[0]).await.unwrap(), Some(certified(approval("one"))));
     store.admit(&[Agent { approval: approval("two"), ..agent(2, 50) }]).await.unwrap();
     assert_eq!(store.agent(&ids(&[2])[0]).await.unwrap(), Some(certified(approval("two"))));
