@@ -38,6 +38,13 @@ const REACHED: [(&str, &str, u16); 13] = [
 
 /// What pip installs.
 const SCHEMATHESIS: &str = "schemathesis==4.32.5";
+/// What schemathesis expects by itself, and 413.
+const TOO_LONG_IS_REFUSED: &str = r#"
+[checks.negative_data_rejection]
+expected-statuses = ["400", "401", "403", "404", "405", "406", "409", "413", "415", "422", "428", "429", "5xx"]
+[checks.positive_data_acceptance]
+expected-statuses = ["2xx", "3xx", "401", "403", "404", "409", "413", "429", "5xx"]
+"#;
 /// Cases an operation in each phase, unless `CANVASS_EXAMPLES` says otherwise: with them a run takes about a minute.
 const CASES: &str = "200";
 
@@ -198,9 +205,10 @@ impl Seeded {
         Seeded { token: session.token, action: action.to_string(), agent }
     }
 
-    /// Half of the ids are of something that is there, the other half of schemathesis' own making.
+    /// Half of the ids are of something that is there, the other half of schemathesis' own making. What is too long for its address
+    /// is refused unread, whatever else is wrong or right with it.
     fn config(&self) -> String {
-        let mut config = String::new();
+        let mut config = String::from(TOO_LONG_IS_REFUSED);
         for (name, id, path) in [("actions", &self.action, "^/v1/actions/"), ("agents", &self.agent, "^/v1/agents/.id")]
         {
             let _ = write!(
