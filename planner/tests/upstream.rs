@@ -3,10 +3,6 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on may panic")]
 
-use std::sync::Arc;
-
-use datafusion::arrow::array::{RecordBatch, StringArray};
-use datafusion::arrow::datatypes::{DataType, Field, Schema};
 use datafusion::arrow::util::display::{ArrayFormatter, FormatOptions};
 use datafusion::prelude::{SessionConfig, SessionContext};
 
@@ -19,11 +15,6 @@ async fn raw(statement: &str) -> String {
     ] {
         context.sql(table).await.unwrap().collect().await.unwrap();
     }
-    // What `host` is in every table of endpoints: never NULL.
-    let field = Field::new("name", DataType::Utf8, false);
-    let never_null =
-        RecordBatch::try_new(Arc::new(Schema::new(vec![field])), vec![Arc::new(StringArray::from(vec!["a"]))]);
-    context.register_batch("w", never_null.unwrap()).unwrap();
     let batches = match context.sql(statement).await {
         Ok(rows) => rows.collect().await,
         Err(error) => Err(error),
@@ -120,18 +111,6 @@ async fn a_window_does_not_know_the_order_that_was_made_for_it() {
         "error: ",
         "a,1 | b,2 | NULL,3",
         "`does not satisfy order requirements` in planner/src/refusal.rs",
-    )
-    .await;
-}
-
-#[tokio::test]
-async fn order_by_loses_a_key_of_a_cube_that_is_equal_to_another_below() {
-    check(
-        "SELECT coalesce(name, 'x') AS a, name AS b, count(*) FROM w WHERE name = 'a' \
-         GROUP BY CUBE (coalesce(name, 'x'), name) ORDER BY 1 DESC NULLS FIRST, 2 DESC NULLS LAST LIMIT 2",
-        "a,a,1 | a,NULL,1",
-        "NULL,a,1 | NULL,NULL,1",
-        "`makes_nulls` in planner/src/forget.rs, and planner/src/predicate/grouping.rs",
     )
     .await;
 }
