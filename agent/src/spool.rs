@@ -192,7 +192,7 @@ impl Spool {
         match file::written(&word).and_then(|written| self.write(action, until, &written, true)) {
             Ok(()) => {}
             Err(error) => {
-                tracing::warn!(action = %action, %error, "a last word is lost if this agent ends before it is sent");
+                tracing::warn!(action = %action, %error, "a final record is in memory only, and is lost if this agent ends before it is sent");
                 self.hold_message(action, until, &word, false);
             }
         }

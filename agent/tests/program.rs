@@ -90,7 +90,7 @@ fn it_goes_no_further_with_a_server_that_it_does_not_understand() {
         (vec![about.replace("acme", &"x".repeat(300))], "names a fleet that cannot be one"),
         (
             vec![about.into(), about.into(), enrolled(r#"{"embedded":{"path":"@127.0.0.2/v1/relay"}}"#)],
-            "names a line that is not its own",
+            "names an address for connections that is not its own",
         ),
         (vec![about.into(), about.replace("acme", "evil")], "is for fleet `evil`, and this agent belongs to `acme`"),
     ];

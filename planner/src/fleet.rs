@@ -1,6 +1,5 @@
 //! The seam to whatever can be asked: this machine, a folder of fixtures, a server.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -8,8 +7,7 @@ use canvass_protocol::action::Action;
 use canvass_protocol::answer::Part;
 use canvass_protocol::api::{ActionSummary, AuditLine, Cosignature, Ending};
 use canvass_protocol::envelope::Envelope;
-use canvass_protocol::members::Members;
-use canvass_protocol::target::{Facts, Mode, ServerWords, Status};
+use canvass_protocol::target::{Facts, ServerWords, Status};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
@@ -50,21 +48,7 @@ impl Endpoint {
     /// An agent of which the desk knows no more than its id.
     pub fn unknown(id: &str) -> Endpoint {
         let name = format!("#{}", id.get(..8).unwrap_or(id));
-        let facts = Facts {
-            id: id.to_owned(),
-            name: name.clone(),
-            mode: Mode::Daemon,
-            os: String::new(),
-            arch: String::new(),
-            os_version: None,
-            kernel: None,
-            version: String::new(),
-            tags: BTreeMap::new(),
-            addresses: Vec::new(),
-            features: Vec::new(),
-            started_at: Timestamp::UNIX_EPOCH,
-            more: Members::default(),
-        };
+        let facts = Facts::of(id, name.clone());
         let words = ServerWords { status: Status::Offline, heartbeat_at: Timestamp::UNIX_EPOCH, public_ip: None };
         Endpoint { host: name, facts: facts.into(), words, standing: Standing::default() }
     }

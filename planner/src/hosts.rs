@@ -98,11 +98,9 @@ fn is_one_of<'a>(endpoints: impl Iterator<Item = &'a Endpoint>) -> Filter {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
 
     use canvass_protocol::filter::Pattern;
-    use canvass_protocol::members::Members;
-    use canvass_protocol::target::{Mode, ServerWords, Status};
+    use canvass_protocol::target::{ServerWords, Status};
     use jiff::Timestamp;
 
     use super::*;
@@ -111,19 +109,11 @@ mod tests {
     fn endpoint(id: &str, name: &str, host: &str) -> Endpoint {
         let at = Timestamp::UNIX_EPOCH;
         let facts = Facts {
-            id: id.repeat(64),
-            name: name.into(),
-            mode: Mode::Daemon,
             os: "linux".into(),
             arch: "x86_64".into(),
-            os_version: None,
-            kernel: None,
             version: "0".into(),
-            tags: BTreeMap::new(),
-            addresses: vec![],
-            features: vec![],
             started_at: at,
-            more: Members::default(),
+            ..Facts::of(id.repeat(64), name)
         };
         let words = ServerWords { status: Status::Online, heartbeat_at: at, public_ip: None };
         Endpoint { host: host.into(), facts: facts.into(), words, standing: Standing::default() }

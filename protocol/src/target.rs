@@ -60,6 +60,25 @@ pub enum FactsError {
 }
 
 impl Facts {
+    /// What there is to say of an agent of which no more is known than who it is: all else is empty, and it began in 1970.
+    pub fn of(id: impl Into<String>, name: impl Into<String>) -> Facts {
+        Facts {
+            id: id.into(),
+            name: name.into(),
+            mode: Mode::Daemon,
+            os: String::new(),
+            arch: String::new(),
+            os_version: None,
+            kernel: None,
+            version: String::new(),
+            tags: BTreeMap::new(),
+            addresses: Vec::new(),
+            features: Vec::new(),
+            started_at: Timestamp::UNIX_EPOCH,
+            more: Members::default(),
+        }
+    }
+
     /// Checks that each of them is bounded.
     pub fn check(&self) -> Result<(), FactsError> {
         if self.name.len() > limits::HOST_NAME_BYTES_MAX {

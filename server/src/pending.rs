@@ -97,8 +97,6 @@ fn make_room(waiting: &mut BTreeMap<String, Arc<Waiting>>) {
 #[cfg(test)]
 mod tests {
     use canvass_protocol::answer::agent_id;
-    use canvass_protocol::members::Members;
-    use canvass_protocol::target::Mode;
     use ed25519_dalek::SigningKey;
 
     use super::*;
@@ -113,19 +111,11 @@ mod tests {
         seed[..2].copy_from_slice(&number.to_be_bytes());
         let key = SigningKey::from_bytes(&seed);
         let facts = Facts {
-            id: agent_id(&hex::encode(key.verifying_key().as_bytes())).unwrap(),
-            name: name.into(),
-            mode: Mode::Daemon,
             os: "linux".into(),
             arch: "x86_64".into(),
-            os_version: None,
-            kernel: None,
             version: "0".into(),
-            tags: BTreeMap::new(),
-            addresses: vec![],
-            features: Vec::new(),
             started_at: at(0),
-            more: Members::default(),
+            ..Facts::of(agent_id(&hex::encode(key.verifying_key().as_bytes())).unwrap(), name)
         };
         let signed = Heartbeat::sign(&key, "acme".into(), facts, String::new(), at(second));
         (Heartbeat::open(&signed, "acme").unwrap(), signed)

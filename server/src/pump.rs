@@ -247,7 +247,7 @@ impl Pump {
                 // Whoever has come to another server meanwhile has not gone.
                 Ok(elsewhere) => left.retain(|agent| !elsewhere.contains_key(agent)),
                 Err(error) => {
-                    tracing::error!(%error, "lines cannot be stored; their agents have to come again");
+                    tracing::error!(%error, "agents' connections cannot be stored; these agents have to connect again");
                     self.means.relay.shake(&come).await;
                     return;
                 }
@@ -430,7 +430,7 @@ impl Pump {
                     lead.feed(Event::Gone { agent }).await;
                 }
             }
-            Err(error) => tracing::error!(%error, "the lines of a server that ended cannot be read"),
+            Err(error) => tracing::error!(%error, "the connections of a server that ended cannot be read"),
         }
     }
 

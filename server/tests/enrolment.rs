@@ -11,10 +11,9 @@ use canvass_protocol::api::{Admit, AuditLine, Enrol, Inventory, Listed, PendingP
 use canvass_protocol::envelope::Envelope;
 use canvass_protocol::heartbeat::Heartbeat;
 use canvass_protocol::login::Approval;
-use canvass_protocol::members::Members;
 use canvass_protocol::openpgp::{KeyFile, Signer};
 use canvass_protocol::signed::Signed;
-use canvass_protocol::target::{Facts, Mode};
+use canvass_protocol::target::Facts;
 use common::{JSON, Server, envelope, start};
 use ed25519_dalek::SigningKey;
 use jiff::{SignedDuration, Timestamp};
@@ -32,19 +31,12 @@ fn id(key: &SigningKey) -> String {
 /// What an agent says of itself at a moment; its tag has so many bytes.
 fn heartbeat(key: &SigningKey, name: &str, tag: usize, at: Timestamp) -> Signed {
     let facts = Facts {
-        id: id(key),
-        name: name.into(),
-        mode: Mode::Daemon,
         os: "linux".into(),
         arch: "x86_64".into(),
-        os_version: None,
-        kernel: None,
         version: "0".into(),
         tags: BTreeMap::from([("tag".to_owned(), "x".repeat(tag))]),
-        addresses: vec![],
-        features: Vec::new(),
         started_at: at,
-        more: Members::default(),
+        ..Facts::of(id(key), name)
     };
     Heartbeat::sign(key, "acme".into(), facts, String::new(), at)
 }

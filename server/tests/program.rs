@@ -4,7 +4,6 @@
 
 mod common;
 
-use std::collections::BTreeMap;
 use std::io::Read as _;
 use std::process::Command;
 
@@ -13,8 +12,7 @@ use canvass_protocol::answer::agent_id;
 use canvass_protocol::filter::{Filter, Is, Pattern};
 use canvass_protocol::heartbeat::Heartbeat;
 use canvass_protocol::limits::{ACTION_BYTES_MAX, Limits};
-use canvass_protocol::members::Members;
-use canvass_protocol::target::{Facts, Mode};
+use canvass_protocol::target::Facts;
 use common::{JSON, PROGRAM, Server, envelope, start, start_as};
 use ed25519_dalek::Signer as _;
 use jiff::{SignedDuration, Timestamp};
@@ -156,19 +154,11 @@ fn a_server_whose_disk_was_full_goes_on() {
     command.args(["-c", "trap '' XFSZ; exec \"$0\" \"$@\"", PROGRAM]);
     let server = start_as(&mut command, &[]);
     let facts = |key: &ed25519_dalek::SigningKey| Facts {
-        id: agent_id(&hex::encode(key.verifying_key().as_bytes())).unwrap(),
-        name: "web-1".to_owned(),
-        mode: Mode::Daemon,
         os: "linux".into(),
         arch: "x86_64".into(),
-        os_version: None,
-        kernel: None,
         version: "0".into(),
-        tags: BTreeMap::new(),
-        addresses: vec![],
-        features: vec![],
         started_at: Timestamp::now(),
-        more: Members::default(),
+        ..Facts::of(agent_id(&hex::encode(key.verifying_key().as_bytes())).unwrap(), "web-1")
     };
     let enrol = |number: u8| {
         let key = ed25519_dalek::SigningKey::from_bytes(&[number; 32]);

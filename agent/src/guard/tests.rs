@@ -1,14 +1,10 @@
 //! Tests of the guard: tables of cases, and what each must answer.
 
-use std::collections::BTreeMap;
-
 use canvass_protocol::acl::Acl;
 use canvass_protocol::filter::{Filter, Is, Pattern};
 use canvass_protocol::limits::CLOCK_SKEW_S;
-use canvass_protocol::members::Members;
 use canvass_protocol::openpgp::{KeyFile, Signer};
 use canvass_protocol::sets::{Bloom, PatternSet};
-use canvass_protocol::target::Mode;
 use canvass_protocol::value::Value;
 use canvass_tables::Table;
 use jiff::SignedDuration;
@@ -42,19 +38,12 @@ impl Bench {
         let acl = acl.replace("ALICE", &alice.fingerprint().0).replace("BOB", &bob.fingerprint().0);
         policy.acl = Acl::from_toml(&acl);
         let facts = Facts {
-            id: "1".repeat(64),
-            name: "web-1".into(),
-            mode: Mode::Daemon,
             os: "linux".into(),
             arch: "x86_64".into(),
-            os_version: None,
-            kernel: None,
             version: "1".into(),
-            tags: BTreeMap::new(),
-            addresses: Vec::new(),
             features: crate::agent::features(),
             started_at: now,
-            more: Members::default(),
+            ..Facts::of("1".repeat(64), "web-1")
         };
         Bench { alice, bob, stranger, policy, facts, journal: MemoryJournal::default(), now }
     }

@@ -141,7 +141,7 @@ impl Line for Queue {
             let delivery = match self.consumer.next().await {
                 Some(Ok(delivery)) => delivery,
                 Some(Err(error)) => return Err(RelayError::Away(format!("the broker is lost: {error}"))),
-                None => return Err(RelayError::Away("the server has closed the line".into())),
+                None => return Err(RelayError::Away("the server has closed the connection".into())),
             };
             self.waiting.take();
             // What is no text is no message either.

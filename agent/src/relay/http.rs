@@ -126,7 +126,10 @@ impl Http {
 
     async fn open(&self, path: &str, fleet: &str, key: &SigningKey) -> Result<Socket, RelayError> {
         let address = self.server.below(path).ok_or_else(|| {
-            RelayError::Refused(format!("`{}` names a line that is not its own: {path:?}", self.server))
+            RelayError::Refused(format!(
+                "`{}` names an address for connections that is not its own: {path:?}",
+                self.server
+            ))
         })?;
         let request = self
             .client
@@ -189,7 +192,7 @@ impl Line for Socket {
                     return Err(RelayError::Refused(format!("`{}`: {}", self.server, frame.reason)));
                 }
                 Some(Ok(Message::Close(_))) | None => {
-                    return Err(RelayError::Away(format!("`{}` has closed the line", self.server)));
+                    return Err(RelayError::Away(format!("`{}` has closed the connection", self.server)));
                 }
                 Some(Ok(_)) => {}
                 Some(Err(error)) => return Err(RelayError::Away(format!("`{}` is lost: {error}", self.server))),

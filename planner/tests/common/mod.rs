@@ -19,8 +19,7 @@ use canvass_planner::fleet::{Delivery, Endpoint, Fleet, Standing};
 use canvass_planner::settings::Settings;
 use canvass_protocol::action::Action;
 use canvass_protocol::envelope::Envelope;
-use canvass_protocol::members::Members;
-use canvass_protocol::target::{Facts, Mode, ServerWords, Status};
+use canvass_protocol::target::{Facts, ServerWords, Status};
 use jiff::Timestamp;
 use tokio::sync::mpsc;
 
@@ -59,19 +58,14 @@ impl Fleet for Mute {
 pub fn endpoint(name: &str, os: &str, team: &str, status: Status) -> Endpoint {
     let at: Timestamp = "2026-11-01T10:00:00Z".parse().unwrap();
     let facts = Facts {
-        id: format!("{:0<64}", hex(name)),
-        name: name.into(),
-        mode: Mode::Daemon,
         os: os.into(),
         arch: "x86_64".into(),
-        os_version: None,
         kernel: Some("6.1.0".into()),
         version: "0.1.0".into(),
         tags: BTreeMap::from([("team".into(), team.into())]),
         addresses: vec![[10, 0, 0, 1].into()],
-        features: Vec::new(),
         started_at: at,
-        more: Members::default(),
+        ..Facts::of(format!("{:0<64}", hex(name)), name)
     };
     let words = ServerWords { status, heartbeat_at: at, public_ip: Some([203, 0, 113, 7].into()) };
     Endpoint { host: name.into(), facts: facts.into(), words, standing: Standing::default() }

@@ -232,31 +232,20 @@ fn any(matcher: Option<&TextMatcher>, values: impl Iterator<Item = impl AsRef<st
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
 
     use jiff::Timestamp;
 
     use super::*;
     use crate::filter::Pattern;
     use crate::matcher::COMPILED;
-    use crate::members::Members;
     use crate::target::evaluate;
 
     fn facts(number: usize) -> Facts {
         Facts {
-            id: format!("{number:064x}"),
-            name: format!("web-{number}"),
-            mode: Mode::Daemon,
             os: "linux".into(),
             arch: "x86_64".into(),
-            os_version: None,
-            kernel: None,
             version: "0".into(),
-            tags: BTreeMap::new(),
-            addresses: vec![],
-            features: vec![],
-            started_at: Timestamp::UNIX_EPOCH,
-            more: Members::default(),
+            ..Facts::of(format!("{number:064x}"), format!("web-{number}"))
         }
     }
 

@@ -217,7 +217,7 @@ impl Shared {
     /// Writes down what a stranger tried, by the network that it came from; seldom, whatever is tried.
     async fn note_stranger(&self, from: Option<IpAddr>, what: &'static str, detail: &str) {
         let from = from.map_or_else(|| "unknown".to_owned(), |address| rates::network(address).to_string());
-        tracing::info!(from, what, detail, "a stranger was turned away");
+        tracing::info!(from, what, detail, "a request was refused");
         if !self.rates.strangers_line(&from, what) {
             return;
         }
@@ -229,7 +229,7 @@ impl Shared {
     fn reached(&self, ids: &[String]) -> String {
         let names =
             ids.iter().map(|id| self.inventory.get(id).map_or_else(|| id.clone(), |known| known.facts.name.clone()));
-        let mut detail = format!("{} agents", ids.len());
+        let mut detail = format!("{} agent{}", ids.len(), if ids.len() == 1 { "" } else { "s" });
         for (number, name) in names.enumerate() {
             if detail.len() + name.len() > REACHED_BYTES_MAX {
                 detail.push_str(" …");

@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use axum::Json;
 use axum::extract::FromRequest;
-use axum::extract::rejection::JsonRejection;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use canvass_protocol::api;
@@ -114,7 +113,9 @@ impl<S: Send + Sync, T: serde::de::DeserializeOwned> FromRequest<S> for Body<T> 
         };
         match read {
             Ok(Json(value)) => Ok(Body(value)),
-            Err(JsonRejection::BytesRejection(error)) => Err(Problem::new(error.status(), error.body_text())),
+            Err(error) if error.status() == StatusCode::PAYLOAD_TOO_LARGE => {
+                Err(Problem::new(error.status(), "the request is longer than anything that this address takes"))
+            }
             Err(error) => Err(Problem::new(error.status(), error.body_text())),
         }
     }

@@ -1,7 +1,6 @@
 //! Who is known, what is new of them, and whose word changes nothing.
 
 use canvass_protocol::envelope::Envelope;
-use canvass_protocol::members::Members;
 use ed25519_dalek::SigningKey;
 
 use super::*;
@@ -13,19 +12,11 @@ fn at(second: i64) -> Timestamp {
 
 fn agent(name: &str, second: i64) -> Agent {
     let facts = Facts {
-        id: "a".into(),
-        name: name.into(),
-        mode: Mode::Daemon,
         os: "linux".into(),
         arch: "x86_64".into(),
-        os_version: None,
-        kernel: None,
         version: "0".into(),
-        tags: BTreeMap::new(),
-        addresses: vec![],
-        features: Vec::new(),
         started_at: at(0),
-        more: Members::default(),
+        ..Facts::of("a", name)
     };
     let heartbeat = Heartbeat::sign(&SigningKey::from_bytes(&[1; 32]), "f".into(), facts, String::new(), at(second));
     Agent { id: "a".into(), name: name.into(), approval: None, heartbeat, heard_at: at(second), public_ip: None }

@@ -9,7 +9,6 @@ use canvass_protocol::answer::{Outcome, Part, ScanRecord, Writer, agent_id};
 use canvass_protocol::api::RelayAddress;
 use canvass_protocol::filter::{Filter, Is};
 use canvass_protocol::limits::{self, Limits};
-use canvass_protocol::members::Members;
 use canvass_protocol::reason::Code;
 use canvass_protocol::scan::Scan;
 use canvass_protocol::target::Mode;
@@ -385,19 +384,12 @@ async fn an_agent_that_checks_in_is_idle_while_it_is_here() {
         let targets = Targets::of(&Signed::parse(action.envelope.payload.as_bytes()).unwrap()).unwrap();
         pump.order(Order::Post { action: Box::new(action), targets, agents: vec![], done }).await;
         let facts = Facts {
-            id: agent.clone(),
-            name: "web-1".into(),
             mode,
             os: "linux".into(),
             arch: "x86_64".into(),
-            os_version: None,
-            kernel: None,
             version: "0".into(),
-            tags: BTreeMap::new(),
-            addresses: vec![],
-            features: vec![],
             started_at: Timestamp::now(),
-            more: Members::default(),
+            ..Facts::of(agent.clone(), "web-1")
         };
         let heartbeat = Heartbeat::sign(&key, "acme".into(), facts, String::new(), Timestamp::now());
         pump.inventory

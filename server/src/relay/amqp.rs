@@ -181,7 +181,7 @@ impl Amqp {
             return Err(unknown());
         }
         let failed = |reason: String| {
-            tracing::error!(agent, reason, "a line could not be opened");
+            tracing::error!(agent, reason, "an agent's connection could not be opened");
             NotAdmitted::Failed("the broker does not do what this server asks of it now".into())
         };
         let line = crate::random::hex().map_err(|error| failed(error.to_string()))?;
@@ -287,7 +287,7 @@ impl Amqp {
         // The broker vouches for the user where each agent has one.
         let user = properties.user_id().as_ref().map(ShortString::as_str);
         if self.users.is_some() && user != Some(users::name(&agent).as_str()) {
-            tracing::warn!(agent, "a message on an agent's line is not that agent's");
+            tracing::warn!(agent, "a message over an agent's connection is not that agent's");
             return None;
         }
         match FromAgent::parse(&delivery.data) {

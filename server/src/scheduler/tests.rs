@@ -4,8 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use canvass_protocol::filter::{Filter, Is};
-use canvass_protocol::members::Members;
-use canvass_protocol::target::{Mode, Status, Target};
+use canvass_protocol::target::{Status, Target};
 use canvass_protocol::value::Value;
 use jiff::SignedDuration;
 
@@ -41,19 +40,11 @@ fn at(second: i64) -> Timestamp {
 
 fn facts(agent: &str) -> Facts {
     Facts {
-        id: agent.to_owned(),
-        name: agent.to_owned(),
-        mode: Mode::Daemon,
         os: if agent.ends_with('0') { "darwin" } else { "linux" }.to_owned(),
         arch: "x86_64".to_owned(),
-        os_version: None,
-        kernel: None,
         version: "1".to_owned(),
-        tags: BTreeMap::new(),
-        addresses: Vec::new(),
-        features: Vec::new(),
         started_at: at(0),
-        more: Members::default(),
+        ..Facts::of(agent, agent)
     }
 }
 

@@ -143,10 +143,9 @@ fn is_mark(mark: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::{BTreeMap, BTreeSet};
+    use std::collections::BTreeSet;
 
-    use canvass_protocol::members::Members;
-    use canvass_protocol::target::{Mode, Status};
+    use canvass_protocol::target::Status;
     use ed25519_dalek::SigningKey;
     use jiff::Timestamp;
 
@@ -159,19 +158,11 @@ mod tests {
         let key = SigningKey::from_bytes(&[seed; 32]);
         let now = Timestamp::UNIX_EPOCH;
         let facts = Facts {
-            id: canvass_protocol::answer::agent_id(&hex::encode(key.verifying_key().as_bytes())).unwrap(),
-            name: name.into(),
-            mode: Mode::Daemon,
             os: "linux".into(),
             arch: "x86_64".into(),
-            os_version: None,
-            kernel: None,
             version: "0".into(),
-            tags: BTreeMap::new(),
-            addresses: vec![],
-            features: Vec::new(),
             started_at: now,
-            more: Members::default(),
+            ..Facts::of(canvass_protocol::answer::agent_id(&hex::encode(key.verifying_key().as_bytes())).unwrap(), name)
         };
         let heartbeat = Heartbeat::sign(&key, "acme".into(), facts, String::new(), now);
         let words = ServerWords { status: Status::Online, heartbeat_at: now, public_ip: None };

@@ -326,9 +326,8 @@ mod tests {
     use canvass_protocol::action::Window;
     use canvass_protocol::answer::{Outcome, ScanRecord, Writer, agent_id};
     use canvass_protocol::limits::{Cut, Limits};
-    use canvass_protocol::members::Members;
     use canvass_protocol::reason::Code;
-    use canvass_protocol::target::{Mode, Status};
+    use canvass_protocol::target::Status;
     use ed25519_dalek::SigningKey;
     use jiff::SignedDuration;
 
@@ -347,19 +346,11 @@ mod tests {
     fn endpoint(seed: u8) -> Endpoint {
         let now = Timestamp::UNIX_EPOCH;
         let facts = Facts {
-            id: agent_id(&hex::encode(key(seed).verifying_key().as_bytes())).unwrap(),
-            name: format!("web-{seed}"),
-            mode: Mode::Daemon,
             os: "linux".into(),
             arch: "x86_64".into(),
-            os_version: None,
-            kernel: None,
             version: "0".into(),
-            tags: BTreeMap::new(),
-            addresses: vec![],
-            features: vec![],
             started_at: now,
-            more: Members::default(),
+            ..Facts::of(agent_id(&hex::encode(key(seed).verifying_key().as_bytes())).unwrap(), format!("web-{seed}"))
         };
         let words = ServerWords { status: Status::Online, heartbeat_at: now, public_ip: None };
         Endpoint { host: facts.name.clone(), facts: facts.into(), words, standing: Standing::default() }

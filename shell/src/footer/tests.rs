@@ -2,9 +2,8 @@
 
 use canvass_planner::fleet::{Endpoint, Standing};
 use canvass_protocol::answer::ScanRecord;
-use canvass_protocol::members::Members;
 use canvass_protocol::reason::{Code, Reason};
-use canvass_protocol::target::{Facts, Mode, ServerWords, Status};
+use canvass_protocol::target::{Facts, ServerWords, Status};
 use insta::assert_snapshot;
 use proptest::prelude::*;
 
@@ -12,19 +11,10 @@ use super::*;
 
 fn entry(host: &str, state: State, rows: u64) -> Entry {
     let facts = Facts {
-        id: format!("id of {host}"),
-        name: host.to_owned(),
-        mode: Mode::Daemon,
         os: "linux".into(),
         arch: "x86_64".into(),
-        os_version: None,
-        kernel: None,
         version: "0".into(),
-        tags: BTreeMap::new(),
-        addresses: Vec::new(),
-        features: Vec::new(),
-        started_at: Timestamp::UNIX_EPOCH,
-        more: Members::default(),
+        ..Facts::of(format!("id of {host}"), host)
     };
     let words = ServerWords { status: Status::Online, heartbeat_at: Timestamp::UNIX_EPOCH, public_ip: None };
     Entry {

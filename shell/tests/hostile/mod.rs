@@ -6,7 +6,7 @@ use std::net::{TcpListener, TcpStream};
 use canvass_protocol::answer::agent_id;
 use canvass_protocol::api::{About, Inventory, Listed, Problem};
 use canvass_protocol::heartbeat::Heartbeat;
-use canvass_protocol::target::{Facts, Mode, ServerWords, Status};
+use canvass_protocol::target::{Facts, ServerWords, Status};
 use ed25519_dalek::SigningKey;
 use jiff::Timestamp;
 
@@ -55,19 +55,11 @@ fn listed() -> Listed {
     let key = SigningKey::from_bytes(&[9; 32]);
     let at = Timestamp::UNIX_EPOCH;
     let facts = Facts {
-        id: agent_id(&hex::encode(key.verifying_key().as_bytes())).unwrap(),
-        name: "web-1".into(),
-        mode: Mode::Daemon,
         os: "linux".into(),
         arch: "x86_64".into(),
-        os_version: None,
-        kernel: None,
         version: "0".into(),
-        tags: std::collections::BTreeMap::new(),
-        addresses: vec![],
-        features: vec![],
         started_at: at,
-        more: canvass_protocol::members::Members::default(),
+        ..Facts::of(agent_id(&hex::encode(key.verifying_key().as_bytes())).unwrap(), "web-1")
     };
     let heartbeat = Heartbeat::sign(&key, format!("{TITLE}acme"), facts, "00".repeat(32), at);
     Listed {
