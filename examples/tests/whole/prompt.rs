@@ -64,6 +64,8 @@ fn a_statement_goes_on_below() {
     terminal.wait_for("      -> ");
     terminal.type_keys("quit\r");
     terminal.wait_for("the statement goes on");
+    // Before the prompt stands, nobody reads: an interrupt then belongs to nothing.
+    terminal.wait_for("      -> ");
     terminal.type_keys("\x03");
     terminal.wait_for("canvass> ");
     terminal.type_keys("SELECT 7\r");
