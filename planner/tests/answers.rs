@@ -18,6 +18,7 @@ use canvass_protocol::reason::{Code, Reason};
 use canvass_protocol::seal::Seal;
 use canvass_tables::Table;
 use canvass_tables::column::{Column, Kind};
+use canvass_tables::module::Module;
 use canvass_tables::table::{Declared, TableInfo};
 use common::direct::{Direct, Tamper};
 use datafusion::arrow::array::RecordBatch;
@@ -28,7 +29,7 @@ use futures::TryStreamExt as _;
 static NUMBERS: Declared<i64> = Declared {
     info: TableInfo {
         name: "numbers",
-        module: "numbers",
+        module: Module::reading("numbers"),
         about: "",
         bound: None,
         live: false,

@@ -17,6 +17,7 @@ use canvass_planner::settings::Settings;
 use canvass_protocol::envelope::Envelope;
 use canvass_tables::Table;
 use canvass_tables::column::{self, Column, Form, Kind};
+use canvass_tables::module::Module;
 use canvass_tables::table::{Declared, TableInfo};
 use common::direct::Direct;
 use datafusion::arrow::array::{AsArray, RecordBatch};
@@ -40,7 +41,7 @@ static ROWS: Mutex<Vec<Sample>> = Mutex::new(Vec::new());
 static SAMPLES: Declared<Sample> = Declared {
     info: TableInfo {
         name: "samples",
-        module: "samples",
+        module: Module::reading("samples"),
         about: "",
         bound: None,
         live: false,

@@ -15,6 +15,7 @@ use canvass_planner::settings::Settings;
 use canvass_protocol::envelope::Envelope;
 use canvass_tables::Table;
 use canvass_tables::column::{Column, Kind};
+use canvass_tables::module::Module;
 use canvass_tables::table::{Declared, TableInfo};
 use common::direct::Direct;
 use datafusion::arrow::array::RecordBatch;
@@ -36,7 +37,7 @@ static ROWS: Mutex<Vec<Sample>> = Mutex::new(Vec::new());
 static SAMPLES: Declared<Sample> = Declared {
     info: TableInfo {
         name: "samples",
-        module: "samples",
+        module: Module::reading("samples"),
         about: "",
         bound: None,
         live: false,

@@ -52,7 +52,7 @@ pub fn fits(name: &str, pattern: &str) -> bool {
 pub fn tables(pattern: &str) -> Result<RecordBatch, Error> {
     let bound = |bound: Bound| bound.keys.to_string().replace('`', "");
     let own = TABLES.iter().map(|table| table.info());
-    let own = own.map(|info| (info.name, Some(info.module), info.bound.map(bound), info.about));
+    let own = own.map(|info| (info.name, Some(info.module.name), info.bound.map(bound), info.about));
     let others = PAST.iter().map(|table| (table.name, None, None, table.about));
     let agents = (AGENTS, None, None, "the inventory, answered without asking any endpoint");
     let rows: Vec<_> = own.chain([agents]).chain(others).filter(|row| fits(row.0, pattern)).collect();

@@ -63,7 +63,7 @@ pub fn missing(filter: Option<&Filter>, keys: &Keys, sets: &Sets) -> Option<Stri
 }
 
 /// Like [`roots_with`], but roots that lie in other roots are kept: one that passes through a link shows more.
-pub(crate) fn places_with(filter: Option<&Filter>, column: &str, sets: &Sets) -> Option<Vec<Root>> {
+pub fn places_with(filter: Option<&Filter>, column: &str, sets: &Sets) -> Option<Vec<Root>> {
     let mut roots = places(filter?, column, sets)?;
     roots.sort();
     roots.dedup();

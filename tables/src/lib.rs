@@ -6,6 +6,7 @@
 //! never a sentinel; what goes wrong is a trouble beside the rows; its loops end whatever the host holds; it touches the
 //! host through [`host::Host`] only, so that a folder of fixtures is as good as a machine.
 
+pub mod module;
 pub mod table;
 
 pub mod column;
@@ -22,6 +23,8 @@ mod network;
 mod processes;
 mod system;
 
+pub use files::not_entered;
+pub use module::{Module, Need};
 pub use table::{Table, TableInfo};
 
 /// All tables, in the order in which they are listed to people: what is asked most comes first.

@@ -7,13 +7,13 @@ use canvass_protocol::answer::ScanRecord;
 
 use crate::column::{Column, ColumnInfo};
 use crate::engine::{Collector, Request, ScanError, Sink};
+use crate::module::Module;
 
 /// What the planner, the shell, the policy and the manual know of a table.
 #[derive(Debug, Clone, Copy)]
 pub struct TableInfo {
     pub name: &'static str,
-    /// The family that shares a permission and a cage.
-    pub module: &'static str,
+    pub module: Module,
     /// One sentence, without a final stop.
     pub about: &'static str,
     /// What must be bounded, and what bounding it means, e.g. `path` and "where to look".

@@ -18,6 +18,7 @@ use canvass_protocol::value::{Truth, Value};
 use canvass_tables::column::{Cell, Column, Kind};
 use canvass_tables::engine::{Collector, Request, ScanError};
 use canvass_tables::host::Host;
+use canvass_tables::module::Module;
 use canvass_tables::table::{Declared, Table as _, TableInfo};
 use common::{all, ask, ask_with, machine, matches, not, pattern, request, scan, text, under};
 use proptest::prelude::*;
@@ -39,7 +40,7 @@ thread_local! {
 static SAMPLE: Declared<Row> = Declared {
     info: TableInfo {
         name: "sample",
-        module: "sample",
+        module: Module::reading("sample"),
         about: "",
         bound: None,
         live: false,
@@ -66,7 +67,15 @@ static SAMPLE: Declared<Row> = Declared {
 };
 
 static LIVE: Declared<Row> = Declared {
-    info: TableInfo { name: "live", module: "sample", about: "", bound: None, live: true, follows: false, example: "" },
+    info: TableInfo {
+        name: "live",
+        module: Module::reading("sample"),
+        about: "",
+        bound: None,
+        live: true,
+        follows: false,
+        example: "",
+    },
     columns: &[],
     collect: |collector: &mut Collector<'_, Row>| collector.row(Row::default()),
 };

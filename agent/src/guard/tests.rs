@@ -22,6 +22,7 @@ struct Bench {
     policy: Policy,
     facts: Facts,
     journal: MemoryJournal,
+    cage: Option<Report>,
     now: Timestamp,
 }
 
@@ -45,7 +46,7 @@ impl Bench {
             started_at: now,
             ..Facts::of("1".repeat(64), "web-1")
         };
-        Bench { alice, bob, stranger, policy, facts, journal: MemoryJournal::default(), now }
+        Bench { alice, bob, stranger, policy, facts, journal: MemoryJournal::default(), cage: None, now }
     }
 
     fn sign(&self, action: &Action, keys: &[&KeyFile]) -> Envelope {
@@ -58,8 +59,14 @@ impl Bench {
     }
 
     fn admit(&self, envelope: &Envelope) -> Result<Accepted, Refusal> {
-        let guard =
-            Guard { policy: &self.policy, fleet: FLEET, facts: &self.facts, journal: &self.journal, now: self.now };
+        let guard = Guard {
+            policy: &self.policy,
+            fleet: FLEET,
+            facts: &self.facts,
+            journal: &self.journal,
+            cage: self.cage.as_ref(),
+            now: self.now,
+        };
         guard.admit(envelope)
     }
 
@@ -213,7 +220,7 @@ fn a_scan_that_is_for_others_is_not_asked_and_not_weighed() {
 }
 
 fn module_of(table: &str) -> String {
-    canvass_tables::find(table).unwrap().info().module.to_owned()
+    canvass_tables::find(table).unwrap().info().module.name.to_owned()
 }
 
 #[test]

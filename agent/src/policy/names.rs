@@ -102,7 +102,7 @@ impl Slips {
         if LATER.contains(&first) {
             return None;
         }
-        let of_table = canvass_tables::find(first).map(|table| table.info().module);
+        let of_table = canvass_tables::find(first).map(|table| table.info().module.name);
         let module = modules().find(|module| *module == first).or(of_table);
         let Some(column) = column else {
             return match module {
@@ -126,7 +126,7 @@ impl Slips {
         };
         let has = |table: &&&dyn canvass_tables::Table| {
             let info = table.info();
-            (info.module == first || info.name == first) && table.column(column).is_some()
+            (info.module.name == first || info.name == first) && table.column(column).is_some()
         };
         if TABLES.iter().any(|table| has(&table)) {
             return None;
@@ -137,7 +137,7 @@ impl Slips {
 }
 
 fn modules() -> impl Iterator<Item = &'static str> {
-    TABLES.iter().map(|table| table.info().module)
+    TABLES.iter().map(|table| table.info().module.name)
 }
 
 fn tables() -> impl Iterator<Item = &'static str> {
@@ -150,7 +150,7 @@ fn is_module(name: &str) -> bool {
 
 /// The module of a table.
 fn module_of(table: &str) -> Option<&'static str> {
-    canvass_tables::find(table).map(|table| table.info().module)
+    canvass_tables::find(table).map(|table| table.info().module.name)
 }
 
 /// What may have been meant, in words: names that a few letters make of it.

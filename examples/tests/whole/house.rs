@@ -164,7 +164,7 @@ fn nobody_depends_on_examples() {
 fn every_table_lives_in_the_file_of_its_name() {
     for table in canvass_tables::TABLES {
         let info = table.info();
-        let path = format!("tables/src/{}/{}", info.module, info.name);
+        let path = format!("tables/src/{}/{}", info.module.name, info.name);
         let alone = workspace().join(format!("{path}.rs")).is_file();
         assert!(alone || workspace().join(&path).is_dir(), "table `{}` is not declared in `{path}.rs`", info.name);
     }

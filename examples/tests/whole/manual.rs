@@ -13,7 +13,7 @@ fn manual() -> String {
         .to_owned();
     for table in TABLES {
         let info = table.info();
-        let _ = write!(text, "\n## {}\n\n{}. Module `{}`.", info.name, info.about, info.module);
+        let _ = write!(text, "\n## {}\n\n{}. Module `{}`.", info.name, info.about, info.module.name);
         if let Some(bound) = info.bound {
             let _ = write!(text, " Has to be told {}: {} must be bounded.", bound.about, bound.keys);
         }

@@ -18,6 +18,7 @@ use canvass_protocol::value::Truth;
 use canvass_tables::Table;
 use canvass_tables::engine::Request;
 use canvass_tables::host::{Host, HostSpec};
+use canvass_tables::module::NO_SOCKETS;
 use ed25519_dalek::SigningKey;
 use jiff::Timestamp;
 use tokio::sync::mpsc;
@@ -115,6 +116,7 @@ impl Changing {
                 withheld: &[],
                 forbidden: &[],
                 threads: std::num::NonZeroUsize::MIN,
+                sockets: &NO_SOCKETS,
                 stop: &stop,
             };
             let mut sink = |rows: u64, body: Vec<u8>| {

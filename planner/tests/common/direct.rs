@@ -15,6 +15,7 @@ use canvass_protocol::target::Status;
 use canvass_tables::Table;
 use canvass_tables::engine::Request;
 use canvass_tables::host::{Host, HostSpec};
+use canvass_tables::module::NO_SOCKETS;
 use ed25519_dalek::SigningKey;
 use jiff::Timestamp;
 use tokio::sync::mpsc;
@@ -127,6 +128,7 @@ impl Direct {
                 withheld: &[],
                 forbidden: &[],
                 threads: std::num::NonZeroUsize::MIN,
+                sockets: &NO_SOCKETS,
                 stop: &stop,
             };
             let mut sink = |rows: u64, body: Vec<u8>| {

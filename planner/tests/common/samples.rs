@@ -5,6 +5,7 @@ use std::sync::LazyLock;
 
 use canvass_tables::Table;
 use canvass_tables::column::{Cell, Column, Form, Kind};
+use canvass_tables::module::Module;
 use canvass_tables::table::{Declared, TableInfo};
 
 use super::dice::Dice;
@@ -33,7 +34,7 @@ pub const TIMES: &[(i64, &str)] = &[
 pub static SAMPLES: Declared<Sample> = Declared {
     info: TableInfo {
         name: "samples",
-        module: "samples",
+        module: Module::reading("samples"),
         about: "",
         bound: None,
         live: false,

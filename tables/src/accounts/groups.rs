@@ -13,7 +13,7 @@ use crate::table::{Declared, TableInfo};
 pub static GROUPS: Declared<GroupEntry> = Declared {
     info: TableInfo {
         name: "groups",
-        module: "accounts",
+        module: super::MODULE,
         about: "Groups in /etc/group with their members, one row a group",
         bound: None,
         live: false,

@@ -4,6 +4,9 @@ pub mod groups;
 pub mod users;
 
 use crate::engine::Collector;
+use crate::module::Module;
+
+const MODULE: Module = Module::reading("accounts");
 
 pub(crate) const PASSWD: &str = "/etc/passwd";
 pub(crate) const GROUP: &str = "/etc/group";

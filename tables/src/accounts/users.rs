@@ -11,7 +11,7 @@ use crate::table::{Declared, TableInfo};
 pub static USERS: Declared<UserEntry> = Declared {
     info: TableInfo {
         name: "users",
-        module: "accounts",
+        module: super::MODULE,
         about: "Accounts in /etc/passwd, without their passwords",
         bound: None,
         live: false,

@@ -19,6 +19,7 @@ use crate::bound::{self, Root};
 use crate::column::{Cell, Source};
 use crate::filter::Program;
 use crate::host::Host;
+use crate::module::Sockets;
 use crate::table::{Declared, Table as _};
 
 /// How long a row waits for others of its batch.
@@ -35,6 +36,8 @@ pub struct Collector<'a, R: 'static> {
     pub forbidden: &'a [String],
     /// Workers that the scan may have, this one included.
     pub threads: NonZeroUsize,
+    /// What the scan may not open itself.
+    pub sockets: &'a Sockets,
     pub(crate) scan: &'a Scan,
     shared: &'a Shared<'a>,
     program: Option<Program>,
@@ -78,6 +81,7 @@ impl<'a, R> Collector<'a, R> {
             filter: request.scan.filter.as_ref(),
             forbidden: request.forbidden,
             threads: request.threads,
+            sockets: request.sockets,
             scan: request.scan,
             shared,
             program: plan.filter,

@@ -26,6 +26,7 @@ use crate::bound;
 use crate::column::Class;
 use crate::filter::Program;
 use crate::host::Host;
+use crate::module::Sockets;
 use crate::table::{Declared, Table as _};
 
 pub use collector::Collector;
@@ -53,6 +54,8 @@ pub struct Request<'a> {
     pub forbidden: &'a [String],
     /// Workers that the scan may have; no more than the machine has cores for.
     pub threads: NonZeroUsize,
+    /// Opened for what the table's module needs.
+    pub sockets: &'a Sockets,
     /// Set from outside to stop early and keep what was found.
     pub stop: &'a AtomicBool,
 }

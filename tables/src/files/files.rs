@@ -15,7 +15,7 @@ use crate::table::{Bound, Declared, Keys, TableInfo};
 pub static FILES: Declared<FileRow> = Declared {
     info: TableInfo {
         name: "files",
-        module: "files",
+        module: super::MODULE,
         about: "Files, folders, links and devices below the folders that the question names",
         bound: Some(Bound { keys: Keys::Column("path"), about: "where to look", example: "path UNDER '/etc'" }),
         live: false,

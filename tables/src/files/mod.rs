@@ -12,3 +12,9 @@ mod roots;
 mod row;
 mod walk;
 mod worker;
+
+pub use mounts::not_entered;
+
+use crate::module::Module;
+
+const MODULE: Module = Module::reading("files");

@@ -1,9 +1,10 @@
 //! Which file systems a walk enters by itself: local ones; networks and kernels answer only where a root names them.
 
 use std::collections::{HashMap, HashSet};
-use std::ffi::CStr;
+use std::ffi::{CStr, OsString};
 use std::os::fd::AsFd;
-use std::path::Path;
+use std::os::unix::ffi::OsStringExt as _;
+use std::path::{Path, PathBuf};
 
 use crate::host::Host;
 
@@ -125,6 +126,13 @@ pub(super) fn magic(file: impl AsFd) -> Option<u64> {
     rustix::fs::fstatfs(file).ok().map(|stat| stat.f_type as u64 & 0xffff_ffff)
 }
 
+/// The places at which something is mounted, of what `/proc/self/mountinfo` lists, that no walk enters by itself.
+pub fn not_entered(mountinfo: &str) -> HashSet<PathBuf> {
+    let foreign = mountinfo.lines().filter(|line| mount(line).is_some_and(|(_, local)| !local));
+    let paths = foreign.filter_map(|line| line.split_ascii_whitespace().nth(4));
+    paths.map(|path| PathBuf::from(OsString::from_vec(unescaped(path.as_bytes())))).collect()
+}
+
 /// Reads one line of mountinfo: the device and whether it is local.
 fn mount(line: &str) -> Option<(u64, bool)> {
     let (before, after) = line.split_once(" - ")?;
@@ -183,5 +191,9 @@ mod tests {
         assert_eq!(mount("nonsense"), None);
         let line = "36 35 8:1 / /mnt/a\\040disk rw - ext4 source rw";
         assert_eq!(mount_name(line).as_deref(), Some(&b"a disk"[..]));
+        let table = format!(
+            "{line}\n37 35 0:40 / /srv/a\\040share rw - nfs4 source rw\n38 35 0:41 / /sys rw - sysfs source rw\n"
+        );
+        assert_eq!(not_entered(&table), ["/srv/a share", "/sys"].map(PathBuf::from).into());
     }
 }

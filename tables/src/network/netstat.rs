@@ -14,7 +14,7 @@ use crate::table::{Declared, TableInfo};
 pub static NETSTAT: Declared<Socket> = Declared {
     info: TableInfo {
         name: "netstat",
-        module: "network",
+        module: super::MODULE,
         about: "TCP and UDP sockets with the processes that hold them, one row a socket",
         bound: None,
         live: false,

@@ -26,7 +26,7 @@ pub struct Process {
 pub static PROCESSES: Declared<Process> = Declared {
     info: TableInfo {
         name: "processes",
-        module: "processes",
+        module: super::MODULE,
         about: "Running processes, kernel threads included, one row each",
         bound: None,
         live: false,

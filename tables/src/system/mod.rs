@@ -2,3 +2,7 @@
 
 #[allow(clippy::module_inception, reason = "a table is in the file of its name")]
 pub mod system;
+
+use crate::module::Module;
+
+const MODULE: Module = Module::reading("system");

@@ -31,7 +31,7 @@ pub struct System {
 pub static SYSTEM: Declared<System> = Declared {
     info: TableInfo {
         name: "system",
-        module: "system",
+        module: super::MODULE,
         about: "Operating system, uptime, processors and memory of a host, in one row",
         bound: None,
         live: false,

@@ -20,6 +20,7 @@ use canvass_protocol::value::Value;
 use canvass_tables::engine::{Request, ScanError, run};
 use canvass_tables::frame::decode;
 use canvass_tables::host::{Host, HostSpec};
+use canvass_tables::module::NO_SOCKETS;
 use sha2::Digest as _;
 
 pub struct Asked {
@@ -94,7 +95,16 @@ pub const THREADS: usize = 4;
 /// The one place that makes a request: with the usual limits, and nothing withheld or forbidden.
 pub fn request<'a>(host: &'a Host, scan: &'a Scan, threads: usize, stop: &'a AtomicBool) -> Request<'a> {
     let threads = NonZeroUsize::new(threads).expect("a scan has a worker");
-    Request { host, scan, limits: Limits::default(), withheld: &[], forbidden: &[], threads, stop }
+    Request {
+        host,
+        scan,
+        limits: Limits::default(),
+        withheld: &[],
+        forbidden: &[],
+        threads,
+        sockets: &NO_SOCKETS,
+        stop,
+    }
 }
 
 /// Runs a request and decodes what it hands over.

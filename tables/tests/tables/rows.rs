@@ -14,6 +14,7 @@ use canvass_protocol::scan::Scan;
 use canvass_tables::engine::{self, Request};
 use canvass_tables::frame;
 use canvass_tables::host::{Host, HostSpec};
+use canvass_tables::module::NO_SOCKETS;
 
 /// A host of the fleet in `examples/`.
 pub fn fleet(name: &str) -> HostSpec {
@@ -48,6 +49,7 @@ pub fn ask(spec: &HostSpec, table: &str, columns: &str, filter: Option<Filter>) 
         withheld: &[],
         forbidden: &[],
         threads: NonZeroUsize::MIN,
+        sockets: &NO_SOCKETS,
         stop: &stop,
     };
     let mut rows = Vec::new();
