@@ -8,7 +8,7 @@ use std::net::IpAddr;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{PoisonError, RwLock};
+use std::sync::{OnceLock, PoisonError, RwLock};
 
 use canvass_protocol::action::ActionHash;
 use canvass_protocol::answer::{Outcome, Part, ScanRecord, Writer};
@@ -28,7 +28,7 @@ use ed25519_dalek::SigningKey;
 use jiff::Timestamp;
 use sha2::{Digest, Sha256};
 
-use crate::cage::{Cage, CageError, Frame, Job, Ran, Scans};
+use crate::cage::{Cage, CageError, Frame, Job, Ran, Report, Scans};
 use crate::folder::{Folder, FolderError};
 use crate::guard::{self, Accepted, Guard, Refusal};
 use crate::identity::{Identity, IdentityError};
@@ -103,6 +103,8 @@ pub struct Admitted {
     accepted: Accepted,
     /// Paths that policy forbids.
     forbidden: Vec<String>,
+    /// Policy asks for a cage that lacks nothing.
+    whole_cage: bool,
 }
 
 /// An agent, ready to be handed envelopes.
@@ -116,6 +118,9 @@ pub struct Agent {
     /// What the policy said of the fleet when the agent was opened, where it could be read.
     fleet_named: Option<Option<String>>,
     scans: Box<dyn Scans>,
+    program: PathBuf,
+    /// What scans' processes were found to lack, once somebody asked.
+    cage: OnceLock<Report>,
     clock: Clock,
     /// Paths of the agent's own.
     forbidden: Vec<String>,
@@ -157,7 +162,9 @@ impl Agent {
             facts: RwLock::new(facts),
             fleet,
             fleet_named,
-            scans: Box::new(Cage(config.program)),
+            scans: Box::new(Cage(config.program.clone())),
+            program: config.program,
+            cage: OnceLock::new(),
             clock: Box::new(Timestamp::now),
             forbidden: memory.forbidden.into_iter().chain(forbidden).collect(),
             notices: memory.notices,
@@ -169,6 +176,18 @@ impl Agent {
     /// The same agent, whose accepted scans somebody else runs, and who lives by another clock.
     pub fn with(self, scans: Box<dyn Scans>, clock: Clock) -> Agent {
         Agent { scans, clock, ..self }
+    }
+
+    /// What the cage of this agent's scans lacks, as a process that goes into it finds out the first time; from then on the
+    /// agent's features say so.
+    pub fn cage(&self) -> &Report {
+        self.cage.get_or_init(|| {
+            let report = Report::of(&self.program).unwrap_or_else(|error| Report::unknown(&error));
+            let mut facts = self.facts.write().unwrap_or_else(PoisonError::into_inner);
+            facts.features.extend(report.features());
+            facts.features.sort_unstable();
+            report
+        })
     }
 
     /// The time by the agent's own clock.
@@ -267,10 +286,17 @@ impl Agent {
             Err(error) => Err(self.unreadable(error)),
             Ok(policy) if self.has_other_fleet(policy) => Err(Refusal::FleetChanged),
             Ok(policy) => {
+                let cage = policy.require_cage.then(|| self.cage());
                 let facts = self.facts();
-                let guard = Guard { policy, fleet: &self.fleet, facts: &facts, journal: self.journal.as_ref(), now };
+                let guard =
+                    Guard { policy, fleet: &self.fleet, facts: &facts, journal: self.journal.as_ref(), cage, now };
                 let forbidden = policy.forbidden_paths.clone();
-                guard.admit(envelope).map(|accepted| Admitted { hash, accepted, forbidden })
+                guard.admit(envelope).map(|accepted| Admitted {
+                    hash,
+                    accepted,
+                    forbidden,
+                    whole_cage: policy.require_cage,
+                })
             }
         };
         admitted.map_err(|refusal| self.refusal(hash, &refusal, now))
@@ -287,7 +313,7 @@ impl Agent {
         stop: &AtomicBool,
         out: &mut dyn FnMut(Part) -> io::Result<()>,
     ) -> io::Result<()> {
-        let Admitted { hash, accepted, forbidden } = admitted;
+        let Admitted { hash, accepted, forbidden, whole_cage } = admitted;
         let Accepted { action, permits, limits, threads, scans_at_once, begun } = accepted;
         let mut writer = self.writer(hash);
         let forbidden: Vec<String> = self.forbidden.iter().cloned().chain(forbidden).collect();
@@ -295,7 +321,7 @@ impl Agent {
         let jobs = (0..).zip(action.scans).zip(permits).filter_map(|((index, scan), permit)| {
             let withheld = permit?.withheld;
             let (host, forbidden) = (self.host.clone(), forbidden.clone());
-            Some((index, Job { host, scan, limits, threads, withheld, forbidden }))
+            Some((index, Job { host, scan, limits, threads, withheld, forbidden, whole_cage }))
         });
         let mut taken = Ok(());
         let ran = self.scans.run(jobs.collect(), scans_at_once, stop, &mut |frame| match out(

@@ -4,9 +4,15 @@
 //! [`wire`]. Its standard input stays open for as long as it may go on: where it closes, by a stop or because the parent
 //! died, the child ends early and keeps what it found. Whoever does not end is killed.
 
+mod calls;
 mod child;
 mod confine;
+mod group;
 mod io_class;
+mod landlock;
+mod privileges;
+mod profile;
+mod report;
 mod warden;
 pub mod wire;
 
@@ -28,10 +34,14 @@ use canvass_tables::host::HostSpec;
 use serde::{Deserialize, Serialize};
 
 pub use canvass_protocol::limits::SCANS_AT_ONCE;
-pub use child::child_main;
+pub use child::{child_main, child_main_of};
+pub use group::divide as divide_control_group;
+pub use report::{Lack, Part, Report};
 
 /// The first argument with which a program is asked to be a scan's process.
 pub const ARGUMENT: &str = "--scan-in-cage";
+/// The second one, with which such a process says what its cage lacks instead of scanning.
+const REPORT: &str = "--report";
 
 /// Frames under way between the children and whoever takes the answer; more would only hold memory.
 const FRAMES_AHEAD: usize = 4;
@@ -52,6 +62,9 @@ pub struct Job {
     pub threads: NonZeroUsize,
     pub withheld: Vec<String>,
     pub forbidden: Vec<String>,
+    /// It runs only where the cage lacks nothing.
+    #[serde(default)]
+    pub whole_cage: bool,
 }
 
 /// Why there is no answer at all to a scan.

@@ -12,7 +12,7 @@ use jiff::Timestamp;
 use crate::agent::{self, Agent, Storage};
 use crate::config::{Config, EnrolToken};
 use crate::courier::Courier;
-use crate::folder::Folder;
+use crate::folder::{Folder, check_trusted, check_trusted_above};
 use crate::policy::Policy;
 use crate::relay::RelayError;
 use crate::relay::amqp::Queue;
@@ -46,6 +46,14 @@ pub async fn run(config: Config) -> Result<()> {
     };
     for trouble in agent.troubles() {
         tracing::warn!("{trouble}");
+    }
+    match crate::cage::divide_control_group() {
+        Ok(true) => tracing::info!("each scan has a control group of its own"),
+        Ok(false) => {}
+        Err(error) => tracing::warn!(%error, "the agent's control group cannot be divided among scans"),
+    }
+    for lack in &agent.cage().lacks {
+        tracing::warn!(part = lack.part.as_str(), "scans are less confined than they could be: {}", lack.reason);
     }
     let withdrawn = Withdrawn::open(&Folder::open(&config.data)?, Timestamp::now())
         .with_context(|| format!("the withdrawals in `{}`", config.data.display()))?;
@@ -173,8 +181,14 @@ async fn enrol(config: &Config, http: &Http, agent: &Agent) -> Result<RelayAddre
     Ok(enrolled.relay)
 }
 
+/// The program itself, which is started again for each scan: nobody but root and its user may put another in its place.
 fn program() -> Result<PathBuf> {
-    std::env::current_exe().context("cannot find the program itself")
+    let path = std::env::current_exe().context("cannot find the program itself")?;
+    let metadata = std::fs::metadata(&path).with_context(|| format!("`{}`", path.display()))?;
+    check_trusted(&path, &metadata)
+        .and_then(|()| check_trusted_above(&path))
+        .context("scans are not run by this program")?;
+    Ok(path)
 }
 
 /// Pauses that grow, and differ from agent to agent, so that a fleet does not come back all at once.

@@ -17,7 +17,7 @@ use jiff::Timestamp;
 use std::collections::BTreeSet;
 use std::num::NonZeroUsize;
 
-use crate::cage::SCANS_AT_ONCE;
+use crate::cage::{Report, SCANS_AT_ONCE};
 use crate::journal::{Begun, Content, Journal, JournalRefusal, Run};
 use crate::policy::Policy;
 
@@ -27,6 +27,8 @@ pub struct Guard<'a> {
     pub fleet: &'a str,
     pub facts: &'a Facts,
     pub journal: &'a dyn Journal,
+    /// What scans' processes were found to lack, where the policy asks for it.
+    pub cage: Option<&'a Report>,
     pub now: Timestamp,
 }
 
@@ -83,6 +85,8 @@ pub enum Refusal {
     Disabled { module: String },
     #[error("{module} is refused, because the policy of this agent has a name that means nothing; its log says which")]
     Slip { module: String },
+    #[error("the policy of this agent asks for a whole cage (`require_cage`), and {lacking}")]
+    Cage { lacking: String },
     #[error(transparent)]
     Weight(#[from] Denied),
     #[error(
@@ -105,6 +109,7 @@ impl Refusal {
             Refusal::NotTarget => Code::Target,
             Refusal::Unsupported { .. } => Code::Unsupported,
             Refusal::PolicyUnreadable { .. } | Refusal::Disabled { .. } | Refusal::Slip { .. } => Code::Policy,
+            Refusal::Cage { .. } => Code::Cage,
             Refusal::Weight(Denied::Weight { .. }) => Code::Weight,
             Refusal::Weight(_) => Code::Policy,
             Refusal::ContentPredicates { .. } | Refusal::Journal(JournalRefusal::ContentSpent { .. }) => Code::Budget,
@@ -133,6 +138,7 @@ impl Guard<'_> {
         check_window(action.window, self.now, self.policy.window_s_max)?;
         let asked = judge_targets(&action, self.facts)?;
         check_features(&action, self.facts, &asked)?;
+        check_cage(self.cage)?;
         let permits = self.weigh(&action, &asked, &signers)?;
         let content = Content { predicates: self.count_content(&action, &asked)?, signers };
         let day_max = self.policy.content_predicates_day_max;
@@ -213,10 +219,18 @@ fn check_features(action: &Action, facts: &Facts, asked: &[bool]) -> Result<(), 
     if lacking.is_empty() { Ok(()) } else { Err(Refusal::Unsupported { lacking }) }
 }
 
+/// Refuses to scan in a cage that is not whole.
+fn check_cage(cage: Option<&Report>) -> Result<(), Refusal> {
+    match cage.filter(|report| !report.is_whole()) {
+        Some(report) => Err(Refusal::Cage { lacking: report.words() }),
+        None => Ok(()),
+    }
+}
+
 fn weigh_scan(policy: &Policy, scan: &Scan, signers: &BTreeSet<Fingerprint>) -> Result<Permit, Refusal> {
     // A table that this version does not know is weighed under its own name; its process says that it cannot run.
     let table = canvass_tables::find(&scan.table);
-    let module = table.map_or(scan.table.as_str(), |table| table.info().module);
+    let module = table.map_or(scan.table.as_str(), |table| table.info().module.name);
     if policy.disabled_modules.contains(module) {
         return Err(Refusal::Disabled { module: module.to_owned() });
     }

@@ -56,6 +56,8 @@ pub struct Policy {
     pub content_predicates_day_max: u64,
     /// The longest window accepted, in seconds.
     pub window_s_max: i64,
+    /// Scans run only where the kernel gives all of their cage.
+    pub require_cage: bool,
     /// Whether there was a file.
     pub found: bool,
     /// Over the policy's bytes and the keyring.
@@ -95,6 +97,8 @@ struct Written {
     #[serde(default)]
     limits: Ceiling,
     window_s_max: Option<u32>,
+    #[serde(default)]
+    require_cage: bool,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -154,6 +158,7 @@ impl Policy {
             content_predicates_max: written.limits.content_predicates.unwrap_or(CONTENT_PREDICATES),
             content_predicates_day_max: written.limits.content_predicates_per_day.unwrap_or(CONTENT_PREDICATES_A_DAY),
             window_s_max: written.window_s_max.map_or(limits::WINDOW_S_MAX, i64::from).min(limits::WINDOW_S_MAX),
+            require_cage: written.require_cage,
             found: bytes.is_some(),
             sha256: sha256.finalize().into(),
             troubles,

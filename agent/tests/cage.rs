@@ -22,7 +22,7 @@ fn job(limits: Limits) -> Job {
     let scan: Scan = serde_json::from_str(scan).unwrap();
     let withheld = vec!["shell".to_owned()];
     let (threads, forbidden) = (NonZeroUsize::MIN.saturating_add(2), vec!["/srv".into(), "/proc/kcore".into()]);
-    Job { host: HostSpec::Machine, scan, limits, threads, withheld, forbidden }
+    Job { host: HostSpec::Machine, scan, limits, threads, withheld, forbidden, whole_cage: false }
 }
 
 struct Ran {

@@ -154,6 +154,26 @@ fn a_configuration_that_others_can_write_or_that_tells_the_token_is_not_used() {
     chmod(home.path(), 0o700);
 }
 
+#[test]
+fn a_program_that_others_can_write_runs_no_scans() {
+    let home = tempfile::tempdir().unwrap();
+    let copy = home.path().join("canvass-agent");
+    fs::copy(env!("CARGO_BIN_EXE_canvass-agent"), &copy).unwrap();
+    let data = home.path().join("data");
+    fs::create_dir(&data).unwrap();
+    fs::set_permissions(&data, Permissions::from_mode(0o700)).unwrap();
+    fs::write(data.join("fleet"), "acme\n").unwrap();
+    let arguments = ["--once", "--server", "http://127.0.0.1:9", "--data", data.to_str().unwrap()];
+    for (file, above, refused) in [(0o777, 0o755, true), (0o755, 0o777, true), (0o755, 0o755, false)] {
+        fs::set_permissions(&copy, Permissions::from_mode(file)).unwrap();
+        fs::set_permissions(home.path(), Permissions::from_mode(above)).unwrap();
+        let output = Command::new(&copy).args(arguments).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(!output.status.success());
+        assert_eq!(said.contains("scans are not run by this program"), refused, "{file:o} {above:o}: {said}");
+    }
+}
+
 /// Reads a request's body and answers it as a server of the fleet `acme` would, that lets nobody in.
 fn told_token(arguments: &[&str]) -> (String, String) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();

@@ -18,6 +18,21 @@ pub fn table(name: &str) -> String {
     format!("table:{name}")
 }
 
+/// The feature of an agent whose scans are confined by everything that there is.
+pub const CAGE_WHOLE: &str = "cage:whole";
+/// How the features of an agent begin whose scans lack a part of their cage.
+const CAGE_WITHOUT: &str = "cage:without_";
+
+/// The feature of an agent whose scans lack a part of their cage.
+pub fn cage_without(part: &str) -> String {
+    format!("{CAGE_WITHOUT}{part}")
+}
+
+/// The part of the cage that a feature says is lacking.
+pub fn cage_lacks(feature: &str) -> Option<&str> {
+    feature.strip_prefix(CAGE_WITHOUT)
+}
+
 /// Makes the enum and the slice from one list, so that neither lacks what the other has.
 macro_rules! wire {
     ($($name:ident $word:literal $about:literal,)*) => {

@@ -1,6 +1,4 @@
-//! What a scan's process gives up before it reads its job, and again before it scans.
-//!
-//! seccomp, Landlock and dropping root are not here.
+//! What every scan's process gives up before it reads its job, and its limits once it has read it.
 
 use std::io;
 use std::num::NonZeroUsize;
@@ -27,7 +25,7 @@ const CPU_GRACE_S: u64 = 2;
 pub fn enter() -> io::Result<()> {
     close_inherited()?;
     rustix::thread::set_no_new_privs(true)?;
-    rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
+    end_with_parent()?;
     rustix::process::chdir("/")?;
     limit(Resource::Core, 0, 0)?;
     limit(Resource::Fsize, 0, 0)?;
@@ -40,6 +38,11 @@ pub fn enter() -> io::Result<()> {
     Ok(())
 }
 
+/// Ends when the parent does. The kernel forgets it where a process becomes another user's.
+pub fn end_with_parent() -> io::Result<()> {
+    Ok(rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?)
+}
+
 /// Takes on the limits of a scan on which so many threads work, as a backstop to the engine's own.
 pub fn bound(limits: &Limits, threads: NonZeroUsize) -> io::Result<()> {
     let memory = memory_bytes(limits, threads);
@@ -48,7 +51,8 @@ pub fn bound(limits: &Limits, threads: NonZeroUsize) -> io::Result<()> {
     limit(Resource::Cpu, cpu_s, cpu_s.saturating_add(1))
 }
 
-fn memory_bytes(limits: &Limits, threads: NonZeroUsize) -> u64 {
+/// What a scan on which so many threads work may hold in memory.
+pub fn memory_bytes(limits: &Limits, threads: NonZeroUsize) -> u64 {
     let threads_bytes = MEMORY_THREAD_BYTES.saturating_mul(threads.get() as u64);
     limits.memory_bytes.saturating_add(MEMORY_BASE_BYTES).saturating_add(threads_bytes)
 }

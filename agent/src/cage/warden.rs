@@ -14,7 +14,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open};
 
 use super::wire::{Decoder, Last, Message};
-use super::{ARGUMENT, CageError, Job};
+use super::{ARGUMENT, CageError, Job, confine, group};
 
 /// How long after its own deadline a scan may still write before it is killed.
 const DEADLINE_GRACE: Duration = Duration::from_secs(2);
@@ -42,6 +42,7 @@ enum End {
 
 struct Warden<'a> {
     child: Child,
+    group: Option<group::Group>,
     input: Option<ChildStdin>,
     output: ChildStdout,
     errors: Option<ChildStderr>,
@@ -93,6 +94,9 @@ impl<'a> Warden<'a> {
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()?;
+        // It holds next to nothing before it reads its job.
+        let group = group::of_scan(confine::memory_bytes(&job.limits, job.threads));
+        let group = group.filter(|group| group.take(child.id()).is_ok());
         let (input, errors) = (child.stdin.take(), child.stderr.take());
         let output = child.stdout.take().ok_or_else(|| io::Error::other("no output"))?;
         for fd in input.iter().map(AsFd::as_fd).chain(errors.iter().map(AsFd::as_fd)).chain([output.as_fd()]) {
@@ -102,6 +106,7 @@ impl<'a> Warden<'a> {
         let counted = ScanRecord { asked: true, ..ScanRecord::default() };
         Ok(Warden {
             child,
+            group,
             input,
             output,
             errors,
@@ -247,7 +252,8 @@ impl<'a> Warden<'a> {
             End::Killed(cut) => counted.cut = Some(cut),
             End::Silent if self.stopping => counted.cut = Some(Cut::Stopped),
             End::Silent => {
-                let (cut, reason) = cause(status, &self.said);
+                let ran_out = self.group.as_ref().is_some_and(group::Group::ran_out_of_memory);
+                let (cut, reason) = if ran_out { out_of_memory() } else { cause(status, &self.said) };
                 counted.cut = Some(cut);
                 counted.trouble(None, reason);
             }
@@ -277,12 +283,17 @@ fn cause(status: Option<ExitStatus>, said: &[u8]) -> (Cut, String) {
         (Some(signal), _) if signal == Signal::XCPU.as_raw() => {
             (Cut::Cpu, "the scan's process used up its CPU time".into())
         }
-        (Some(signal), _) if signal == Signal::ABORT.as_raw() && is_out_of_memory(said) => {
-            (Cut::Memory, "the scan's process used up its memory".into())
+        (Some(signal), _) if signal == Signal::ABORT.as_raw() && is_out_of_memory(said) => out_of_memory(),
+        (Some(signal), _) if signal == Signal::SYS.as_raw() => {
+            (Cut::Crashed, "the scan's process made a system call that its cage forbids".into())
         }
         (Some(signal), _) => (Cut::Crashed, format!("the scan's process was ended by signal {signal}")),
         (None, code) => (Cut::Crashed, format!("the scan's process ended early with status {}", code.unwrap_or(0))),
     }
+}
+
+fn out_of_memory() -> (Cut, String) {
+    (Cut::Memory, "the scan's process used up its memory".into())
 }
 
 /// Rust's allocator says so before it aborts, and nothing else tells this abort from others.

@@ -228,9 +228,9 @@ fn the_manual_lists_modules_with_their_tables() {
     let mut modules: Vec<(&str, Vec<String>)> = Vec::new();
     for table in tables {
         let name = format!("`{}`", table.name);
-        match modules.iter_mut().find(|(module, _)| *module == table.module) {
+        match modules.iter_mut().find(|(module, _)| *module == table.module.name) {
             Some((_, names)) => names.push(name),
-            None => modules.push((table.module, vec![name])),
+            None => modules.push((table.module.name, vec![name])),
         }
     }
     let lines: String =
@@ -240,6 +240,23 @@ fn the_manual_lists_modules_with_their_tables() {
         manual.contains(&format!("| module | tables |\n| --- | --- |\n{lines}\n")),
         "docs/policy.md lacks\n{lines}"
     );
+}
+
+#[test]
+fn the_manual_says_what_modules_need_beside_reading_files() {
+    let mut modules: Vec<canvass_tables::Module> = Vec::new();
+    for module in canvass_tables::TABLES.iter().map(|table| table.info().module) {
+        if !module.needs.is_empty() && !modules.contains(&module) {
+            modules.push(module);
+        }
+    }
+    let line = |module: &canvass_tables::Module| {
+        let needs: Vec<&str> = module.needs.iter().map(|need| need.about()).collect();
+        format!("| `{}` | {} |\n", module.name, needs.join("; "))
+    };
+    let lines: String = modules.iter().map(line).collect();
+    let table = format!("| module | beside reading files |\n| --- | --- |\n{lines}| all others | nothing |\n");
+    assert!(include_str!("../../../docs/policy.md").contains(&table), "docs/policy.md lacks\n{table}");
 }
 
 #[test]

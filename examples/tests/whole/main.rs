@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on may panic")]
 
 mod bad_input;
+mod cage;
 mod certificates;
 mod certified;
 mod compromise;

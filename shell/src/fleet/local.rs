@@ -30,5 +30,6 @@ pub fn local(places: &Places) -> Result<Here, Error> {
         program: program()?,
     };
     let agent = Agent::open(config).map_err(|error| of_agent(&error))?;
+    agent.cage();
     Ok(Here::new(agent.fleet().to_owned(), vec![Hosted { agent, public_ip: None }]))
 }
