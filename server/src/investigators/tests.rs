@@ -2,7 +2,7 @@
 
 use std::os::unix::fs::PermissionsExt as _;
 
-use canvass_protocol::openpgp::{KeyFile, Signer as _};
+use canvass_protocol::openpgp::{KeyFile, RevocationReason, Signer as _};
 
 use super::*;
 
@@ -80,7 +80,7 @@ async fn a_session_ends_when_its_certificate_is_revoked() {
     let token = setup.log_in(&alice, &"a".repeat(32), now).await.unwrap();
     assert_eq!(setup.who(&token, now).unwrap(), alice.fingerprint());
     let mut certificate = packets(&std::fs::read_to_string(&file).unwrap());
-    certificate.extend(packets(&alice.revocation("stolen", now).unwrap()));
+    certificate.extend(packets(&alice.revocation(RevocationReason::Compromised, "stolen", now).unwrap()));
     std::fs::remove_file(&file).unwrap();
     std::fs::write(file.with_extension("pgp"), certificate).unwrap();
     assert!(matches!(setup.who(&token, now), Err(Stranger::Ended)));
