@@ -18,7 +18,7 @@ use canvass_protocol::heartbeat::Heartbeat;
 use canvass_protocol::limits::{self, Limits};
 use canvass_protocol::login::Withdrawal;
 use canvass_protocol::members::Members;
-use canvass_protocol::openpgp::Fingerprint;
+use canvass_protocol::openpgp::{Fingerprint, Revocation};
 use canvass_protocol::reason::{Code, Reason};
 use canvass_protocol::signed::Signed;
 use canvass_protocol::target::{Facts, FactsError, Mode};
@@ -245,7 +245,16 @@ impl Agent {
     }
 
     fn facts(&self) -> Facts {
-        self.facts.read().unwrap_or_else(PoisonError::into_inner).clone()
+        let mut facts = self.facts.read().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Ok(policy) = &*self.policy.get() {
+            facts.revoked_keys.clone_from(&policy.revoked_keys);
+        }
+        facts
+    }
+
+    /// Takes a revocation from anyone and returns what it newly revokes of the keyring; else why it cannot be taken.
+    pub fn revoke(&self, armored: &str) -> Result<Vec<Revocation>, String> {
+        self.policy.revoke(armored.as_bytes())
     }
 
     /// A withdrawal that anybody of the keyring signed, and who did; else why it is not heeded.
@@ -460,6 +469,7 @@ fn facts(host: &Host, identity: &Identity, name: Option<String>, mode: Mode, tag
         tags: about.tags,
         addresses: told(&about.addresses),
         features: features(),
+        revoked_keys: Vec::new(),
         started_at: Timestamp::now(),
         more: Members::default(),
     }

@@ -13,6 +13,7 @@ use canvass_protocol::answer::Part;
 use canvass_protocol::envelope::Envelope;
 use canvass_protocol::limits;
 use canvass_protocol::login::{Running, Withdrawal};
+use canvass_protocol::openpgp::Revocation;
 use canvass_protocol::reason::{Code, Reason};
 use canvass_protocol::relay::{FromAgent, ToAgent};
 use jiff::{SignedDuration, Timestamp};
@@ -33,6 +34,8 @@ const WAITING_BYTES_MAX: usize = 64 << 20;
 pub const HEARTBEAT: Duration = Duration::from_secs(60);
 /// How long an answer is kept after its action's answers are waited for no more.
 const GRACE: SignedDuration = SignedDuration::from_hours(24);
+/// How long news gather before they are told.
+const TELL_AFTER: Duration = Duration::from_millis(100);
 /// With `--once`: how long nothing has to come before nothing more is expected.
 const QUIET: Duration = Duration::from_secs(2);
 
@@ -84,6 +87,8 @@ impl Courier {
     pub async fn speak(&self, line: &mut impl Line, once: bool) -> Result<(), RelayError> {
         self.beat(line).await?;
         let mut due = Instant::now() + first_pause(self.agent.id());
+        // Set where there is news to tell before that.
+        let mut tells_at = None;
         let mut quiet_since = Instant::now();
         // How much of each answer went over this line.
         let mut sent: HashMap<ActionHash, Mark> = HashMap::new();
@@ -97,17 +102,24 @@ impl Courier {
             {
                 return Ok(());
             }
-            let wake = if once { due.min(Instant::now() + QUIET / 4) } else { due };
+            let wake = [Some(due), tells_at, once.then(|| Instant::now() + QUIET / 4)];
+            let wake = wake.into_iter().flatten().min().unwrap_or(due);
             tokio::select! {
                 message = line.hear() => {
                     quiet_since = Instant::now();
-                    self.take(message?, &mut sent);
+                    if self.take(message?, &mut sent) {
+                        tells_at.get_or_insert(Instant::now() + TELL_AFTER);
+                    }
                 }
                 () = changed => quiet_since = Instant::now(),
                 () = tokio::time::sleep_until(wake) => {
-                    if Instant::now() >= due {
+                    let now = Instant::now();
+                    if now >= due || tells_at.is_some_and(|at| now >= at) {
                         self.agent.look_again();
                         self.beat(line).await?;
+                        tells_at = None;
+                    }
+                    if now >= due {
                         due = Instant::now() + HEARTBEAT;
                     }
                 }
@@ -144,8 +156,10 @@ impl Courier {
         Ok(())
     }
 
-    fn take(&self, message: ToAgent, sent: &mut HashMap<ActionHash, Mark>) {
+    /// Takes what the server says; whether that gives the agent something to say of itself.
+    fn take(&self, message: ToAgent, sent: &mut HashMap<ActionHash, Mark>) -> bool {
         match message {
+            ToAgent::Revocation(armored) => return self.revoke(&armored),
             ToAgent::Command(envelope) => self.command(envelope),
             ToAgent::Withdraw(envelope) => self.withdraw(&envelope),
             ToAgent::Taken(hash) => {
@@ -157,6 +171,23 @@ impl Courier {
             }
             ToAgent::Challenge { .. } | ToAgent::Welcome | ToAgent::Replaced => {}
         }
+        false
+    }
+
+    /// Heeds a revocation, whoever brings it; whether it revokes something anew. What was begun runs on, and what waits is
+    /// judged when it begins.
+    fn revoke(&self, armored: &str) -> bool {
+        let revoked = self.agent.revoke(armored).unwrap_or_else(|reason| {
+            tracing::debug!(reason, "a revocation cannot be taken");
+            Vec::new()
+        });
+        if revoked.is_empty() {
+            tracing::debug!("a revocation revokes nothing that is trusted here");
+        }
+        for Revocation { certificate, key, .. } in &revoked {
+            tracing::info!(%key, "revoked: {certificate}");
+        }
+        !revoked.is_empty()
     }
 
     /// Runs an action, now or when there is room. What runs, or whose answer is on its way, is not begun beside it: where that

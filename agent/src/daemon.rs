@@ -17,6 +17,7 @@ use crate::policy::Policy;
 use crate::relay::RelayError;
 use crate::relay::amqp::Queue;
 use crate::relay::http::Http;
+use crate::revocations::Revocations;
 use crate::spool::Spool;
 use crate::withdrawn::Withdrawn;
 
@@ -106,7 +107,7 @@ pub async fn run(config: Config) -> Result<()> {
 /// pinned then.
 async fn open(config: &Config, http: &Http) -> Result<(Arc<Agent>, Arc<Spool>)> {
     let folder = Folder::open(&config.data)?;
-    let named = Policy::read(&config.policy, &[]).ok().and_then(|policy| policy.fleet);
+    let named = Policy::read(&config.policy, &[], &Revocations::default()).ok().and_then(|policy| policy.fleet);
     // With the end of its line.
     let pinned = folder.read_private(FLEET, FLEET_BYTES_MAX as u64 + 1)?;
     let pinned = pinned.map(|bytes| String::from_utf8_lossy(&bytes).trim().to_owned());

@@ -15,6 +15,7 @@ pub mod agent;
 
 pub mod guard;
 pub mod policy;
+pub mod revocations;
 
 pub mod journal;
 

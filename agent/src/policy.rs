@@ -13,12 +13,13 @@ use std::sync::LazyLock;
 
 use canvass_protocol::acl::Acl;
 use canvass_protocol::limits::{self, Limits};
-use canvass_protocol::openpgp::Keyring;
+use canvass_protocol::openpgp::{Fingerprint, KeyError, Keyring};
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
 use self::names::Slips;
 use crate::folder::{FolderError, check_trusted, check_trusted_above, is_missing, open_regular, read_bounded};
+use crate::revocations::Revocations;
 
 pub use in_force::PolicyInForce;
 
@@ -60,7 +61,9 @@ pub struct Policy {
     pub require_cage: bool,
     /// Whether there was a file.
     pub found: bool,
-    /// Over the policy's bytes and the keyring.
+    /// Certificates of the keyring that are revoked, those that are told.
+    pub revoked_keys: Vec<Fingerprint>,
+    /// Over the policy's bytes, the keyring and what revokes of it.
     pub sha256: [u8; 32],
     /// What was skipped, one sentence each; it narrows and never widens.
     pub troubles: Vec<String>,
@@ -71,6 +74,11 @@ pub struct Policy {
 pub enum PolicyError {
     #[error(transparent)]
     Folder(#[from] FolderError),
+    /// One that was kept may have been of any certificate.
+    #[error(
+        "a revocation that is kept in `{path}` cannot be read: {reason}; remove that file, and the server brings all of them again"
+    )]
+    Revocation { path: PathBuf, reason: KeyError },
     #[error("malformed policy `{path}`: {reason}")]
     Malformed { path: PathBuf, reason: String },
     #[error("the policy `{path}` is not there, and it was named to this agent")]
@@ -116,10 +124,11 @@ struct Ceiling {
 }
 
 impl Policy {
-    /// Reads a policy file and keyring folders. Without a file every certificate has weight 1 and all needs 1.
-    pub fn read(path: &Path, keyrings: &[PathBuf]) -> Result<Policy, PolicyError> {
+    /// Reads a policy file and keyring folders, whose certificates are revoked by what is kept. Without a file every
+    /// certificate has weight 1 and all needs 1.
+    pub fn read(path: &Path, keyrings: &[PathBuf], kept: &Revocations) -> Result<Policy, PolicyError> {
         let mut troubles = Vec::new();
-        let keyring = read_keyrings(keyrings, &mut troubles)?;
+        let keyring = read_keyring(keyrings, kept, &mut troubles)?;
         let bytes = read_file(path)?;
         let malformed = |reason: String| PolicyError::Malformed { path: path.to_owned(), reason };
         let text = match &bytes {
@@ -147,6 +156,7 @@ impl Policy {
         Ok(Policy {
             fleet: written.fleet,
             acl,
+            revoked_keys: revoked_keys(&keyring),
             keyring,
             disabled_modules: written.disabled_modules,
             forbidden_paths: written.forbidden_paths,
@@ -194,6 +204,21 @@ fn read_file(path: &Path) -> Result<Option<Vec<u8>>, FolderError> {
     let Some((file, metadata)) = open_regular(path)? else { return Ok(None) };
     check_trusted(path, &metadata)?;
     read_bounded(path, file, FILE_BYTES_MAX).map(Some)
+}
+
+/// The keyring as its folders have it, with all that revokes of it.
+fn read_keyring(folders: &[PathBuf], kept: &Revocations, troubles: &mut Vec<String>) -> Result<Keyring, PolicyError> {
+    let mut keyring = read_keyrings(folders, troubles)?;
+    for revocation in kept.all()? {
+        let revoked = keyring.revoke(revocation.as_bytes());
+        revoked.map_err(|reason| PolicyError::Revocation { path: kept.path().unwrap_or_default(), reason })?;
+    }
+    Ok(keyring)
+}
+
+fn revoked_keys(keyring: &Keyring) -> Vec<Fingerprint> {
+    let revoked = keyring.list().into_iter().filter(|certificate| certificate.revoked);
+    revoked.map(|certificate| certificate.fingerprint).take(limits::REVOKED_KEYS_MAX).collect()
 }
 
 fn read_keyrings(folders: &[PathBuf], troubles: &mut Vec<String>) -> Result<Keyring, FolderError> {

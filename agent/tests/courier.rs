@@ -19,9 +19,10 @@ use canvass_agent::withdrawn::Withdrawn;
 use canvass_protocol::action::{Action, ActionHash, Window};
 use canvass_protocol::answer::{Final, Outcome, Reader, Says, ScanRecord, Statement};
 use canvass_protocol::envelope::Envelope;
+use canvass_protocol::heartbeat::Heartbeat;
 use canvass_protocol::limits::{Cut, Limits};
 use canvass_protocol::login::{Running, Withdrawal};
-use canvass_protocol::openpgp::{KeyFile, Signer};
+use canvass_protocol::openpgp::{KeyFile, RevocationReason, Signer};
 use canvass_protocol::reason::Code;
 use canvass_protocol::relay::{FromAgent, ToAgent};
 use canvass_protocol::scan::Scan;
@@ -223,6 +224,51 @@ async fn what_was_withdrawn_is_not_begun_and_ends_or_goes_on_where_it_runs() {
         let (ended, ()) = tokio::join!(courier.speak(&mut line, false), hunt);
         assert!(matches!(ended, Err(RelayError::Away(_))));
     }
+}
+
+/// What waits is judged when it begins, by the certificates of then; and the agent says at once whose are revoked.
+#[tokio::test]
+async fn what_a_revoked_certificate_signed_is_not_begun() {
+    let setup = setup();
+    let (first, second) = (setup.action(), setup.action());
+    let revocation = setup.alice.revocation(RevocationReason::Compromised, "lost", Timestamp::now()).unwrap();
+    let alice = setup.alice.fingerprint();
+    for action in [&first, &second] {
+        setup.to_agent.send(ToAgent::Command(action.clone())).unwrap();
+    }
+    let Setup { home, courier, mut line, mut from_agent, to_agent, .. } = setup;
+    let (gate, log) = (home.path().join("gate"), home.path().join("log"));
+    let hunt = async move {
+        while !log.exists() {
+            tokio::task::yield_now().await;
+        }
+        to_agent.send(ToAgent::Revocation("nonsense".into())).unwrap();
+        to_agent.send(ToAgent::Revocation(revocation)).unwrap();
+        loop {
+            let FromAgent::Heartbeat(signed) = from_agent.recv().await.unwrap() else { continue };
+            if Heartbeat::read(&signed).unwrap().facts.revoked_keys == [alice.clone()] {
+                break;
+            }
+        }
+        open(&gate).await;
+        let mut said = HashMap::new();
+        while said.len() < 2 {
+            said.extend([last(&mut from_agent).await]);
+        }
+        assert_eq!(said[&first.hash()].outcome, Outcome::Answered, "what had begun runs on");
+        let refused = |last: &Final| match &last.outcome {
+            Outcome::Refused(reason) => (reason.code.clone(), reason.reason.clone()),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(refused(&said[&second.hash()]), (Code::Signature, "no signature counts".into()));
+        to_agent.send(ToAgent::Taken(second.hash())).unwrap();
+        to_agent.send(ToAgent::Command(second.clone())).unwrap();
+        let (_, again) = last(&mut from_agent).await;
+        assert_eq!(refused(&again).0, Code::Signature, "it is looked at before it is queued");
+        drop(to_agent);
+    };
+    let (ended, ()) = tokio::join!(courier.speak(&mut line, false), hunt);
+    assert!(matches!(ended, Err(RelayError::Away(_))));
 }
 
 /// Scans that give one row where a user's number is asked, and many frames otherwise.

@@ -86,6 +86,11 @@ pub static AGENT_FIELDS: &[AgentField] = &[
     field("tags", "key and value, from the agent's own configuration", tags_type),
     field("addresses", "addresses of the endpoint's interfaces", list_type),
     field("features", "what the agent can do: table:files …", list_type),
+    field(
+        "revoked_keys",
+        "certificates of its keyring that are revoked, with commas between them; NULL where none is",
+        text,
+    ),
     field("started_at", "when the agent started", time),
     field("policy_sha256", "digest of its policy, keyring and revocations", text).said_by(SaidBy::Heartbeat),
     field("certified_by", "who signed that it belongs to the fleet under its name", text)
@@ -264,6 +269,7 @@ pub fn agent_structs(endpoints: &[Endpoint]) -> Result<StructArray> {
             lists(endpoints, |facts| facts.addresses.iter().map(|address| address.to_canonical().to_string()).collect())
         }
         "features" => lists(endpoints, |facts| facts.features.clone()),
+        "revoked_keys" => texts(&|endpoint| revoked_keys(&endpoint.facts)),
         "started_at" => times(&|endpoint| endpoint.facts.started_at),
         "policy_sha256" => texts(&|endpoint| endpoint.standing.policy_sha256.clone()),
         "certified_by" => texts(&|endpoint| endpoint.standing.certified_by.clone()),
@@ -313,6 +319,11 @@ fn lists(endpoints: &[Endpoint], values: impl Fn(&Facts) -> Vec<String>) -> Arra
         builder.append_value(values(&endpoint.facts).into_iter().map(Some));
     }
     Arc::new(builder.finish())
+}
+
+fn revoked_keys(facts: &Facts) -> Option<String> {
+    let keys: Vec<&str> = facts.revoked_keys.iter().map(|key| key.0.as_str()).collect();
+    (!keys.is_empty()).then(|| keys.join(","))
 }
 
 fn unknown_locations(rows: usize) -> ArrayRef {

@@ -166,7 +166,10 @@ impl Lowering<'_> {
                 match path.iter().map(String::as_str).collect::<Vec<_>>()[..] {
                     ["tags", key] => Some((Side::Agent, format!("tags.{key}"), Kind::Text)),
                     ["started_at" | "heartbeat_at"] => Some((Side::Agent, path[0].clone(), Kind::Timestamp)),
-                    ["tags" | "addresses" | "features" | "location" | "certified_by" | "policy_sha256"] => None,
+                    [
+                        "tags" | "addresses" | "features" | "revoked_keys" | "location" | "certified_by"
+                        | "policy_sha256",
+                    ] => None,
                     [_] => Some((Side::Agent, path[0].clone(), Kind::Text)),
                     _ => None,
                 }

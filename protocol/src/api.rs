@@ -256,6 +256,16 @@ pub struct CommandSummary {
     pub cut: Option<String>,
 }
 
+/// What became of `POST /v1/revocations`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Revoked {
+    /// Whose certificates, or subkeys of theirs, are revoked.
+    pub certificates: Vec<Fingerprint>,
+    /// Of the fleet's agents, those that say all of these are revoked.
+    pub known: u64,
+    pub agents: u64,
+}
+
 /// One of `GET /v1/audit`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AuditLine {

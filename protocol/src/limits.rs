@@ -12,6 +12,8 @@ pub const SIGNATURE_BYTES_MAX: usize = 16 << 10;
 pub const ENVELOPE_BYTES_MAX: usize = 2 * (ACTION_BYTES_MAX + SIGNATURES_MAX * SIGNATURE_BYTES_MAX) + 1024;
 /// A revocation somebody hands in: a whole certificate with many signatures fits.
 pub const REVOCATION_BYTES_MAX: usize = 256 << 10;
+/// Revocations among what somebody hands in: each is tried on every certificate of a keyring that it may be of.
+pub const REVOCATIONS_MAX: usize = 64;
 /// Scans of one action: the checks of a whole benchmark go in one.
 pub const SCANS_MAX: usize = 1024;
 /// Scans of one action that run side by side on an endpoint at most; the rest wait their turn.
@@ -67,6 +69,8 @@ pub const TAGS_MAX: usize = 64;
 pub const TAGS_BYTES_MAX: usize = 8 << 10;
 /// Addresses of one endpoint: those of a host of many containers; what it has more it does not tell.
 pub const ADDRESSES_MAX: usize = 256;
+/// Revoked certificates that an agent tells of: more than an organisation's investigators lose.
+pub const REVOKED_KEYS_MAX: usize = 64;
 /// One proof of an agent: a few names and numbers.
 pub const PROOF_BYTES_MAX: usize = 4 << 10;
 /// What an investigator signs beside actions: a login, a withdrawal or an approval, a few names and times.

@@ -6,6 +6,7 @@
 mod keyfile;
 mod keyring;
 mod policy;
+mod revocation;
 mod verify;
 
 use std::time::{Duration, SystemTime};
@@ -20,6 +21,7 @@ use serde::{Deserialize, Serialize};
 
 pub use keyfile::KeyFile;
 pub use keyring::{Added, Certificate, Keyring};
+pub use revocation::{Revocation, RevocationReason, revoked_by, with_revocations};
 pub use verify::Verdict;
 
 /// An OpenPGP certificate's fingerprint: hexadecimal, upper case.
@@ -58,6 +60,8 @@ pub enum KeyError {
     Malformed(String),
     #[error("not an OpenPGP signature: {0}")]
     Signature(String),
+    #[error("not an OpenPGP revocation: {0}")]
+    Revocation(String),
     #[error("the key is protected by a passphrase")]
     PassphraseNeeded,
     #[error("the passphrase does not unlock the key")]

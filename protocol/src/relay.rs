@@ -20,6 +20,8 @@ pub enum ToAgent {
     Command(Envelope),
     /// An action that somebody withdrew: an envelope around a [`crate::login::Withdrawal`].
     Withdraw(Envelope),
+    /// A revocation, armored, of a certificate that the agent may have in its keyring.
+    Revocation(String),
     /// The line ends, because an agent with the same identity has come.
     Replaced,
     /// The whole answer to this action is stored, and the agent may forget it.
@@ -65,8 +67,15 @@ impl ToAgent {
     pub fn parse(text: &str) -> Result<ToAgent, MessageError> {
         check_length(text.len())?;
         let message: ToAgent = serde_json::from_str(text).map_err(|error| malformed(&error))?;
-        if let ToAgent::Command(envelope) | ToAgent::Withdraw(envelope) = &message {
-            envelope.check_sizes().map_err(|error| MessageError::Malformed(error.to_string()))?;
+        match &message {
+            ToAgent::Command(envelope) | ToAgent::Withdraw(envelope) => {
+                envelope.check_sizes().map_err(|error| MessageError::Malformed(error.to_string()))?;
+            }
+            ToAgent::Revocation(armor) if armor.len() > limits::REVOCATION_BYTES_MAX => {
+                let (bytes, max) = (armor.len(), limits::REVOCATION_BYTES_MAX);
+                return Err(MessageError::Malformed(format!("a revocation has at most {max} bytes, not {bytes}")));
+            }
+            _ => {}
         }
         Ok(message)
     }

@@ -14,6 +14,7 @@ pub use compiled::{Compiled, Targets, TooLarge};
 use crate::filter::{Filter, Is, Test};
 use crate::limits;
 use crate::members::Members;
+use crate::openpgp::Fingerprint;
 use crate::value::{Truth, Value};
 
 /// What an agent states about itself, signed with its own key. A later agent may state more.
@@ -39,6 +40,9 @@ pub struct Facts {
     /// What the agent can do, each `kind:name`, sorted: `table:files` … See [`crate::features`].
     #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "crate::features::read")]
     pub features: Vec<String>,
+    /// Certificates of its keyring that are revoked; of many the first by fingerprint.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub revoked_keys: Vec<Fingerprint>,
     pub started_at: Timestamp,
     #[serde(flatten)]
     pub more: Members,
@@ -57,6 +61,10 @@ pub enum FactsError {
     TagBytes { bytes: usize },
     #[error("it has {count} addresses; at most {max} are allowed", max = limits::ADDRESSES_MAX)]
     Addresses { count: usize },
+    #[error("it has {count} revoked keys; at most {max} are allowed", max = limits::REVOKED_KEYS_MAX)]
+    RevokedKeys { count: usize },
+    #[error("one of its revoked keys is no fingerprint")]
+    RevokedKey,
 }
 
 impl Facts {
@@ -74,6 +82,7 @@ impl Facts {
             tags: BTreeMap::new(),
             addresses: Vec::new(),
             features: Vec::new(),
+            revoked_keys: Vec::new(),
             started_at: Timestamp::UNIX_EPOCH,
             more: Members::default(),
         }
@@ -104,6 +113,12 @@ impl Facts {
         }
         if self.addresses.len() > limits::ADDRESSES_MAX {
             return Err(FactsError::Addresses { count: self.addresses.len() });
+        }
+        if self.revoked_keys.len() > limits::REVOKED_KEYS_MAX {
+            return Err(FactsError::RevokedKeys { count: self.revoked_keys.len() });
+        }
+        if self.revoked_keys.iter().any(|key| Fingerprint::parse(&key.0).as_ref() != Some(key)) {
+            return Err(FactsError::RevokedKey);
         }
         Ok(())
     }
@@ -200,7 +215,7 @@ pub fn named(target: &Filter) -> Option<BTreeSet<&str>> {
 pub fn is_own_fact(column: &str) -> Option<bool> {
     match column {
         "id" | "name" | "mode" | "os" | "arch" | "os_version" | "kernel" | "version" | "addresses" | "features"
-        | "started_at" => Some(true),
+        | "revoked_keys" | "started_at" => Some(true),
         "status" | "heartbeat_at" | "public_ip" => Some(false),
         tag if tag.starts_with("tags.") => Some(true),
         _ => None,

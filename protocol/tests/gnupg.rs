@@ -5,7 +5,9 @@
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
-use canvass_protocol::openpgp::{KeyFile, Keyring, Signer, join_signatures, split_signatures};
+use canvass_protocol::openpgp::{
+    KeyFile, Keyring, RevocationReason, Signer, join_signatures, revoked_by, split_signatures, with_revocations,
+};
 use jiff::Timestamp;
 
 const ACTION: &[u8] = include_bytes!("golden/action-1.json");
@@ -152,7 +154,8 @@ fn gpg_takes_a_revocation_of_ours() {
     let key = KeyFile::generate("erin", None, now()).unwrap();
     let public = home.write("public.asc", key.public_armor().unwrap());
     home.succeeds(&["--import", &public]);
-    let revocation = home.write("revocation.asc", key.revocation("stolen laptop", now()).unwrap());
+    let revocation =
+        home.write("revocation.asc", key.revocation(RevocationReason::Compromised, "stolen laptop", now()).unwrap());
     home.succeeds(&["--import", &revocation]);
     let listed = home.succeeds(&["--with-colons", "--list-keys"]);
     assert!(listed.contains("pub:r:"), "{listed}");
@@ -176,4 +179,46 @@ fn several_signatures_of_gpg_in_one_armor_come_apart() {
     let signatures = split_signatures(&armored).unwrap();
     assert_eq!(signatures.len(), 2);
     assert_eq!(keyring.verify(ACTION, &signatures, now()).signers.len(), 2);
+}
+
+/// As GnuPG writes it for the day on which it is needed, with a colon before the armor, and as its owner has it made.
+#[test]
+fn we_take_revocations_that_gpg_wrote() {
+    let home = Home::new();
+    for name in ["heidi", "ivan"] {
+        home.succeeds(&["--passphrase", "", "--quick-generate-key", name, "ed25519", "sign", "1y"]);
+    }
+    let exported = Command::new("gpg").env("GNUPGHOME", home.path()).arg("--export").output().unwrap().stdout;
+    let mut keyring = Keyring::default();
+    let fingerprints = keyring.add(&exported).certificates;
+    assert_eq!(fingerprints.len(), 2);
+    let prepared = home.path().join(format!("openpgp-revocs.d/{}.rev", fingerprints[0]));
+    let prepared = std::fs::read(prepared).unwrap();
+    assert!(String::from_utf8_lossy(&prepared).contains("\n:-----BEGIN PGP PUBLIC KEY BLOCK-----"));
+    let made = gen_revoke(&home, &fingerprints[1].0);
+    for (fingerprint, file) in fingerprints.iter().zip([prepared, made]) {
+        assert_eq!(revoked_by(&file).unwrap(), [fingerprint.0.clone()]);
+        let found = keyring.revocations(&file).unwrap();
+        assert_eq!((found.len(), &found[0].certificate, found[0].is_new), (1, fingerprint, true));
+        assert!(found[0].is_whole() && found[0].armor.starts_with("-----BEGIN PGP PUBLIC KEY BLOCK-----"));
+        assert_eq!(keyring.revoke(found[0].armor.as_bytes()).unwrap(), std::slice::from_ref(fingerprint));
+        assert!(with_revocations(&exported, &file).unwrap().is_some());
+    }
+    assert!(keyring.list().iter().all(|certificate| certificate.revoked));
+}
+
+/// `gpg --gen-revoke` asks for a yes, a reason, a description and another yes.
+fn gen_revoke(home: &Home, fingerprint: &str) -> Vec<u8> {
+    let mut child = Command::new("gpg")
+        .env("GNUPGHOME", home.path())
+        .env("LC_ALL", "C")
+        .args(["--no-tty", "--pinentry-mode", "loopback", "--passphrase", "", "--command-fd", "0", "--gen-revoke"])
+        .arg(fingerprint)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    std::io::Write::write_all(&mut child.stdin.take().unwrap(), b"y\n1\nstolen\n\ny\n").unwrap();
+    child.wait_with_output().unwrap().stdout
 }

@@ -10,6 +10,7 @@ use canvass_protocol::features::WIRE;
 use canvass_protocol::filter::{Filter, Is, Pattern};
 use canvass_protocol::heartbeat::Heartbeat;
 use canvass_protocol::limits::{self, Cut};
+use canvass_protocol::openpgp::Fingerprint;
 use canvass_protocol::reason::{CODES, Code, Reason};
 use canvass_protocol::signed::Signed;
 use canvass_protocol::target::{Facts, evaluate};
@@ -26,6 +27,8 @@ const FINAL: &str = include_str!("golden/answer-1-final.json");
 const REFUSED: &str = include_str!("golden/answer-1-refused.json");
 /// With the features of this version.
 const FEATURES: &str = include_str!("golden/heartbeat-1-features.json");
+/// With two revoked keys.
+const REVOKED: &str = include_str!("golden/heartbeat-1-revoked.json");
 /// Of an agent that knows more than this version: features, members of facts, records and troubles, a limit, a code.
 const LATER_HEARTBEAT: &str = include_str!("golden/heartbeat-later.json");
 const LATER_FINAL: &str = include_str!("golden/answer-later-final.json");
@@ -260,6 +263,19 @@ fn an_old_desk_reads_a_newer_agents_recorded_answer() {
     let Outcome::Refused(reason) = last.outcome else { panic!("{:?}", last.outcome) };
     assert_eq!((reason.code, reason.reason.as_str()), (Code::Other("tide".into()), "the tide is out"));
     assert_eq!(reason.more.get("until"), Some(&json!("2026-11-22T00:00:00Z")));
+}
+
+#[test]
+fn revoked_keys_are_told_where_there_are_some() {
+    let keys = ["AB".repeat(20), "CD".repeat(20)].map(Fingerprint);
+    let revoked = Facts { revoked_keys: keys.to_vec(), ..facts() };
+    assert_eq!(opened(REVOKED), revoked);
+    let again = Heartbeat::sign(&agent_key(), "acme".into(), revoked.clone(), "00".repeat(32), at(NOW));
+    assert_eq!(serde_json::to_string(&again).unwrap(), REVOKED.trim_end());
+    assert!(!HEARTBEAT.contains("revoked_keys"), "left out where there is none");
+    let of_the_second = Filter::test("revoked_keys", Is::Equal(Value::Text("CD".repeat(20))));
+    assert_eq!(evaluate(&of_the_second, &revoked, None), Truth::True);
+    assert_eq!(evaluate(&of_the_second, &facts(), None), Truth::False);
 }
 
 #[test]

@@ -11,7 +11,7 @@ use canvass_protocol::envelope::Envelope;
 use canvass_protocol::filter::Place;
 use canvass_protocol::heartbeat::Heartbeat;
 use canvass_protocol::matcher::{TextMatcher, like_to_regex};
-use canvass_protocol::openpgp::{Fingerprint, KeyFile, Keyring, Signer as _, split_signatures};
+use canvass_protocol::openpgp::{Fingerprint, KeyFile, Keyring, RevocationReason, Signer as _, split_signatures};
 use canvass_protocol::signed::Signed;
 use common::{agent_key, at, id_of, pattern};
 use proptest::prelude::*;
@@ -80,7 +80,8 @@ fn a_revocation_that_cannot_be_written_again_is_not_taken_in() {
     let mut keyring = Keyring::default();
     keyring.add(alice.public_armor().unwrap().as_bytes());
     let before = keyring.sha256();
-    let revocation = dearmored(alice.revocation("lost", at(common::NOW)).unwrap().as_bytes());
+    let revocation =
+        dearmored(alice.revocation(RevocationReason::Compromised, "lost", at(common::NOW)).unwrap().as_bytes());
     assert!(keyring.revoke(&with_unknown_fingerprint(&revocation)).is_err());
     assert_eq!(keyring.sha256(), before);
     assert_eq!(keyring.revoke(&revocation).unwrap(), [alice.fingerprint()]);

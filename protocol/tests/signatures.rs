@@ -7,7 +7,9 @@ mod common;
 use std::time::{Duration, SystemTime};
 
 use canvass_protocol::limits;
-use canvass_protocol::openpgp::{Fingerprint, KeyError, KeyFile, Keyring, Signer, Verdict, join_signatures};
+use canvass_protocol::openpgp::{
+    Fingerprint, KeyError, KeyFile, Keyring, RevocationReason, Signer, Verdict, join_signatures,
+};
 use common::at;
 use jiff::Timestamp;
 use sequoia_openpgp::cert::{CertBuilder, CertRevocationBuilder, CipherSuite, SubkeyRevocationBuilder};
@@ -228,7 +230,7 @@ fn a_revocation_cannot_be_taken_back_and_brings_nothing_with_it() {
     let mut keyring = Keyring::default();
     keyring.add(alice.public_armor().unwrap().as_bytes());
     let before = keyring.sha256();
-    let revocation = alice.revocation("lost", at("2026-11-01T00:00:00Z")).unwrap();
+    let revocation = alice.revocation(RevocationReason::Compromised, "lost", at("2026-11-01T00:00:00Z")).unwrap();
     // Of a certificate nobody here knows.
     assert_eq!(Keyring::default().revoke(revocation.as_bytes()).unwrap(), []);
     // A whole certificate with other things beside the revocation: only that is taken.
@@ -255,7 +257,7 @@ fn a_revocation_cannot_be_taken_back_and_brings_nothing_with_it() {
     assert_eq!(ring.revoke(armored(&forged.into()).as_bytes()).unwrap(), []);
     counts(&ring, &bob, &sign(&bob, NOW));
     for bad in [&b""[..], b"hello", sign(&bob, NOW).as_bytes(), &vec![0; limits::REVOCATION_BYTES_MAX + 1]] {
-        assert!(matches!(ring.revoke(bad), Err(KeyError::Malformed(_))));
+        assert!(matches!(ring.revoke(bad), Err(KeyError::Revocation(_))));
     }
 }
 
@@ -450,7 +452,7 @@ fn key_files() {
     let subkey = with_subkey("carol", None);
     let carol = KeyFile::open(&subkey.as_tsk().to_vec().unwrap(), None, now).unwrap();
     counts(&keyring(&[&subkey]), &subkey, &carol.sign(PAYLOAD, now).unwrap());
-    assert!(matches!(carol.revocation("x", now), Err(KeyError::CannotSign(_))));
+    assert!(matches!(carol.revocation(RevocationReason::Compromised, "x", now), Err(KeyError::CannotSign(_))));
 }
 
 #[test]

@@ -119,6 +119,16 @@ fn facts_past_their_bounds_are_not_taken() {
             1,
             "it has 257 addresses; at most 256 are allowed",
         ),
+        (
+            |facts, more| facts.revoked_keys = vec![Fingerprint("A".repeat(40)); 64 + more],
+            1,
+            "it has 65 revoked keys; at most 64 are allowed",
+        ),
+        (
+            |facts, more| facts.revoked_keys = vec![Fingerprint("A".repeat(40 + more))],
+            1,
+            "one of its revoked keys is no fingerprint",
+        ),
     ];
     for (change, more, why) in cases {
         for more in [0, *more] {

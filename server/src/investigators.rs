@@ -12,12 +12,13 @@ use canvass_protocol::api::{Role, Session};
 use canvass_protocol::envelope::Envelope;
 use canvass_protocol::limits;
 use canvass_protocol::login::{Login, NONCE_DIGITS};
-use canvass_protocol::openpgp::{Fingerprint, Keyring};
+use canvass_protocol::openpgp::{Fingerprint, KeyError, Keyring, Revocation};
 use jiff::{SignedDuration, Timestamp};
 use sha2::{Digest as _, Sha256};
 use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 
+use crate::revocations::Revocations;
 use crate::roles::Roles;
 
 /// How long a session lasts.
@@ -76,13 +77,17 @@ pub struct Investigators {
     fleet: String,
     folder: PathBuf,
     roles: Roles,
+    revocations: Arc<Revocations>,
     sessions: Mutex<Sessions>,
-    /// The keyring as it was read last, and the files that it was read from.
-    read: Mutex<Option<(Vec<Stamp>, Arc<Certificates>)>>,
+    /// The keyring as it was read last, and what it was read from.
+    read: Mutex<Option<(Source, Arc<Certificates>)>>,
     /// Envelopes that are verified at once: those of whoever has a session, and of whoever wants one.
     callers: Semaphore,
     strangers: Semaphore,
 }
+
+/// Files of certificates, and how many revocations there were.
+type Source = (Vec<Stamp>, usize);
 
 /// Name, size, time of change, owner and mode of a file.
 type Stamp = (PathBuf, u64, Option<SystemTime>, u32, u32);
@@ -102,11 +107,13 @@ struct Sessions {
 }
 
 impl Investigators {
-    pub fn new(fleet: String, folder: PathBuf, roles: Roles) -> Investigators {
+    /// Those of a folder, but for who is revoked.
+    pub fn new(fleet: String, folder: PathBuf, roles: Roles, revocations: Arc<Revocations>) -> Investigators {
         Investigators {
             fleet,
             folder,
             roles,
+            revocations,
             sessions: Mutex::default(),
             read: Mutex::default(),
             callers: Semaphore::new(CALLERS_AT_ONCE),
@@ -114,16 +121,19 @@ impl Investigators {
         }
     }
 
-    /// The certificates as they lie in the folder now. They are read again where a file is another than it was.
+    /// The certificates as they lie in the folder now, with all that is revoked of them. They are read again where a file is
+    /// another than it was, or more is revoked.
     pub fn keyring(&self) -> Arc<Certificates> {
         let files = files(&self.folder);
         let stamps = files.as_ref().map(|files| files.iter().map(stamp).collect()).unwrap_or_default();
+        // Counted before they are read: what comes in between is seen the next time.
+        let source = (stamps, self.revocations.count());
         let mut read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
         match &*read {
-            Some((before, certificates)) if *before == stamps && files.is_ok() => certificates.clone(),
+            Some((before, certificates)) if *before == source && files.is_ok() => certificates.clone(),
             _ => {
-                let certificates = Arc::new(certificates(files));
-                *read = Some((stamps, certificates.clone()));
+                let certificates = Arc::new(certificates(files, &self.revocations));
+                *read = Some((source, certificates.clone()));
                 certificates
             }
         }
@@ -203,6 +213,17 @@ impl Investigators {
     /// Those who signed an envelope, one at least.
     pub async fn verify(&self, envelope: &Envelope, now: Timestamp) -> Result<Vec<Fingerprint>, Stranger> {
         self.verify_with(&self.callers, envelope, now).await
+    }
+
+    /// Revocations of certificates of the keyring; why they cannot be read, where that is so.
+    pub async fn revocations(
+        &self,
+        bytes: impl AsRef<[u8]> + Send + 'static,
+    ) -> Result<Result<Vec<Revocation>, KeyError>, Stranger> {
+        let certificates = self.keyring();
+        let failed = |error: &dyn std::fmt::Display| Stranger::Failed(error.to_string());
+        let _turn = self.callers.acquire().await.map_err(|error| failed(&error))?;
+        spawn_blocking(move || certificates.keyring.revocations(bytes.as_ref())).await.map_err(|error| failed(&error))
     }
 
     /// Signatures take time by the thousand of what a request takes, and so no request waits for those of others but these.
@@ -291,7 +312,7 @@ fn check_trusted(path: &Path, metadata: &Metadata, is_folder: bool) -> std::io::
     Ok(())
 }
 
-fn certificates(files: std::io::Result<Vec<PathBuf>>) -> Certificates {
+fn certificates(files: std::io::Result<Vec<PathBuf>>, revocations: &Revocations) -> Certificates {
     use std::io::Read as _;
     let (mut keyring, mut troubles) = (Keyring::default(), Vec::new());
     let files = files.unwrap_or_else(|error| {
@@ -312,6 +333,12 @@ fn certificates(files: std::io::Result<Vec<PathBuf>>) -> Certificates {
             // What is wrong with its owner or mode names it already.
             Err(error) if error.kind() == ErrorKind::Other => troubles.push(error.to_string()),
             Err(error) => troubles.push(format!("`{}`: {error}", path.display())),
+        }
+    }
+    for revocation in revocations.all() {
+        // Where it is of a certificate that is not there any more, that is no trouble.
+        if let Err(error) = keyring.revoke(revocation.as_bytes()) {
+            troubles.push(format!("a stored revocation is skipped: {error}"));
         }
     }
     Certificates { keyring, troubles }

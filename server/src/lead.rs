@@ -14,6 +14,7 @@ use tokio::time::Instant;
 
 use crate::metrics::Metrics;
 use crate::relay::Relay;
+use crate::revocations::Revocations;
 use crate::scheduler::{Effect, Event, Posted, Scheduler, State};
 use crate::store::{self, Command, Store, StoreError};
 use crate::watchers::Watchers;
@@ -36,6 +37,7 @@ pub struct Means {
     pub relay: Arc<dyn Relay>,
     pub watchers: Arc<Watchers>,
     pub metrics: Arc<Metrics>,
+    pub revocations: Arc<Revocations>,
 }
 
 /// The scheduler, and what it needs to be carried out.

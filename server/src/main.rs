@@ -14,6 +14,7 @@ mod pending;
 mod random;
 mod rates;
 mod receipts;
+mod revocations;
 mod roles;
 mod server;
 

@@ -55,6 +55,8 @@ pub struct Changes {
     pub actions: BTreeSet<ActionHash>,
     /// Actions with new parts or other commands, and the agents among them that said their last word.
     pub answers: BTreeMap<ActionHash, BTreeSet<String>>,
+    /// Whether there are more revocations.
+    pub revocations: bool,
 }
 
 /// A word of the database's triggers.
@@ -71,6 +73,8 @@ struct Word {
     answers: Option<ActionHash>,
     #[serde(default)]
     concluded: BTreeSet<String>,
+    #[serde(default)]
+    revocations: bool,
 }
 
 impl Changes {
@@ -78,13 +82,15 @@ impl Changes {
         self.agents.extend(word.agents);
         self.lines.extend(word.lines);
         self.actions.extend(word.action);
+        self.revocations |= word.revocations;
         if let Some(hash) = word.answers {
             self.answers.entry(hash).or_default().extend(word.concluded);
         }
     }
 
     fn is_empty(&self) -> bool {
-        self.agents.is_empty() && self.lines.is_empty() && self.actions.is_empty() && self.answers.is_empty()
+        let Changes { agents, lines, actions, answers, revocations } = self;
+        agents.is_empty() && lines.is_empty() && actions.is_empty() && answers.is_empty() && !revocations
     }
 }
 

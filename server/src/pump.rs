@@ -3,6 +3,7 @@
 
 mod parts;
 mod readers;
+mod revoking;
 #[cfg(test)]
 mod tests;
 
@@ -53,6 +54,8 @@ pub enum Order {
     Cosign { envelope: Envelope, done: oneshot::Sender<()> },
     /// An action whose withdrawal the store has.
     Withdraw { hash: ActionHash, withdrawal: Envelope, done: oneshot::Sender<()> },
+    /// A revocation that the store has, and had not before.
+    Revoke { armor: Arc<str>, done: oneshot::Sender<()> },
     /// An agent that the store has no more.
     Remove { agent: String, done: oneshot::Sender<()> },
 }
@@ -186,6 +189,10 @@ impl Pump {
                 }
                 done
             }
+            Order::Revoke { armor, done } => {
+                self.revoke(armor).await;
+                done
+            }
             Order::Remove { agent, done } => {
                 self.feed(Event::Removed { agent }).await;
                 done
@@ -242,6 +249,7 @@ impl Pump {
         }
         let of = |wanted| lines.iter().filter(move |line| *line.1 == wanted).map(|line| line.0.clone());
         let (come, mut left): (Vec<String>, BTreeSet<String>) = (of(true).collect(), of(false).collect());
+        self.greet(&come).await;
         if let Some((peers, _)) = &self.others {
             match note(peers, &come, &left).await {
                 // Whoever has come to another server meanwhile has not gone.
@@ -343,6 +351,9 @@ impl Pump {
         if self.lead.is_some() {
             self.lead = Some(self.take_up_at_last().await);
         }
+        if let Err(error) = self.learn_revocations().await {
+            tracing::error!(%error, "the revocations cannot be read");
+        }
         let followed = self.means.watchers.followed();
         self.tell(followed.into_iter().collect()).await;
     }
@@ -351,6 +362,9 @@ impl Pump {
     async fn catch_up(&mut self, changes: Changes) -> Result<(), StoreError> {
         let Some((peers, _)) = &self.others else { return Ok(()) };
         let peers = peers.clone();
+        if changes.revocations {
+            self.learn_revocations().await?;
+        }
         let now = Timestamp::now();
         let stored = peers.agents(&changes.agents).await?;
         let there: BTreeSet<&String> = stored.iter().map(|agent| &agent.id).collect();

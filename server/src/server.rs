@@ -37,6 +37,7 @@ use crate::relay::Door;
 use crate::relay::amqp::Amqp;
 use crate::relay::embedded::Embedded;
 use crate::relay::inlet;
+use crate::revocations::Revocations;
 use crate::store::Store;
 use crate::store::postgres::Postgres;
 use crate::store::sqlite::Sqlite;
@@ -229,12 +230,19 @@ async fn open(config: &Config, names: Names) -> Result<Arc<Shared>> {
     };
     let watchers = Arc::new(Watchers::default());
     let inventory = Arc::new(Inventory::open(store.clone()).await?);
-    let means =
-        Means { store: store.clone(), relay: relay.relay(), watchers: watchers.clone(), metrics: metrics.clone() };
+    let revocations = Arc::new(Revocations::open(store.as_ref()).await?);
+    let means = Means {
+        store: store.clone(),
+        relay: relay.relay(),
+        watchers: watchers.clone(),
+        metrics: metrics.clone(),
+        revocations: revocations.clone(),
+    };
     let pump = Pump::start(fleet.clone(), inventory.clone(), means, others).await?;
     tokio::spawn(pump.run(messages, ordered));
     tokio::spawn(purge(store.clone()));
-    let investigators = Investigators::new(fleet.clone(), config.keyring.clone(), config.roles.clone());
+    let (keyring, roles) = (config.keyring.clone(), config.roles.clone());
+    let investigators = Investigators::new(fleet.clone(), keyring, roles, revocations.clone());
     Ok(Arc::new(Shared {
         fleet,
         store,
@@ -246,6 +254,7 @@ async fn open(config: &Config, names: Names) -> Result<Arc<Shared>> {
         watchers,
         peers,
         investigators,
+        revocations,
         rates: Rates::default(),
         names,
         trusted_proxies: config.trusted_proxies.clone(),

@@ -128,7 +128,7 @@ fn statements(text: &str) -> Result<String, String> {
 
 #[derive(Debug, Clone, Subcommand)]
 pub enum Sub {
-    /// Make, take in, hand out and list investigators' keys
+    /// Make, take in, hand out, revoke and list investigators' keys
     #[command(subcommand)]
     Key(KeyCommand),
     /// Look at what was signed
@@ -169,10 +169,30 @@ pub enum KeyCommand {
         #[arg(long)]
         name: Option<String>,
     },
+    /// Revoke a key for good and have a server tell its agents, or hand in the revocation in a file
+    Revoke {
+        /// A key of the key store; or the file of a revocation, as `gpg --gen-revoke` and this command make them
+        #[arg(value_name = "NAME|FILE")]
+        wanted: String,
+        /// Why, for whoever reads the revocation: it counts all the same
+        #[arg(long, value_enum, default_value = "compromised")]
+        reason: Reason,
+    },
     /// Print the public certificate, armored
     Export { name: String },
     /// List the keys and the certificates this machine trusts
     List,
+}
+
+/// Why a key is revoked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Reason {
+    /// Somebody else has it, or may
+    Compromised,
+    /// Another key takes its place
+    Superseded,
+    /// Its owner signs no more
+    Retired,
 }
 
 #[derive(Debug, Clone, Subcommand)]

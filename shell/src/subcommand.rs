@@ -1,5 +1,7 @@
 //! Sub-commands: what `canvass` does besides asking.
 
+mod revoke;
+
 use std::io::{self, Write as _};
 use std::path::Path;
 
@@ -12,7 +14,7 @@ use crate::archive::{self, Archive};
 use crate::args::{ActionCommand, Args, KeyCommand, Sub};
 use crate::config::{Places, private_folder};
 use crate::error::{Exit, unusable};
-use crate::key::{Passphrases, Signers, Store};
+use crate::key::{Listed, Passphrases, Signers, Store};
 use crate::listing;
 use crate::output::Output;
 use crate::render::escape::visible;
@@ -59,16 +61,25 @@ fn key(command: &KeyCommand, args: &Args, terminal: Terminal) -> Result<(), Erro
             eprintln!("took it in as `{}`", path.display());
             Ok(())
         }
+        KeyCommand::Revoke { wanted, reason } => {
+            let whose = revoke::run(wanted, *reason, args, terminal)?;
+            eprintln!("revoked: {whose}");
+            Ok(())
+        }
         KeyCommand::Export { name } => write_text(&store.export(name)?, args),
         KeyCommand::List => {
             let (keys, skipped) = store.list();
             for sentence in skipped {
                 eprintln!("{} {}", terminal.paint(Tone::Warning, "warning:"), visible(&sentence));
             }
-            let word = |secret: bool| if secret { "signs" } else { "trusted" };
+            let word = |key: &Listed| match (key.revoked, key.secret) {
+                (true, _) => "nothing",
+                (false, true) => "signs",
+                (false, false) => "trusted",
+            };
             let listed = listing::batch(vec![
                 ("name", listing::texts(keys.iter().map(|key| &key.name))),
-                ("use", listing::texts(keys.iter().map(|key| word(key.secret)))),
+                ("use", listing::texts(keys.iter().map(word))),
                 ("fingerprint", listing::texts(keys.iter().map(|key| &key.fingerprint.0))),
                 ("user_ids", listing::texts(keys.iter().map(|key| key.user_ids.join(", ")))),
                 ("revoked", listing::texts(keys.iter().map(|key| key.revoked.to_string()))),

@@ -12,6 +12,7 @@ use uuid::Uuid;
 
 use super::*;
 use crate::journal::MemoryJournal;
+use crate::revocations::Revocations;
 
 const FLEET: &str = "acme";
 
@@ -32,7 +33,8 @@ impl Bench {
         let now = Timestamp::now();
         let key = |name| KeyFile::generate(name, None, now - SignedDuration::from_hours(24)).unwrap();
         let (alice, bob, stranger) = (key("alice"), key("bob"), key("stranger"));
-        let mut policy = Policy::read(std::path::Path::new("/nonexistent/agent.toml"), &[]).unwrap();
+        let mut policy =
+            Policy::read(std::path::Path::new("/nonexistent/agent.toml"), &[], &Revocations::default()).unwrap();
         for known in [&alice, &bob] {
             policy.keyring.add(known.public_armor().unwrap().as_bytes());
         }
@@ -396,7 +398,7 @@ fn names_that_mean_nothing_refuse_what_they_may_have_been_meant_to_guard() {
             if text.starts_with('[') { format!("{entries}{text}") } else { format!("{text}\n{entries}") },
         )
         .unwrap();
-        bench.policy = Policy::read(&path, &[]).unwrap();
+        bench.policy = Policy::read(&path, &[], &Revocations::default()).unwrap();
         bench.policy.keyring = keyring.clone();
         assert_eq!(bench.policy.troubles.is_empty(), expected == [false; 3], "{text}: {:?}", bench.policy.troubles);
         let refused = ["users", "processes", "files"].map(|table| {

@@ -4,10 +4,13 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::{Policy, PolicyError, certificates};
+use canvass_protocol::openpgp::Revocation;
+
+use super::{Policy, PolicyError, certificates, read_keyring};
 use crate::folder::{Folder, folders_above};
+use crate::revocations::Revocations;
 
 /// The name of the mark, in the agent's folder, that there was a policy.
 const MARK: &str = "policy-seen";
@@ -21,6 +24,7 @@ pub struct PolicyInForce {
     folder: Option<Folder>,
     /// It has to be there, since somebody named it.
     named: bool,
+    revocations: Revocations,
     last: Mutex<Last>,
 }
 
@@ -31,6 +35,8 @@ struct Last {
     above: BTreeSet<PathBuf>,
     stamp: Stamp,
     policy: Option<Shared>,
+    /// Something is revoked since.
+    stale: bool,
     /// There was a policy, whatever the folder says.
     unmarked: bool,
 }
@@ -43,23 +49,26 @@ type Stamp = Vec<(PathBuf, Option<[i64; 7]>)>;
 
 impl PolicyInForce {
     pub fn new(path: PathBuf, keyrings: Vec<PathBuf>) -> PolicyInForce {
-        PolicyInForce { path, keyrings, folder: None, named: false, last: Mutex::default() }
+        let (revocations, last) = (Revocations::default(), Mutex::default());
+        PolicyInForce { path, keyrings, folder: None, named: false, revocations, last }
     }
 
-    /// The same, which remembers in a folder that there was a policy; where it was `named` it has to be there always.
+    /// The same, which remembers in a folder that there was a policy, and what was revoked; where it was `named` it has to be
+    /// there always.
     pub fn remembering(self, folder: Option<Folder>, named: bool) -> PolicyInForce {
-        PolicyInForce { folder, named, ..self }
+        PolicyInForce { revocations: Revocations::new(folder.clone()), folder, named, ..self }
     }
 
     /// The policy as its files say it now.
     pub fn get(&self) -> Shared {
-        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut last = self.last();
         // Taken before reading: a change in between is seen the next time.
         let stamp = self.stamp(&last.above);
+        let is_fresh = !std::mem::take(&mut last.stale) && stamp == last.stamp;
         let former = last.policy.take();
         let policy = match &former {
             // What makes good that a policy is gone is no change of these files.
-            Some(former) if stamp == last.stamp && !matches!(**former, Err(PolicyError::Gone { .. })) => former.clone(),
+            Some(former) if is_fresh && !matches!(**former, Err(PolicyError::Gone { .. })) => former.clone(),
             _ => {
                 last.above =
                     std::iter::once(&self.path).chain(&self.keyrings).flat_map(|path| folders_above(path)).collect();
@@ -74,9 +83,34 @@ impl PolicyInForce {
         policy
     }
 
+    /// Takes revocations from anyone; keeps those of the keyring that are new, and returns them.
+    pub fn revoke(&self, bytes: &[u8]) -> Result<Vec<Revocation>, String> {
+        let found = match &*self.get() {
+            Ok(policy) => policy.keyring.revocations(bytes),
+            // Whoever brings the policy back gets no revoked certificate back with it.
+            Err(_) => read_keyring(&self.keyrings, &self.revocations, &mut Vec::new())
+                .map_err(|error| error.to_string())?
+                .revocations(bytes),
+        };
+        let mut found = found.map_err(|error| error.to_string())?;
+        found.retain(|revocation| revocation.is_new);
+        if found.is_empty() {
+            return Ok(found);
+        }
+        if let Err(error) = self.revocations.add(found.iter().map(|revocation| revocation.armor.clone()).collect()) {
+            tracing::error!(%error, "a revocation is forgotten with this process");
+        }
+        self.last().stale = true;
+        Ok(found)
+    }
+
+    fn last(&self) -> MutexGuard<'_, Last> {
+        self.last.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Reads the policy, and misses it where it is not there although it was, or has to be.
     fn read(&self, unmarked: &mut bool) -> Result<Policy, PolicyError> {
-        let read = Policy::read(&self.path, &self.keyrings);
+        let read = Policy::read(&self.path, &self.keyrings, &self.revocations);
         // One that cannot be read is there, too.
         let is_there = read.as_ref().map_or_else(|_| fs::symlink_metadata(&self.path).is_ok(), |policy| policy.found);
         let policy = match read {
@@ -109,7 +143,8 @@ impl PolicyInForce {
 
     fn stamp(&self, above: &BTreeSet<PathBuf>) -> Stamp {
         let files = self.keyrings.iter().flat_map(|folder| certificates(folder).unwrap_or_default());
-        let paths = std::iter::once(self.path.clone()).chain(self.keyrings.clone()).chain(files);
+        let paths = std::iter::once(self.path.clone()).chain(self.revocations.path());
+        let paths = paths.chain(self.keyrings.clone()).chain(files);
         let stamp = paths.map(|path| (path.clone(), whole(&path)));
         stamp.chain(above.iter().map(|path| (path.clone(), owner(path)))).collect()
     }

@@ -4,10 +4,11 @@ use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
 
-use canvass_protocol::openpgp::{KeyFile, Signer};
+use canvass_protocol::openpgp::{KeyFile, RevocationReason, Signer};
 use jiff::Timestamp;
 
 use super::*;
+use crate::folder::Folder;
 
 struct Home {
     folder: tempfile::TempDir,
@@ -42,7 +43,7 @@ impl Home {
     }
 
     fn read(&self) -> Result<Policy, PolicyError> {
-        Policy::read(&self.policy(), &[self.keyring(), self.folder.path().join("missing")])
+        Policy::read(&self.policy(), &[self.keyring(), self.folder.path().join("missing")], &Revocations::default())
     }
 }
 
@@ -201,7 +202,7 @@ fn mig_s_acl_is_read_as_well() {
     );
     fs::write(&path, text).unwrap();
     fs::set_permissions(&path, Permissions::from_mode(0o644)).unwrap();
-    let policy = Policy::read(&path, &[]).unwrap();
+    let policy = Policy::read(&path, &[], &Revocations::default()).unwrap();
     assert!(policy.acl.judge("files", &BTreeSet::from([alice.fingerprint()])).is_ok());
 }
 
@@ -328,13 +329,13 @@ fn folders_further_up_are_looked_at() {
     let (policy, keyring) = (near.join("agent.toml"), near.join("keyring"));
     fs::write(&policy, "").unwrap();
     fs::create_dir(&keyring).unwrap();
-    let read = || Policy::read(&policy, std::slice::from_ref(&keyring)).map(|_| ());
+    let read = || Policy::read(&policy, std::slice::from_ref(&keyring), &Revocations::default()).map(|_| ());
     chmod(&far, 0o755);
     read().unwrap();
     chmod(&far, 0o777);
     assert!(matches!(read(), Err(PolicyError::Folder(FolderError::Writable { .. }))));
     assert!(matches!(
-        Policy::read(&home.path().join("none"), std::slice::from_ref(&keyring)),
+        Policy::read(&home.path().join("none"), std::slice::from_ref(&keyring), &Revocations::default()),
         Err(PolicyError::Folder(_))
     ));
     chmod(&far, 0o1777);
@@ -343,7 +344,10 @@ fn folders_further_up_are_looked_at() {
     chmod(&far, 0o777);
     std::os::unix::fs::symlink(&near, home.path().join("link")).unwrap();
     let linked = home.path().join("link/agent.toml");
-    assert!(matches!(Policy::read(&linked, &[]), Err(PolicyError::Folder(FolderError::Writable { .. }))));
+    assert!(matches!(
+        Policy::read(&linked, &[], &Revocations::default()),
+        Err(PolicyError::Folder(FolderError::Writable { .. }))
+    ));
 }
 
 #[test]
@@ -356,4 +360,71 @@ fn who_may_write_above_is_looked_at_again() {
     assert!(in_force.get().is_err());
     fs::set_permissions(home.folder.path(), Permissions::from_mode(0o700)).unwrap();
     assert!(in_force.get().is_ok());
+}
+
+fn revocation(key: &KeyFile) -> String {
+    key.revocation(RevocationReason::Compromised, "lost", Timestamp::now()).unwrap()
+}
+
+#[test]
+fn what_is_revoked_stays_revoked() {
+    let (home, alice, bob) = (Home::new(), key("alice"), key("bob"));
+    let certificate = alice.public_armor().unwrap();
+    home.add("alice.asc", certificate.as_bytes(), 0o644);
+    home.add("bob.asc", bob.public_armor().unwrap().as_bytes(), 0o644);
+    let folder = Folder::open(&home.folder.path().join("data")).unwrap();
+    let open =
+        |folder: Option<Folder>| PolicyInForce::new(home.policy(), vec![home.keyring()]).remembering(folder, false);
+    let counts = |in_force: &PolicyInForce, key: &KeyFile| {
+        let signature = key.sign(b"x", Timestamp::now()).unwrap();
+        let policy = in_force.get();
+        let policy = policy.as_ref().as_ref().unwrap();
+        let counts = !policy.keyring.verify(b"x", &[signature], Timestamp::now()).signers.is_empty();
+        assert_eq!(policy.revoked_keys.contains(&key.fingerprint()), !counts);
+        counts
+    };
+    for folder in [Some(folder.clone()), None] {
+        let in_force = open(folder.clone());
+        let before = in_force.get().as_ref().as_ref().unwrap().sha256;
+        assert!(counts(&in_force, &alice) && counts(&in_force, &bob));
+        let revoked = in_force.revoke(revocation(&alice).as_bytes()).unwrap();
+        assert_eq!((revoked.len(), &revoked[0].certificate), (1, &alice.fingerprint()));
+        assert!(!counts(&in_force, &alice) && counts(&in_force, &bob));
+        assert_ne!(in_force.get().as_ref().as_ref().unwrap().sha256, before);
+        assert_eq!(in_force.revoke(revocation(&alice).as_bytes()).unwrap(), [], "it is known");
+        // The certificate leaves, and is put back as it was before.
+        fs::remove_file(home.keyring().join("alice.asc")).unwrap();
+        assert_eq!(in_force.get().as_ref().as_ref().unwrap().keyring.len(), 1);
+        home.add("alice.asc", certificate.as_bytes(), 0o644);
+        assert!(!counts(&in_force, &alice) && counts(&in_force, &bob));
+        let again = open(folder.clone());
+        assert_eq!((counts(&again, &alice), counts(&again, &bob)), (folder.is_none(), true));
+    }
+}
+
+#[test]
+fn what_revokes_nothing_is_not_kept() {
+    let (home, alice, mallory) = (Home::new(), key("alice"), key("mallory"));
+    home.add("alice.asc", alice.public_armor().unwrap().as_bytes(), 0o644);
+    let folder = Folder::open(&home.folder.path().join("data")).unwrap();
+    let in_force = PolicyInForce::new(home.policy(), vec![home.keyring()]).remembering(Some(folder.clone()), false);
+    let before = in_force.get().as_ref().as_ref().unwrap().sha256;
+    let armor = revocation(&alice);
+    let (cut, long) = (&armor[..armor.len() / 2], "x".repeat(limits::REVOCATION_BYTES_MAX + 1));
+    for bad in ["", cut, &long] {
+        assert!(in_force.revoke(bad.as_bytes()).is_err());
+    }
+    assert_eq!(in_force.revoke(revocation(&mallory).as_bytes()).unwrap(), []);
+    assert_eq!(in_force.get().as_ref().as_ref().unwrap().sha256, before);
+    assert!(!folder.path().join(crate::revocations::FILE).exists());
+    // While the policy cannot be read the keyring is still revoked.
+    home.write("nonsense");
+    assert!(in_force.get().is_err());
+    assert_eq!(in_force.revoke(armor.as_bytes()).unwrap().len(), 1);
+    fs::remove_file(home.policy()).unwrap();
+    fs::remove_file(folder.path().join("policy-seen")).unwrap();
+    assert_eq!(in_force.get().as_ref().as_ref().unwrap().revoked_keys, [alice.fingerprint()]);
+    // What cannot be read may have been of anybody.
+    folder.write_private(crate::revocations::FILE, &armor.as_bytes()[..armor.len() / 2]).unwrap();
+    assert!(matches!(&*in_force.get(), Err(PolicyError::Revocation { .. })));
 }

@@ -32,7 +32,7 @@ fn hunt(yard: &Yard, statement: &str, rows: &str) -> String {
 }
 
 /// Runs Python over the server's database, as whoever has taken it may.
-fn with_database(yard: &Yard, script: &str, arguments: &[&str]) -> String {
+pub fn with_database(yard: &Yard, script: &str, arguments: &[&str]) -> String {
     let opens = "import hashlib, json, sqlite3, sys, time\ndb = sqlite3.connect(sys.argv[1], timeout=20)\n";
     let output = Command::new("python3")
         .args(["-c", &format!("{opens}{script}\ndb.commit()\n")])

@@ -27,6 +27,7 @@ mod prompt;
 mod proxy;
 mod reading;
 mod readme;
+mod revoked;
 mod roles;
 mod servers;
 mod stories;

@@ -1,4 +1,4 @@
-//! `docs/tables.md` follows from the declarations of the tables.
+//! `docs/tables.md` follows from the declarations of the tables, and of what is known of agents.
 
 use std::fmt::Write as _;
 
@@ -8,8 +8,8 @@ use canvass_tables::TABLES;
 use crate::desk::{Home, stdout};
 
 fn manual() -> String {
-    let mut text = "# Tables\n\nWritten from the declarations in `tables/src`; a test keeps it so. Every table also has `host` (text) and `agent` \
-                    (struct), which the desk fills in.\n"
+    let mut text = "# Tables\n\nWritten from the declarations in `tables/src`; a test keeps it so. Every table but `agents` also has `host` (text) and \
+                    `agent` (struct), which the desk fills in.\n"
         .to_owned();
     for table in TABLES {
         let info = table.info();
@@ -28,6 +28,16 @@ fn manual() -> String {
             let about = column.about.replace('|', "\\|");
             let _ = writeln!(text, "| `{}` | {kind} | {class} | {in_star} | {about} |", column.name);
         }
+    }
+    text.push_str(
+        "\n## agents\n\nThe inventory, one row an agent, which the desk has; the same stands in the column `agent` of every other table.\n\n\
+         ```sql\nSELECT name, status, revoked_keys FROM agents WHERE revoked_keys IS NOT NULL;\n```\n\n\
+         | column | type | said by | |\n| --- | --- | --- | --- |\n",
+    );
+    let fields = stdout(&Home::new().canvass(&["-q", "-c", ".schema agents"]));
+    for field in fields.lines().skip(1) {
+        let (name, rest) = field.split_once('\t').unwrap();
+        let _ = writeln!(text, "| `{name}` | {} |", rest.replace('\t', " | "));
     }
     text
 }

@@ -10,10 +10,11 @@ use sequoia_openpgp::packet::key::{SecretKeyMaterial, SecretParts, UnspecifiedRo
 use sequoia_openpgp::packet::signature::SignatureBuilder;
 use sequoia_openpgp::parse::Parse;
 use sequoia_openpgp::serialize::SerializeInto;
-use sequoia_openpgp::types::{HashAlgorithm, KeyFlags, ReasonForRevocation, SignatureType};
-use sequoia_openpgp::{Cert, Packet, Profile, armor};
+use sequoia_openpgp::types::{HashAlgorithm, KeyFlags, SignatureType};
+use sequoia_openpgp::{Cert, Profile};
 
 use super::policy::{can_sign, policy};
+use super::revocation::{self, RevocationReason};
 use super::{Fingerprint, KeyError, Signer, armor_signatures, reason, system_time, user_ids};
 
 /// A secret certificate whose signing key is unlocked.
@@ -111,7 +112,7 @@ impl KeyFile {
     /// Revokes the whole certificate for good: armored as `gpg --gen-revoke` does it, for [`super::Keyring::revoke`].
     ///
     /// Only a key file whose signing key is the primary key, as all of ours, can.
-    pub fn revocation(&self, words: &str, now: Timestamp) -> Result<String, KeyError> {
+    pub fn revocation(&self, why: RevocationReason, words: &str, now: Timestamp) -> Result<String, KeyError> {
         let failed = |error| KeyError::CannotSign(reason(&error));
         if self.key.fingerprint() != self.cert.fingerprint() {
             return Err(KeyError::CannotSign("the primary key is needed for a revocation".into()));
@@ -120,15 +121,11 @@ impl KeyFile {
         let revocation = CertRevocationBuilder::new()
             .set_signature_creation_time(system_time(now))
             .map_err(failed)?
-            .set_reason_for_revocation(ReasonForRevocation::KeyCompromised, words.as_bytes())
+            .set_reason_for_revocation(why.into(), words.as_bytes())
             .map_err(failed)?
             .build(&mut pair, &self.cert, None)
             .map_err(failed)?;
-        let bytes = Packet::from(revocation).to_vec().map_err(failed)?;
-        let mut writer = armor::Writer::new(Vec::new(), armor::Kind::PublicKey)
-            .map_err(|error| KeyError::CannotSign(error.to_string()))?;
-        std::io::Write::write_all(&mut writer, &bytes).map_err(|error| KeyError::CannotSign(error.to_string()))?;
-        writer.finalize().map_err(|error| KeyError::CannotSign(error.to_string())).map(text)
+        revocation::armored(&revocation)
     }
 }
 

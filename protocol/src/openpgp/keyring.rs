@@ -2,15 +2,13 @@
 
 use std::collections::BTreeMap;
 
+use sequoia_openpgp::Cert;
 use sequoia_openpgp::cert::CertParser;
-use sequoia_openpgp::packet::Signature;
 use sequoia_openpgp::serialize::SerializeInto;
-use sequoia_openpgp::types::SignatureType;
-use sequoia_openpgp::{Cert, Packet};
 use sha2::{Digest, Sha256};
 
-use super::{Fingerprint, KeyError, LibraryError, armored_blocks, for_each_packet, reason, user_ids};
-use crate::limits;
+use super::revocation::writable;
+use super::{Fingerprint, armored_blocks, for_each_packet, reason, user_ids};
 
 /// The certificates a verifier knows.
 #[derive(Debug, Default, Clone)]
@@ -83,46 +81,6 @@ impl Keyring {
         }
     }
 
-    /// Takes revocations of known certificates from anyone, verifies and keeps them, and nothing else of what comes.
-    ///
-    /// Returns whose certificate or subkey is newly revoked. `gpg --gen-revoke`'s output and whole certificates that
-    /// carry their revocation are both read; user ids, new self-signatures and new keys in them are ignored.
-    pub fn revoke(&mut self, bytes: &[u8]) -> Result<Vec<Fingerprint>, KeyError> {
-        if bytes.len() > limits::REVOCATION_BYTES_MAX {
-            return Err(KeyError::Malformed(format!("it has more than {} bytes", limits::REVOCATION_BYTES_MAX)));
-        }
-        let mut revocations = Vec::new();
-        for block in armored_blocks(bytes) {
-            for_each_packet(block, &mut |packet| {
-                if let Packet::Signature(signature) = packet
-                    && matches!(signature.typ(), SignatureType::KeyRevocation | SignatureType::SubkeyRevocation)
-                {
-                    revocations.push(signature);
-                }
-                Ok(())
-            })
-            .map_err(KeyError::Malformed)?;
-        }
-        if revocations.is_empty() {
-            return Err(KeyError::Malformed("there is no revocation in it".into()));
-        }
-        let mut revoked = Vec::new();
-        for revocation in &revocations {
-            for (fingerprint, cert) in &mut self.certificates {
-                if !revokes_anew(revocation, cert) {
-                    continue;
-                }
-                let changed =
-                    cert.clone().insert_packets(revocation.clone()).and_then(|(changed, _)| writable(changed));
-                *cert = changed.map_err(|error| KeyError::Malformed(reason(&error)))?;
-                if !revoked.contains(fingerprint) {
-                    revoked.push(fingerprint.clone());
-                }
-            }
-        }
-        Ok(revoked)
-    }
-
     pub fn is_empty(&self) -> bool {
         self.certificates.is_empty()
     }
@@ -165,26 +123,8 @@ impl Keyring {
     pub(super) fn certs(&self) -> impl Iterator<Item = &Cert> {
         self.certificates.values()
     }
-}
 
-/// Takes a certificate that can be written again: the library reads fingerprints of unknown kinds, which it cannot write,
-/// and whoever hands in a signature can put one into the part that is not signed.
-fn writable(cert: Cert) -> Result<Cert, LibraryError> {
-    cert.to_vec().map(|_| cert)
-}
-
-/// Whether a revocation is by this certificate's own key and of something that is not revoked yet.
-fn revokes_anew(revocation: &Signature, cert: &Cert) -> bool {
-    let primary = cert.primary_key();
-    if primary.self_revocations().next().is_some() {
-        return false;
-    }
-    match revocation.typ() {
-        SignatureType::KeyRevocation => revocation.verify_primary_key_revocation(primary.key(), primary.key()).is_ok(),
-        SignatureType::SubkeyRevocation => cert.keys().subkeys().any(|subkey| {
-            subkey.self_revocations().next().is_none()
-                && revocation.verify_subkey_revocation(primary.key(), primary.key(), subkey.key()).is_ok()
-        }),
-        _ => false,
+    pub(super) fn certs_mut(&mut self) -> impl Iterator<Item = (&Fingerprint, &mut Cert)> {
+        self.certificates.iter_mut()
     }
 }

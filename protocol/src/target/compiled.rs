@@ -214,6 +214,7 @@ fn test(
         // A list: true where one of them is.
         "addresses" => any(matcher, facts.addresses.iter().map(|address| address.to_canonical().to_string())),
         "features" => any(matcher, facts.features.iter()),
+        "revoked_keys" => any(matcher, facts.revoked_keys.iter().map(|key| &key.0)),
         "status" => words.map_or(Truth::Unknown, |words| text(Some(words.status.as_str()))),
         "heartbeat_at" => words.map_or(Truth::Unknown, |words| time(Some(words.heartbeat_at))),
         "public_ip" => words

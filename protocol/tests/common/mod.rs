@@ -48,6 +48,7 @@ pub fn facts() -> Facts {
         tags: BTreeMap::from([("role".into(), "web".into()), ("team".into(), "shop".into())]),
         addresses: vec!["10.1.2.3".parse().unwrap(), "fe80::1".parse().unwrap()],
         features: Vec::new(),
+        revoked_keys: Vec::new(),
         started_at: at("2026-11-20T08:30:00Z"),
         more: Members::default(),
     }

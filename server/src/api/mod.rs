@@ -11,6 +11,7 @@ mod past;
 mod peer;
 mod problem;
 mod relay;
+mod revocations;
 mod sessions;
 mod signatures;
 
@@ -45,6 +46,7 @@ use crate::pump::Order;
 use crate::rates::{self, Rates};
 use crate::relay::Door;
 use crate::relay::inlet::Gauge;
+use crate::revocations::Revocations;
 use crate::store::watched::{Failing, Writes};
 use crate::store::{Audit, Store, StoreError};
 use crate::watchers::{Seen, Watchers};
@@ -68,6 +70,7 @@ pub struct Shared {
     /// Servers that share the store, where others can.
     pub peers: Option<Arc<Peers>>,
     pub investigators: Investigators,
+    pub revocations: Arc<Revocations>,
     pub rates: Rates,
     /// By which names requests may call this server.
     pub names: Names,
@@ -117,6 +120,7 @@ pub fn routes(shared: Arc<Shared>) -> Router {
         .route("/v1/actions/{id}/commands", get(actions::commands))
         .route("/v1/actions/{id}/withdrawal", post(actions::withdraw))
         .route("/v1/actions/{id}/answers", get(answers::follow))
+        .route("/v1/revocations", post(revocations::post).layer(DefaultBodyLimit::max(limits::REVOCATION_BYTES_MAX)))
         .route("/v1/audit", get(audit::list))
         .fallback(async || Problem::new(StatusCode::NOT_FOUND, "there is nothing at this address"))
         .method_not_allowed_fallback(async || {

@@ -83,6 +83,13 @@ impl Operation {
         self.may_be(&BODY)
     }
 
+    /// Takes a body that is no JSON.
+    fn takes_text(mut self, about: &str, bytes_max: usize) -> Operation {
+        let schema = json!({ "type": "string", "maxLength": bytes_max, "description": about });
+        self.0["requestBody"] = json!({ "required": true, "content": { "text/plain": { "schema": schema } } });
+        self.may_be(&[400, 408, 413])
+    }
+
     /// Is about one action, or one agent.
     fn of(mut self, schema: &Value, about: &str) -> Operation {
         let id = json!({ "name": "id", "in": "path", "required": true, "schema": schema, "description": about });
@@ -306,6 +313,13 @@ fn paths() -> Value {
             .query("agent", &text, "ids of agents"),
         ),
         (
+            "/v1/revocations",
+            "post",
+            post("Revokes a certificate of the keyring, here and at every agent, whoever asks for it", 200, &reference("Revoked"))
+                .may_be(&[404, 409])
+                .takes_text("an OpenPGP revocation, armored", limits::REVOCATION_BYTES_MAX),
+        ),
+        (
             "/v1/audit",
             "get",
             get("Who did what, the latest first (role admin)", &list("AuditLine"))
@@ -393,7 +407,7 @@ fn schemas() -> Value {
         "Posted": object(&[("id", uuid.clone()), ("hash", hash.clone()), ("asked", texts.clone())], false),
         "Cosignature": object(&[("hash", hash.clone()), ("signature", signature)], true),
         "ActionSummary": object(&[
-            ("id", uuid.clone()), ("hash", hash), ("statement", text.clone()), ("investigator", text.clone()), ("signers", texts),
+            ("id", uuid.clone()), ("hash", hash), ("statement", text.clone()), ("investigator", text.clone()), ("signers", texts.clone()),
             ("created_at", time.clone()), ("expires_at", time.clone()), ("withdrawn", json!({ "type": "boolean" })), ("tally", tally),
             ("rows", count.clone()),
         ], false),
@@ -404,6 +418,7 @@ fn schemas() -> Value {
             ("finished_at?", time_or_null), ("rows", count.clone()), ("bytes", count.clone()), ("troubles", count.clone()),
             ("reason?", text_or_null.clone()), ("code?", text_or_null.clone()), ("cut?", text_or_null.clone()),
         ], false),
+        "Revoked": object(&[("certificates", texts), ("known", count.clone()), ("agents", count.clone())], false),
         "AuditLine": object(&[
             ("position", json!({ "type": "integer" })), ("at", time), ("who", text.clone()), ("what", text.clone()), ("action?", text_or_null.clone()), ("detail", text.clone()),
         ], false),

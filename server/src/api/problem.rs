@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use axum::Json;
+use axum::body::Bytes;
 use axum::extract::FromRequest;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
@@ -100,6 +101,18 @@ impl From<TooOften> for Problem {
     }
 }
 
+/// A body as it came, whatever it calls itself.
+pub struct Raw(pub Bytes);
+
+impl<S: Send + Sync> FromRequest<S> for Raw {
+    type Rejection = Problem;
+
+    async fn from_request(request: axum::extract::Request, state: &S) -> Result<Raw, Problem> {
+        let read = timeout(BODY_WITHIN, Bytes::from_request(request, state)).await.map_err(|_| unended())?;
+        read.map(Raw).map_err(|error| unread(error.status(), error.body_text()))
+    }
+}
+
 /// JSON that says what is wrong with it as everything here does.
 pub struct Body<T>(pub T);
 
@@ -108,15 +121,20 @@ impl<S: Send + Sync, T: serde::de::DeserializeOwned> FromRequest<S> for Body<T> 
 
     async fn from_request(request: axum::extract::Request, state: &S) -> Result<Body<T>, Problem> {
         let read = timeout(BODY_WITHIN, Json::<T>::from_request(request, state)).await;
-        let Ok(read) = read else {
-            return Err(Problem::new(StatusCode::REQUEST_TIMEOUT, "the request did not come to its end"));
-        };
-        match read {
-            Ok(Json(value)) => Ok(Body(value)),
-            Err(error) if error.status() == StatusCode::PAYLOAD_TOO_LARGE => {
-                Err(Problem::new(error.status(), "the request is longer than anything that this address takes"))
-            }
-            Err(error) => Err(Problem::new(error.status(), error.body_text())),
+        let Json(value) = read.map_err(|_| unended())?.map_err(|error| unread(error.status(), error.body_text()))?;
+        Ok(Body(value))
+    }
+}
+
+fn unended() -> Problem {
+    Problem::new(StatusCode::REQUEST_TIMEOUT, "the request did not come to its end")
+}
+
+fn unread(status: StatusCode, words: String) -> Problem {
+    match status {
+        StatusCode::PAYLOAD_TOO_LARGE => {
+            Problem::new(status, "the request is longer than anything that this address takes")
         }
+        status => Problem::new(status, words),
     }
 }

@@ -2,9 +2,11 @@
 
 use std::os::unix::fs::PermissionsExt as _;
 
-use canvass_protocol::openpgp::{KeyFile, Signer as _};
+use canvass_protocol::openpgp::{KeyFile, RevocationReason, Signer as _};
 
 use super::*;
+use crate::store;
+use crate::store::sqlite::Sqlite;
 
 /// The keyring's folder and whom it lets in.
 struct Setup {
@@ -15,7 +17,8 @@ struct Setup {
 impl Setup {
     fn new() -> Setup {
         let folder = tempfile::tempdir().unwrap();
-        let investigators = Investigators::new("acme".to_owned(), folder.path().to_owned(), Roles::default());
+        let (fleet, path) = ("acme".to_owned(), folder.path().to_owned());
+        let investigators = Investigators::new(fleet, path, Roles::default(), Arc::default());
         Setup { folder, investigators }
     }
 
@@ -80,11 +83,38 @@ async fn a_session_ends_when_its_certificate_is_revoked() {
     let token = setup.log_in(&alice, &"a".repeat(32), now).await.unwrap();
     assert_eq!(setup.who(&token, now).unwrap(), alice.fingerprint());
     let mut certificate = packets(&std::fs::read_to_string(&file).unwrap());
-    certificate.extend(packets(&alice.revocation("stolen", now).unwrap()));
+    certificate.extend(packets(&alice.revocation(RevocationReason::Compromised, "stolen", now).unwrap()));
     std::fs::remove_file(&file).unwrap();
     std::fs::write(file.with_extension("pgp"), certificate).unwrap();
     assert!(matches!(setup.who(&token, now), Err(Stranger::Ended)));
     assert!(matches!(setup.log_in(&alice, &"b".repeat(32), now).await, Err(Stranger::Signatures(_))));
+}
+
+/// However it came here: the file need not say so, and may come back without it.
+#[tokio::test]
+async fn a_session_ends_when_a_revocation_is_stored() {
+    let (setup, now) = (Setup::new(), Timestamp::now());
+    let ((alice, file), (bob, _)) = (setup.key("alice", now), setup.key("bob", now));
+    let tokens = [
+        setup.log_in(&alice, &"a".repeat(32), now).await.unwrap(),
+        setup.log_in(&bob, &"b".repeat(32), now).await.unwrap(),
+    ];
+    let armor = alice.revocation(RevocationReason::Retired, "", now).unwrap();
+    let found = setup.investigators.revocations(armor.clone()).await.unwrap().unwrap();
+    assert_eq!((found.len(), &found[0].certificate), (1, &alice.fingerprint()));
+    assert!(setup.who(&tokens[0], now).is_ok(), "it is looked at, and nothing more");
+    let store = Sqlite::open(&setup.folder.path().join("server.sqlite")).await.unwrap();
+    let (key, certificate) = (found[0].key.clone(), found[0].certificate.clone());
+    let stored = store::Revocation { key, certificate, armor, posted_by: "AB".to_owned(), at: now };
+    setup.investigators.revocations.add(&store, &stored).await.unwrap();
+    assert!(matches!(setup.who(&tokens[0], now), Err(Stranger::Ended)));
+    assert_eq!(setup.who(&tokens[1], now).unwrap(), bob.fingerprint());
+    let certificate = std::fs::read(&file).unwrap();
+    std::fs::remove_file(&file).unwrap();
+    assert!(setup.who(&tokens[1], now).is_ok() && setup.investigators.keyring().troubles.is_empty());
+    std::fs::write(&file, certificate).unwrap();
+    let error = setup.log_in(&alice, &"c".repeat(32), now).await.unwrap_err().to_string();
+    assert!(error.contains("the certificate is revoked"), "{error}");
 }
 
 #[tokio::test]

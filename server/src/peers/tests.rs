@@ -1,6 +1,7 @@
 //! Servers over a real PostgreSQL: who leads, what each hears of the others, and what is left of one that has ended.
 
 use canvass_protocol::envelope::Envelope;
+use canvass_protocol::openpgp::Fingerprint;
 use canvass_protocol::signed::Signed;
 use canvass_services::Postgres as Instance;
 use jiff::Timestamp;
@@ -9,7 +10,7 @@ use uuid::Uuid;
 
 use super::*;
 use crate::store::postgres::Postgres;
-use crate::store::{Conclusion, NewPart, Store as _, Totals};
+use crate::store::{Conclusion, NewPart, Revocation, Store as _, Totals};
 
 struct Server {
     store: Postgres,
@@ -124,6 +125,17 @@ async fn servers_share_a_database() {
     second.store.close(hash).await.unwrap();
     first.until(|changes| changes.actions.contains(&hash)).await;
     assert_eq!(first.peers.progress(hash).await.unwrap(), None, "it is closed");
+    let key = Fingerprint("A".repeat(40));
+    let revocation = Revocation {
+        certificate: key.clone(),
+        key,
+        armor: "armor".to_owned(),
+        posted_by: "AB".to_owned(),
+        at: Timestamp::UNIX_EPOCH,
+    };
+    assert!(second.store.revoke(&revocation).await.unwrap());
+    first.until(|changes| changes.revocations).await;
+    assert_eq!(first.store.revocations(9).await.unwrap(), [revocation]);
     assert!(second.news.try_recv().is_err(), "nobody hears its own words");
 
     eprintln!("lines are to one server each, and end with it");

@@ -3,6 +3,7 @@
 
 mod bounds;
 mod orders;
+mod revoking;
 
 use canvass_protocol::action::{Action as Signed, Window};
 use canvass_protocol::answer::{Outcome, Part, ScanRecord, Writer, agent_id};
@@ -73,6 +74,7 @@ async fn setup() -> Setup {
         relay: relay.clone(),
         watchers: Arc::new(Watchers::default()),
         metrics: Arc::new(Metrics::new()),
+        revocations: Arc::default(),
     };
     let inventory = Arc::new(Inventory::open(store.clone()).await.unwrap());
     let pump = Pump::start("acme".to_owned(), inventory, means, None).await.unwrap();

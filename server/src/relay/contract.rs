@@ -4,6 +4,7 @@ use async_trait::async_trait;
 use canvass_protocol::action::ActionHash;
 use canvass_protocol::answer::Part;
 use canvass_protocol::envelope::Envelope;
+use canvass_protocol::limits;
 use canvass_protocol::relay::{FromAgent, ToAgent};
 use canvass_protocol::signed::Signed;
 use ed25519_dalek::SigningKey;
@@ -73,10 +74,14 @@ pub async fn messages_reach_those_they_are_for(mut place: Box<dyn Place>) {
         place.relay().send(std::slice::from_ref(&first), &command(number)).await;
     }
     place.relay().send(&[first.clone(), second.clone(), "nobody".to_owned()], &command(101)).await;
+    let longest = ToAgent::Revocation("\n".repeat(limits::REVOCATION_BYTES_MAX));
+    place.relay().send(&[first.clone(), second.clone()], &longest).await;
     assert_eq!(two.hear().await, Some(command(101)));
+    assert_eq!(two.hear().await, Some(longest.clone()));
     for number in 1..=101 {
         assert_eq!(one.hear().await, Some(command(number)), "what was said to somebody who was away is not kept");
     }
+    assert_eq!(one.hear().await, Some(longest));
     drop(one);
     place.miss(&first).await;
     gone(place.as_mut(), &first).await;

@@ -5,12 +5,13 @@ use std::collections::BTreeSet;
 use canvass_protocol::action::ActionHash;
 use canvass_protocol::envelope::Envelope;
 use canvass_protocol::limits;
+use canvass_protocol::openpgp::Fingerprint;
 use canvass_protocol::signed::Signed;
 use jiff::{SignedDuration, Timestamp};
 use uuid::Uuid;
 
 use super::page::Wanted;
-use super::{Action, Agent, Audit, Conclusion, NewPart, Store, StoreError, Taken, Tally, Totals};
+use super::{Action, Agent, Audit, Conclusion, NewPart, Revocation, Store, StoreError, Taken, Tally, Totals};
 use crate::scheduler::State;
 
 pub fn at(second: i64) -> Timestamp {
@@ -437,6 +438,24 @@ pub async fn the_audit_keeps_all(store: &dyn Store) {
     assert_eq!(store.audit(i64::MAX, 0).await.unwrap(), []);
 }
 
+/// One revocation of a key is stored, whoever comes with another.
+pub async fn revocations_are_kept_once(store: &dyn Store) {
+    assert_eq!(store.revocations(9).await.unwrap(), []);
+    let (first, second) = (revocation("A", "one", 1), revocation("B", "two", 2));
+    assert!(store.revoke(&second).await.unwrap() && store.revoke(&first).await.unwrap());
+    assert!(!store.revoke(&first).await.unwrap());
+    assert!(!store.revoke(&Revocation { at: at(9), ..first.clone() }).await.unwrap(), "the same, later");
+    assert!(!store.revoke(&revocation("A", "three", 3)).await.unwrap(), "another one of the same key");
+    assert_eq!(store.revocations(9).await.unwrap(), [first.clone(), second]);
+    assert_eq!(store.revocations(1).await.unwrap(), [first]);
+}
+
+fn revocation(digit: &str, armor: &str, second: i64) -> Revocation {
+    let key = Fingerprint(digit.repeat(40));
+    let (certificate, armor) = (Fingerprint("C".repeat(40)), format!("-----BEGIN\n'{armor}'\n"));
+    Revocation { key, certificate, armor, posted_by: "ABCD".to_owned(), at: at(second) }
+}
+
 /// Thousands at once are one statement or one transaction.
 pub async fn many_are_written_at_once(store: &dyn Store) {
     let many: Vec<String> = (0..12_000_u32).map(|number| format!("{number:064x}")).collect();
@@ -455,7 +474,9 @@ pub async fn everything_outlives_a_restart(store: &dyn Store, again: impl AsyncF
     store.admit(&[agent(1, 1)]).await.unwrap();
     store.post(&action(1), &ids(&[1])).await.unwrap();
     store.take(&[part(action(1).hash, 1, 0, Some(State::Refused))], at(1)).await.unwrap();
+    store.revoke(&revocation("A", "one", 1)).await.unwrap();
     let again = again().await;
+    assert_eq!(again.revocations(9).await.unwrap(), [revocation("A", "one", 1)]);
     assert_eq!(again.agents().await.unwrap(), [agent(1, 1)]);
     assert_eq!(again.open_actions().await.unwrap(), [action(1)]);
     assert_eq!(states(again.as_ref(), action(1).hash).await, [State::Refused]);

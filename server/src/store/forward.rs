@@ -167,6 +167,8 @@ pub async fn everything_is_there(store: &dyn Store) {
     let audit = store.audit(i64::MAX, 9).await.unwrap();
     assert_eq!(audit.into_iter().map(|(_, line)| line).collect::<Vec<Audit>>(), lines);
 
+    assert_eq!(store.revocations(9).await.unwrap(), []);
+
     // It is no museum: what is written now goes on from there.
     store.note(&lines[0]).await.unwrap();
     assert_eq!(store.audit(i64::MAX, 9).await.unwrap().len(), 3);

@@ -1,4 +1,4 @@
-//! What the server remembers: agents, actions, commands, parts of answers, and the audit.
+//! What the server remembers: agents, actions, commands, parts of answers, revocations, and the audit.
 //!
 //! A store believes nothing and decides nothing. Everything that comes in numbers is written in batches, one
 //! transaction each.
@@ -18,8 +18,10 @@ use async_trait::async_trait;
 use canvass_protocol::action::ActionHash;
 use canvass_protocol::api::StoredPart;
 use canvass_protocol::envelope::Envelope;
+use canvass_protocol::openpgp::Fingerprint;
 use canvass_protocol::signed::Signed;
 use jiff::Timestamp;
+use sha2::{Digest as _, Sha256};
 use std::net::IpAddr;
 use uuid::Uuid;
 
@@ -155,6 +157,25 @@ pub struct Conclusion {
     pub judged: usize,
 }
 
+/// A revocation that somebody handed in and this server has verified.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Revocation {
+    /// The key that is revoked: the certificate's own, or a subkey of it.
+    pub key: Fingerprint,
+    pub certificate: Fingerprint,
+    pub armor: String,
+    /// Fingerprint of who posted it.
+    pub posted_by: String,
+    pub at: Timestamp,
+}
+
+impl Revocation {
+    /// What it is stored by: the SHA-256 of its armor.
+    fn sha256(&self) -> String {
+        hex::encode(Sha256::digest(&self.armor))
+    }
+}
+
 /// One line of the audit.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Audit {
@@ -244,6 +265,12 @@ pub trait Store: Send + Sync {
     /// Parts of an action behind a position, in order, at most so many; fewer where they have many bytes, but never none
     /// where there are some.
     async fn parts(&self, hash: ActionHash, after: i64, count: u32) -> Result<Vec<StoredPart>>;
+
+    /// Stores a revocation; false where there is one of the same key.
+    async fn revoke(&self, revocation: &Revocation) -> Result<bool>;
+
+    /// Revocations in the order in which they came, at most so many.
+    async fn revocations(&self, count: usize) -> Result<Vec<Revocation>>;
 
     /// Adds to the audit.
     async fn note(&self, line: &Audit) -> Result<()>;

@@ -24,13 +24,15 @@ use uuid::Uuid;
 
 use self::lock::Lock;
 use super::page::{LISTED_BYTES_MAX, Listed, ListedCommand, Mark, Wanted};
-use super::rows::{self, envelope_text, to_count, to_ns};
-use super::{Action, Agent, Audit, Command, NewPart, PARTS_BYTES_MAX, Result, Store, StoreError, Taken, Tally};
+use super::rows::{self, envelope_text, to_count, to_i64, to_ns};
+use super::{
+    Action, Agent, Audit, Command, NewPart, PARTS_BYTES_MAX, Result, Revocation, Store, StoreError, Taken, Tally,
+};
 use crate::peers::{News, Peers};
 use crate::scheduler::State;
 
 /// Changes of the schema, in order. What is released is never edited.
-const MIGRATIONS: [(i64, &str, &str); 8] = [
+const MIGRATIONS: [(i64, &str, &str); 9] = [
     (1, "first", include_str!("../../migrations/postgres/0001_first.sql")),
     (2, "signers", include_str!("../../migrations/postgres/0002_signers.sql")),
     (3, "servers", include_str!("../../migrations/postgres/0003_servers.sql")),
@@ -39,6 +41,7 @@ const MIGRATIONS: [(i64, &str, &str); 8] = [
     (6, "cut", include_str!("../../migrations/postgres/0006_cut.sql")),
     (7, "stored_bytes", include_str!("../../migrations/postgres/0007_stored_bytes.sql")),
     (8, "approvals", include_str!("../../migrations/postgres/0008_approvals.sql")),
+    (9, "revocations", include_str!("../../migrations/postgres/0009_revocations.sql")),
 ];
 
 /// Connections of this server, beside the one that holds the lock.
@@ -349,6 +352,26 @@ impl Store for Postgres {
         );
         let query = query.bind(hash.to_string()).bind(after).bind(i64::from(count)).bind(PARTS_BYTES_MAX);
         query.fetch_all(&self.pool).await?.iter().map(rows::part).collect()
+    }
+
+    async fn revoke(&self, revocation: &Revocation) -> Result<bool> {
+        let query = "INSERT INTO revocations (sha256, key, certificate, armor, posted_by, at)
+             VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT DO NOTHING";
+        let done = sqlx::query(query)
+            .bind(revocation.sha256())
+            .bind(&revocation.key.0)
+            .bind(&revocation.certificate.0)
+            .bind(&revocation.armor)
+            .bind(&revocation.posted_by)
+            .bind(to_ns(revocation.at))
+            .execute(&self.pool)
+            .await?;
+        Ok(done.rows_affected() > 0)
+    }
+
+    async fn revocations(&self, count: usize) -> Result<Vec<Revocation>> {
+        let query = sqlx::query("SELECT * FROM revocations ORDER BY at, sha256 COLLATE \"C\" LIMIT $1");
+        query.bind(to_i64(count as u64)).fetch_all(&self.pool).await?.iter().map(rows::revocation).collect()
     }
 
     async fn note(&self, line: &Audit) -> Result<()> {

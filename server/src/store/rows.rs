@@ -6,6 +6,7 @@ use canvass_protocol::action::ActionHash;
 use canvass_protocol::api::StoredPart;
 use canvass_protocol::envelope::Envelope;
 use canvass_protocol::limits;
+use canvass_protocol::openpgp::Fingerprint;
 use canvass_protocol::signed::Signed;
 use jiff::Timestamp;
 use sqlx::Row as _;
@@ -14,7 +15,7 @@ use sqlx::sqlite::SqliteRow;
 use uuid::Uuid;
 
 use super::page::{Listed, ListedCommand, Mark};
-use super::{Action, Agent, Audit, Command, Result, StoreError, Tally, Totals};
+use super::{Action, Agent, Audit, Command, Result, Revocation, StoreError, Tally, Totals};
 use crate::scheduler::State;
 
 /// A row, whichever database it comes from.
@@ -92,6 +93,16 @@ pub fn agent(row: &impl Columns) -> Result<Agent> {
         heartbeat: Signed { statement: row.text("statement")?, signature: row.text("signature")? },
         heard_at: to_time(row.number("heard_at")?)?,
         public_ip: public_ip.map_err(|error| StoreError::Corrupt(error.to_string()))?,
+    })
+}
+
+pub fn revocation(row: &impl Columns) -> Result<Revocation> {
+    Ok(Revocation {
+        key: Fingerprint(row.text("key")?),
+        certificate: Fingerprint(row.text("certificate")?),
+        armor: row.text("armor")?,
+        posted_by: row.text("posted_by")?,
+        at: to_time(row.number("at")?)?,
     })
 }
 

@@ -20,12 +20,13 @@ use uuid::Uuid;
 use super::page::{LISTED_BYTES_MAX, Listed, ListedCommand, Mark, Wanted};
 use super::rows::{self, envelope_text, to_count, to_i64, to_ns};
 use super::{
-    Action, Agent, Audit, Command, Conclusion, NewPart, PARTS_BYTES_MAX, Result, Store, StoreError, Taken, Tally,
+    Action, Agent, Audit, Command, Conclusion, NewPart, PARTS_BYTES_MAX, Result, Revocation, Store, StoreError, Taken,
+    Tally,
 };
 use crate::scheduler::State;
 
 /// Changes of the schema, in order. What is released is never edited.
-const MIGRATIONS: [(i64, &str, &str); 7] = [
+const MIGRATIONS: [(i64, &str, &str); 8] = [
     (1, "first", include_str!("../../migrations/sqlite/0001_first.sql")),
     (2, "signers", include_str!("../../migrations/sqlite/0002_signers.sql")),
     (3, "judged", include_str!("../../migrations/sqlite/0003_judged.sql")),
@@ -33,6 +34,7 @@ const MIGRATIONS: [(i64, &str, &str); 7] = [
     (5, "cut", include_str!("../../migrations/sqlite/0005_cut.sql")),
     (6, "stored_bytes", include_str!("../../migrations/sqlite/0006_stored_bytes.sql")),
     (7, "approvals", include_str!("../../migrations/sqlite/0007_approvals.sql")),
+    (8, "revocations", include_str!("../../migrations/sqlite/0008_revocations.sql")),
 ];
 
 /// Connections that read at once.
@@ -332,6 +334,26 @@ impl Store for Sqlite {
         let query = query.bind(hash.to_string()).bind(after).bind(count).bind(PARTS_BYTES_MAX);
         let rows = query.fetch_all(&self.reader).await?;
         rows.iter().map(rows::part).collect()
+    }
+
+    async fn revoke(&self, revocation: &Revocation) -> Result<bool> {
+        let query = "INSERT INTO revocations (sha256, key, certificate, armor, posted_by, at) VALUES (?, ?, ?, ?, ?, ?)
+             ON CONFLICT DO NOTHING";
+        let done = sqlx::query(query)
+            .bind(revocation.sha256())
+            .bind(&revocation.key.0)
+            .bind(&revocation.certificate.0)
+            .bind(&revocation.armor)
+            .bind(&revocation.posted_by)
+            .bind(to_ns(revocation.at))
+            .execute(&self.writer)
+            .await?;
+        Ok(done.rows_affected() > 0)
+    }
+
+    async fn revocations(&self, count: usize) -> Result<Vec<Revocation>> {
+        let query = sqlx::query("SELECT * FROM revocations ORDER BY at, sha256 LIMIT ?").bind(to_i64(count as u64));
+        query.fetch_all(&self.reader).await?.iter().map(rows::revocation).collect()
     }
 
     async fn note(&self, line: &Audit) -> Result<()> {

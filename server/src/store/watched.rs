@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use uuid::Uuid;
 
 use super::page::{Listed, ListedCommand, Mark, Wanted};
-use super::{Action, Agent, Audit, Command, NewPart, Result, Store, StoreError, Taken, Tally};
+use super::{Action, Agent, Audit, Command, NewPart, Result, Revocation, Store, StoreError, Taken, Tally};
 use crate::metrics::Metrics;
 use crate::scheduler::State;
 
@@ -183,6 +183,14 @@ impl Store for Watched {
 
     async fn parts(&self, hash: ActionHash, after: i64, count: u32) -> Result<Vec<StoredPart>> {
         self.store.parts(hash, after, count).await
+    }
+
+    async fn revoke(&self, revocation: &Revocation) -> Result<bool> {
+        self.may_have_written(self.store.revoke(revocation).await)
+    }
+
+    async fn revocations(&self, count: usize) -> Result<Vec<Revocation>> {
+        self.store.revocations(count).await
     }
 
     async fn note(&self, line: &Audit) -> Result<()> {

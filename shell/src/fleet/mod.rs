@@ -16,7 +16,7 @@ pub use fixtures::fixtures;
 pub use here::Here;
 pub use local::local;
 pub use remembering::{Remembering, of_folder, this_machine};
-pub use remote::Remote;
+pub use remote::{Heard, Remote};
 pub use signed::{action_of, verify};
 
 use canvass_agent::agent::AgentError;

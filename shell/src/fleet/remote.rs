@@ -1,9 +1,11 @@
 //! A server's fleet: the inventory, actions posted, answers followed over whatever breaks.
 
+mod following;
+mod revoking;
+
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use async_trait::async_trait;
 use canvass_planner::error::{Error, ErrorKind};
@@ -12,7 +14,7 @@ use canvass_planner::past::{Page, PastCommand, PastFilter};
 use canvass_protocol::action::{Action, ActionHash};
 use canvass_protocol::api::{
     ACTION_STATES, ActionSummary, ActionsPage, Admit, AuditLine, COMMAND_STATES, CommandSummary, CommandsPage,
-    Cosignature, Inventory, Listed, PendingPage, Posted, Record,
+    Cosignature, Inventory, Listed, PendingPage, Posted,
 };
 use canvass_protocol::envelope::Envelope;
 use canvass_protocol::heartbeat::Heartbeat;
@@ -23,20 +25,19 @@ use jiff::Timestamp;
 use tokio::sync::mpsc;
 use uuid::Uuid;
 
+use self::following::Following;
 use super::believed::{self, Believed};
 use super::pins::{Claim, Pins};
 use super::signed;
-use super::wire::{Lines, Wire};
+use super::wire::Wire;
 use crate::archive::Archive;
 use crate::config::Places;
 use crate::key::{Certificates, Store};
 use crate::render::escape::visible;
 use crate::session::Signing;
 
-/// Pauses between tries to reach a server that was lost, and how often it is tried.
-const PAUSE_MIN: Duration = Duration::from_millis(200);
-const PAUSE_MAX: Duration = Duration::from_secs(5);
-const TRIES_MAX: u32 = 20;
+pub use revoking::Heard;
+
 /// Agents that wait and are looked through, at most.
 const PENDING_MAX: usize = 10_000;
 /// Agents that are missing, named in a sentence.
@@ -397,103 +398,4 @@ fn query(filter: &PastFilter, states: &str, agents: Option<&BTreeSet<String>>, a
         }
     }
     query.finish()
-}
-
-/// One action that is followed.
-struct Following {
-    seen: Arc<Seen>,
-    id: Uuid,
-    until: Timestamp,
-    follow: bool,
-    /// Agents that the desk knows are asked.
-    known: HashSet<String>,
-    /// Agents that the server has said it asks, until it is followed.
-    asked: Option<Vec<String>>,
-    /// The position of the last part that came.
-    after: i64,
-    deliveries: mpsc::Sender<Delivery>,
-}
-
-/// How a stream of answers ended.
-enum End {
-    Complete,
-    /// Nobody listens here any more.
-    Left,
-    Lost,
-}
-
-impl Following {
-    /// Hands over what comes until all is said, and begins again where the server was lost.
-    async fn run(mut self) {
-        let (mut pause, mut tries) = (PAUSE_MIN, 0);
-        loop {
-            let before = self.after;
-            let asked = self.asked.take();
-            let count = asked.as_ref().map(|asked| format!("&asked={}", asked.len())).unwrap_or_default();
-            let path = format!("/v1/actions/{}/answers?after={}&follow={}{count}", self.id, self.after, self.follow);
-            let end = match self.seen.wire.lines(&path).await {
-                Ok(lines) => self.stream(asked.unwrap_or_default(), lines).await,
-                Err(error) if error.kind == ErrorKind::Unreachable => End::Lost,
-                Err(_) => End::Left,
-            };
-            match end {
-                End::Complete | End::Left => return,
-                End::Lost if self.after > before => (pause, tries) = (PAUSE_MIN, 0),
-                End::Lost => {}
-            }
-            tries += 1;
-            if tries > TRIES_MAX || self.deliveries.is_closed() || Timestamp::now() > self.until {
-                return;
-            }
-            tokio::time::sleep(pause).await;
-            pause = (pause * 2).min(PAUSE_MAX);
-        }
-    }
-
-    /// Whether agents that the server asks are told; `false` where it cannot be asked who they are.
-    async fn meet(&mut self, asked: Vec<String>) -> bool {
-        for agent in asked {
-            if self.known.contains(&agent) {
-                continue;
-            }
-            let Ok(endpoints) = self.seen.endpoints().await else { return false };
-            let met = endpoints.into_iter().find(|endpoint| endpoint.facts.id == agent);
-            self.known.insert(agent);
-            // Whom the desk does not believe is not there. Where nobody listens any more, that is noticed with the next part.
-            if let Some(endpoint) = met {
-                let _ = self.deliveries.send(Delivery::Joined(Box::new(endpoint))).await;
-            }
-        }
-        true
-    }
-
-    async fn stream(&mut self, asked: Vec<String>, mut lines: Lines) -> End {
-        if !self.meet(asked).await {
-            return End::Lost;
-        }
-        loop {
-            let record = tokio::select! {
-                record = lines.next() => match record {
-                    Ok(Some(record)) => record,
-                    Ok(None) | Err(_) => return End::Lost,
-                },
-                () = self.deliveries.closed() => return End::Left,
-            };
-            let delivery = match record {
-                Record::Complete => return End::Complete,
-                Record::Ended { agent, state } => Delivery::Ended { agent, ending: state },
-                Record::Asked { agent } => match self.meet(vec![agent]).await {
-                    true => continue,
-                    false => return End::Lost,
-                },
-                Record::Part(stored) => {
-                    self.after = stored.position;
-                    Delivery::Part { agent: stored.agent.clone(), part: stored.into() }
-                }
-            };
-            if self.deliveries.send(delivery).await.is_err() {
-                return End::Left;
-            }
-        }
-    }
 }

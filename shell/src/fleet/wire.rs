@@ -30,6 +30,10 @@ const REPLY_BYTES_MAX: usize = 512 << 20;
 /// A part whose body is base64.
 const LINE_BYTES_MAX: usize = 2 * limits::MESSAGE_BYTES_MAX;
 
+/// What bodies are.
+const JSON: &str = "application/json";
+const BYTES: &str = "application/octet-stream";
+
 /// One server.
 pub struct Wire {
     client: Client,
@@ -69,13 +73,19 @@ impl Wire {
     }
 
     pub async fn post<T: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> Result<T, Error> {
-        let response = self.ask(Method::POST, path, Some(json(body)?)).await?;
+        let response = self.ask(Method::POST, path, Some((JSON, json(body)?))).await?;
+        self.read(response).await
+    }
+
+    /// Posts what is no JSON.
+    pub async fn post_bytes<T: DeserializeOwned>(&self, path: &str, bytes: &[u8]) -> Result<T, Error> {
+        let response = self.ask(Method::POST, path, Some((BYTES, bytes.to_vec()))).await?;
         self.read(response).await
     }
 
     /// Posts what has no reply.
     pub async fn send(&self, path: &str, body: &impl Serialize) -> Result<(), Error> {
-        self.ask(Method::POST, path, Some(json(body)?)).await.map(drop)
+        self.ask(Method::POST, path, Some((JSON, json(body)?))).await.map(drop)
     }
 
     /// Opens a stream of records.
@@ -85,11 +95,11 @@ impl Wire {
     }
 
     /// Asks in a session, and once more in a new one where the server does not know it any more.
-    async fn ask(&self, method: Method, path: &str, body: Option<Vec<u8>>) -> Result<Response, Error> {
+    async fn ask(&self, method: Method, path: &str, body: Option<(&str, Vec<u8>)>) -> Result<Response, Error> {
         let request = |token: &str| {
             let request = self.client.request(method.clone(), self.server.at(path)).bearer_auth(token);
             match &body {
-                Some(body) => request.header("content-type", "application/json").body(body.clone()),
+                Some((kind, body)) => request.header("content-type", *kind).body(body.clone()),
                 None => request,
             }
         };
@@ -114,7 +124,7 @@ impl Wire {
         let login = Login::new(fleet.clone(), self.server.name(), hex::encode(nonce), Timestamp::now());
         let envelope = signing.envelope(login.to_bytes())?;
         let request = self.client.post(self.server.at("/v1/sessions"));
-        let request = request.header("content-type", "application/json").body(json(&envelope)?);
+        let request = request.header("content-type", JSON).body(json(&envelope)?);
         let response = self.exchange(request).await?;
         let opened: Session = self.read(response).await?;
         Ok(session.insert(opened).token.clone())

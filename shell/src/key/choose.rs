@@ -7,16 +7,15 @@ use canvass_protocol::openpgp::{Fingerprint, KeyFile, Signer};
 
 use super::Passphrases;
 use super::gnupg::GnuPg;
-use super::store::{LOCAL, Store, open};
+use super::store::{LOCAL, Store, is_file, open};
 
 /// Whatever signs here.
 pub type AnySigner = Box<dyn Signer + Send>;
 
 /// Opens the key that `--key` names: a file, a name in the key store, a fingerprint, or a key that GnuPG keeps.
 pub fn choose(wanted: &str, store: &Store, passphrases: &Passphrases) -> Result<AnySigner, Error> {
-    let path = Path::new(wanted);
-    if wanted.contains('/') || (path.is_file() && !store.secret_path(wanted).exists()) {
-        let key = open(path, passphrases)?;
+    if is_file(wanted, store) {
+        let key = open(Path::new(wanted), passphrases)?;
         let certificate = key.public_armor().map_err(|error| Error::usage(format!("key `{wanted}`: {error}")))?;
         store.remember(&key.fingerprint(), certificate.as_bytes())?;
         return Ok(Box::new(key));

@@ -6,7 +6,7 @@ use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use canvass_planner::error::Error;
-use canvass_protocol::openpgp::{Fingerprint, KeyError, KeyFile, Keyring, Signer as _};
+use canvass_protocol::openpgp::{Fingerprint, KeyError, KeyFile, Keyring, Signer as _, with_revocations};
 use jiff::Timestamp;
 use rustix::fs::{FlockOperation, OFlags};
 
@@ -60,10 +60,7 @@ impl Store {
 
     /// The certificates that were remembered, as they lie there.
     pub fn remembered(&self) -> Vec<Vec<u8>> {
-        let files = std::fs::read_dir(&self.signed_with).into_iter().flatten().flatten().map(|entry| entry.path());
-        let mut files: Vec<PathBuf> = files.filter(|path| is_key_file(path)).collect();
-        files.sort();
-        files.iter().filter_map(|path| Some(read_bounded(path).ok()?.0)).collect()
+        key_files(&self.signed_with).iter().filter_map(|path| Some(read_bounded(path).ok()?.0)).collect()
     }
 
     /// Where the secret part of a key lies.
@@ -151,6 +148,22 @@ impl Store {
         Ok(path)
     }
 
+    /// Puts revocations into the keys and certificates that they are of, wherever those lie; returns the names of those that
+    /// are revoked by it.
+    pub fn revoke(&self, revocations: &[u8]) -> Result<Vec<String>, Error> {
+        let _alone = self.lock()?;
+        let mut names = Vec::new();
+        for path in [&self.keys, &self.keyring, &self.signed_with].into_iter().flat_map(|folder| key_files(folder)) {
+            // What cannot be read vouches for nobody.
+            let Ok((bytes, mode)) = read_bounded(&path) else { continue };
+            let Ok(Some(revoked)) = with_revocations(&bytes, revocations) else { continue };
+            write_whole(&path, &revoked, mode & 0o777).map_err(|error| unusable(&path, &error))?;
+            names.push(path.file_stem().unwrap_or_default().to_string_lossy().into_owned());
+        }
+        names.dedup();
+        Ok(names)
+    }
+
     /// The public certificate of a key, armored.
     pub fn export(&self, name: &str) -> Result<String, Error> {
         let listed = self.find(name)?;
@@ -190,10 +203,7 @@ impl Store {
     pub fn list(&self) -> (Vec<Listed>, Vec<String>) {
         let (mut listed, mut skipped) = (Vec::new(), Vec::new());
         for (folder, own) in [(&self.keys, true), (&self.keyring, false)] {
-            let files = std::fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
-            let mut files: Vec<PathBuf> = files.filter(|path| is_key_file(path)).collect();
-            files.sort();
-            for path in files {
+            for path in key_files(folder) {
                 let secret = own && path.extension().is_some_and(|extension| extension == "pgp");
                 // The public half of a key whose secret half stands beside it is the same key.
                 if own && !secret && path.with_extension("pgp").exists() {
@@ -261,13 +271,26 @@ fn describe(path: &Path, secret: bool) -> Result<Vec<Listed>, Error> {
     Ok(listed.collect())
 }
 
+/// Whether a word means a file, and no key of the store.
+pub fn is_file(wanted: &str, store: &Store) -> bool {
+    wanted.contains('/') || Path::new(wanted).is_file() && !store.secret_path(wanted).exists()
+}
+
+/// The files of a folder that may be keys, in order of name.
+fn key_files(folder: &Path) -> Vec<PathBuf> {
+    let files = std::fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
+    let mut files: Vec<PathBuf> = files.filter(|path| is_key_file(path)).collect();
+    files.sort();
+    files
+}
+
 fn is_key_file(path: &Path) -> bool {
     let known = path.extension().is_some_and(|extension| extension == "pgp" || extension == "asc");
     known && !path.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.'))
 }
 
 /// Reads a file and the permissions it was opened with.
-fn read_bounded(path: &Path) -> io::Result<(Vec<u8>, u32)> {
+pub fn read_bounded(path: &Path) -> io::Result<(Vec<u8>, u32)> {
     // Whatever lies there under the name of a key must not make anybody wait for it.
     let nonblocking = OFlags::NONBLOCK.bits().cast_signed();
     let file = File::options().read(true).custom_flags(nonblocking).open(path)?;

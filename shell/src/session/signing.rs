@@ -24,6 +24,17 @@ impl Signing {
         Signing { wanted, store, passphrases, locally, open: Mutex::new(None) }
     }
 
+    /// Signs with a key that is open already.
+    pub fn with(key: AnySigner, store: Store) -> Signing {
+        Signing {
+            wanted: None,
+            store,
+            passphrases: Passphrases::default(),
+            locally: false,
+            open: Mutex::new(Some(key)),
+        }
+    }
+
     /// What names the key on a command line; empty where none was named.
     pub fn flag(&self) -> String {
         self.wanted.as_ref().map(|wanted| format!(" --key {}", shell_word(wanted))).unwrap_or_default()
@@ -67,7 +78,7 @@ impl Signing {
         if self.locally {
             return Ok(LOCAL.to_owned());
         }
-        let mut own = self.store.list().0.into_iter().filter(|key| key.secret && key.name != LOCAL);
+        let mut own = self.store.list().0.into_iter().filter(|key| key.secret && !key.revoked && key.name != LOCAL);
         match (own.next(), own.next()) {
             (Some(only), None) => Ok(only.name),
             (None, _) => Err(Error::usage("a server's agents do not know this machine's own key")

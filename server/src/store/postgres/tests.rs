@@ -46,6 +46,7 @@ async fn the_contract_is_kept() {
         large_parts_are_read_by_few,
         what_is_old_is_forgotten,
         the_audit_keeps_all,
+        revocations_are_kept_once,
         many_are_written_at_once,
     );
     a_nul_keeps_nobody_out(&database(&instance, "nul").await).await;

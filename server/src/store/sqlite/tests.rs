@@ -32,6 +32,7 @@ keeps!(
     large_parts_are_read_by_few,
     what_is_old_is_forgotten,
     the_audit_keeps_all,
+    revocations_are_kept_once,
     many_are_written_at_once,
 );
 

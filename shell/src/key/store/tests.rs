@@ -2,7 +2,10 @@
 
 use std::os::unix::fs::PermissionsExt as _;
 
+use canvass_protocol::openpgp::RevocationReason;
+
 use super::*;
+use crate::key::revoke::{Wanted, find};
 
 fn store() -> (tempfile::TempDir, Store) {
     let folder = tempfile::tempdir().unwrap();
@@ -134,4 +137,57 @@ fn keys_are_taken_in_by_what_they_are() {
     let junk = folder.path().join("junk.asc");
     std::fs::write(&junk, "junk").unwrap();
     assert!(ours.import(&junk, None, &nobody()).unwrap_err().message.contains("is no OpenPGP key"));
+}
+
+#[test]
+fn a_revoked_key_signs_no_more_and_others_do() {
+    let (folder, store) = store();
+    store.make("alice", Some("p")).unwrap();
+    store.make("bob", None).unwrap();
+    let public = folder.path().join("alice-public.asc");
+    std::fs::write(&public, store.export("alice").unwrap()).unwrap();
+    store.import(&public, None, &nobody()).unwrap();
+    let Ok(wanted @ Wanted::Key(_)) = find("alice", &store) else { panic!("it is a key") };
+    assert!(wanted.whose(&store).unwrap().starts_with("`alice` ("));
+    assert!(wanted.revocation(RevocationReason::Compromised, &nobody()).err().unwrap().message.contains("passphrase"));
+    let made = find("alice", &store).unwrap().revocation(RevocationReason::Retired, &given("p")).unwrap();
+    assert_eq!((mode(&made.path), made.path.extension().unwrap().to_str()), (0o600, Some("rev")));
+    assert!(made.bytes.starts_with(b"-----BEGIN PGP PUBLIC KEY BLOCK-----") && made.key.is_some());
+    assert!(open(&store.secret_path("alice"), &given("p")).is_ok(), "nobody was told yet");
+    let again = find("alice", &store).unwrap().revocation(RevocationReason::Retired, &given("p")).unwrap();
+    assert_eq!(again.bytes, made.bytes, "it is the one that was made before");
+
+    assert_eq!(store.revoke(&made.bytes).unwrap(), ["alice", "alice-public"]);
+    assert_eq!(store.revoke(&made.bytes).unwrap(), [] as [&str; 0]);
+    assert_eq!((mode(&store.secret_path("alice")), mode(&store.public_path("alice"))), (0o600, 0o644));
+    let error = open(&store.secret_path("alice"), &given("p")).unwrap_err();
+    assert!(error.message.contains("the certificate is revoked"), "{error}");
+    let (listed, skipped) = store.list();
+    let revoked: Vec<(String, bool)> = listed.into_iter().map(|key| (key.name, key.revoked)).collect();
+    let expected = [("alice", true), ("bob", false), ("alice-public", true)];
+    assert_eq!(revoked, expected.map(|(name, revoked)| (name.to_owned(), revoked)));
+    assert_eq!(skipped, [] as [&str; 0], "the revocation's file is no key");
+    assert!(open(&store.secret_path("bob"), &nobody()).is_ok());
+    assert!(matches!(find("alice", &store), Ok(Wanted::File(path)) if path == made.path), "to be handed in again");
+}
+
+#[test]
+fn what_cannot_be_revoked_here_is_said() {
+    let (folder, store) = store();
+    store.make(LOCAL, None).unwrap();
+    let public = folder.path().join("carol.asc");
+    let (_theirs, theirs) = self::store();
+    theirs.make("carol", None).unwrap();
+    std::fs::write(&public, theirs.export("carol").unwrap()).unwrap();
+    store.import(&public, None, &nobody()).unwrap();
+    for (wanted, words) in [
+        (LOCAL, "signs for this machine alone"),
+        ("carol", "is a certificate without its secret key"),
+        ("nobody", "there is no key `nobody`"),
+    ] {
+        let error = find(wanted, &store).err().unwrap();
+        assert!(error.message.contains(words), "{error}");
+    }
+    let Ok(file @ Wanted::File(_)) = find(public.to_str().unwrap(), &store) else { panic!("it is a file") };
+    assert!(file.whose(&store).unwrap_err().message.contains("there is no revocation in it"));
 }
