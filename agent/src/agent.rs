@@ -1,10 +1,10 @@
 //! One agent: an identity, a policy, a journal, and a host to scan.
 
+mod facts;
 mod memory;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-use std::net::IpAddr;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -13,16 +13,13 @@ use std::sync::{OnceLock, PoisonError, RwLock};
 use canvass_protocol::action::ActionHash;
 use canvass_protocol::answer::{Outcome, Part, ScanRecord, Writer};
 use canvass_protocol::envelope::Envelope;
-use canvass_protocol::features;
 use canvass_protocol::heartbeat::Heartbeat;
 use canvass_protocol::limits::{self, Limits};
 use canvass_protocol::login::Withdrawal;
-use canvass_protocol::members::Members;
 use canvass_protocol::openpgp::{Fingerprint, Revocation};
 use canvass_protocol::reason::{Code, Reason};
 use canvass_protocol::signed::Signed;
 use canvass_protocol::target::{Facts, FactsError, Mode};
-use canvass_tables::TABLES;
 use canvass_tables::host::{Host, HostError, HostSpec};
 use ed25519_dalek::SigningKey;
 use jiff::Timestamp;
@@ -35,6 +32,8 @@ use crate::identity::{Identity, IdentityError};
 use crate::journal::{Journal, JournalRefusal, Run};
 use crate::policy::{Policy, PolicyError, PolicyInForce};
 
+#[cfg(test)]
+pub(crate) use facts::features;
 pub use memory::open_identity;
 
 /// What is said of an envelope that nobody of the keyring has signed, whatever it lacks.
@@ -150,7 +149,7 @@ impl Agent {
         let named = config.fleet.or_else(|| fleet_named.clone().flatten());
         let memory = memory::open(&config.storage, &host, named.is_none())?;
         let fleet = named.unwrap_or_else(|| format!("local:{}", memory.identity.id()));
-        let facts = facts(&Host::open(&host)?, &memory.identity, config.name, config.mode, config.tags);
+        let facts = facts::of(&Host::open(&host)?, &memory.identity, config.name, config.mode, config.tags);
         facts.check()?;
         let mut seed = [0; 32];
         getrandom::fill(&mut seed).map_err(|error| IdentityError::Random(error.to_string()))?;
@@ -239,14 +238,14 @@ impl Agent {
         let Ok(host) = Host::open(&self.host) else { return };
         let about = host.about();
         let mut facts = self.facts.write().unwrap_or_else(PoisonError::into_inner);
-        facts.os_version = short(about.os_version.as_deref());
-        facts.kernel = short(about.kernel.as_deref());
-        facts.addresses = told(&about.addresses);
+        facts.os_version = facts::short(about.os_version.as_deref());
+        facts.kernel = facts::short(about.kernel.as_deref());
+        facts.addresses = facts::told(&about.addresses);
     }
 
     fn facts(&self) -> Facts {
         let mut facts = self.facts.read().unwrap_or_else(PoisonError::into_inner).clone();
-        if let Ok(policy) = &*self.policy.get() {
+        if let Ok(policy) = &*self.policy.known() {
             facts.revoked_keys.clone_from(&policy.revoked_keys);
         }
         facts
@@ -452,44 +451,6 @@ impl Agent {
             Sha256::new().chain_update(self.seed).chain_update(count.to_be_bytes()).chain_update(hash.0).finalize();
         hex::encode(&nonce[..16])
     }
-}
-
-fn facts(host: &Host, identity: &Identity, name: Option<String>, mode: Mode, tags: BTreeMap<String, String>) -> Facts {
-    let mut about = host.about().clone();
-    about.tags.extend(tags);
-    Facts {
-        id: identity.id().to_owned(),
-        name: name.unwrap_or(about.name),
-        mode,
-        os: about.os,
-        arch: about.arch,
-        os_version: short(about.os_version.as_deref()),
-        kernel: short(about.kernel.as_deref()),
-        version: env!("CARGO_PKG_VERSION").to_owned(),
-        tags: about.tags,
-        addresses: told(&about.addresses),
-        features: features(),
-        revoked_keys: Vec::new(),
-        started_at: Timestamp::now(),
-        more: Members::default(),
-    }
-}
-
-/// A fact that others word, as far as it may be told.
-fn short(fact: Option<&str>) -> Option<String> {
-    fact.map(|fact| fact[..fact.floor_char_boundary(limits::FACT_BYTES_MAX)].to_owned())
-}
-
-/// The addresses that are told, of those that there are.
-fn told(addresses: &[IpAddr]) -> Vec<IpAddr> {
-    addresses.iter().take(limits::ADDRESSES_MAX).copied().collect()
-}
-
-/// What an agent of this version can do.
-pub(crate) fn features() -> Vec<String> {
-    let mut features: Vec<String> = TABLES.iter().map(|table| features::table(table.info().name)).collect();
-    features.sort_unstable();
-    features
 }
 
 /// The outcome of a run, its records, one a scan, and what rows are still to be said.

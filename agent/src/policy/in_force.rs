@@ -83,6 +83,12 @@ impl PolicyInForce {
         policy
     }
 
+    /// The policy as it was when somebody last looked; what nobody has looked at yet is read.
+    pub fn known(&self) -> Shared {
+        let known = self.last().policy.clone();
+        known.unwrap_or_else(|| self.get())
+    }
+
     /// Takes revocations from anyone; keeps those of the keyring that are new, and returns them.
     pub fn revoke(&self, bytes: &[u8]) -> Result<Vec<Revocation>, String> {
         let found = match &*self.get() {
