@@ -197,7 +197,7 @@ fn we_take_revocations_that_gpg_wrote() {
     assert!(String::from_utf8_lossy(&prepared).contains("\n:-----BEGIN PGP PUBLIC KEY BLOCK-----"));
     let made = gen_revoke(&home, &fingerprints[1].0);
     for (fingerprint, file) in fingerprints.iter().zip([prepared, made]) {
-        assert_eq!(revoked_by(&file).unwrap(), [fingerprint.0.clone()]);
+        assert_eq!(revoked_by(&file).unwrap(), std::slice::from_ref(&fingerprint.0));
         let found = keyring.revocations(&file).unwrap();
         assert_eq!((found.len(), &found[0].certificate, found[0].is_new), (1, fingerprint, true));
         assert!(found[0].is_whole() && found[0].armor.starts_with("-----BEGIN PGP PUBLIC KEY BLOCK-----"));

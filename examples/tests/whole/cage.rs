@@ -114,7 +114,7 @@ fn who_may_connect_does_and_nobody_else() {
 #[test]
 fn files_are_read_where_the_scan_looks_and_changed_nowhere() {
     let folder = tempfile::tempdir().unwrap();
-    let root = fs::canonicalize(folder.path()).unwrap();
+    let root = folder.path();
     let path = |name: &str| root.join(name).to_str().unwrap().to_owned();
     for name in ["agent", "home", "elsewhere"] {
         fs::create_dir(path(name)).unwrap();

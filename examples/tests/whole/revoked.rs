@@ -11,7 +11,7 @@ use crate::cosign::{bob, check};
 use crate::desk::{stderr, stdout};
 
 const HOSTS: [&str; 3] = ["web-1", "db-1", "laptop-7"];
-const STATEMENT: &str = "SELECT host FROM users WHERE uid = 0 ORDER BY host";
+const STATEMENT: &str = "SELECT host FROM users WHERE name = 'root' ORDER BY host";
 const ROWS: &str = "host\ndb-1\nlaptop-7\nweb-1\n";
 
 /// A fleet that alice and bob may ask; alice's fingerprint, and the copy of her key that a thief has.
@@ -123,12 +123,12 @@ fn a_revocation_of_gnupg_is_handed_in_by_anybody() {
         std::fs::write(&path, bad).unwrap();
         check(&yard.ask(&["-y", "key", "revoke", path.to_str().unwrap()]).unwrap(), 2, "", &[words]);
     }
-    let told = "SELECT revoked_keys FROM agents";
-    check(&yard.ask(&["--format", "csv", "-c", told]).unwrap(), 0, "revoked_keys\n\n", &[]);
+    let told = "SELECT name, revoked_keys FROM agents";
+    check(&yard.ask(&["--format", "csv", "-c", told]).unwrap(), 0, "name,revoked_keys\nweb-1,\n", &[]);
     let handed_in = yard.ask(&["-y", "key", "revoke", prepared.to_str().unwrap()]).unwrap();
     let words = ["the colon before its armor", "known to 1 of 1 agents", &format!("revoked: {carol}")];
     check(&handed_in, 0, "", &words);
-    check(&yard.ask(&["--format", "csv", "-c", told]).unwrap(), 0, &format!("revoked_keys\n{carol}\n"), &[]);
+    check(&yard.ask(&["--format", "csv", "-c", told]).unwrap(), 0, &format!("name,revoked_keys\nweb-1,{carol}\n"), &[]);
 
     // Of a certificate that nobody here knows.
     let stranger = yard.desk().args(["key", "new", "dave", "--no-passphrase"]).output().unwrap();
