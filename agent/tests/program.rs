@@ -163,6 +163,7 @@ fn a_program_that_others_can_write_runs_no_scans() {
     fs::create_dir(&data).unwrap();
     fs::set_permissions(&data, Permissions::from_mode(0o700)).unwrap();
     fs::write(data.join("fleet"), "acme\n").unwrap();
+    fs::set_permissions(data.join("fleet"), Permissions::from_mode(0o600)).unwrap();
     let arguments = ["--once", "--server", "http://127.0.0.1:9", "--data", data.to_str().unwrap()];
     for (file, above, refused) in [(0o777, 0o755, true), (0o755, 0o777, true), (0o755, 0o755, false)] {
         fs::set_permissions(&copy, Permissions::from_mode(file)).unwrap();
