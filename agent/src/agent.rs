@@ -1,6 +1,7 @@
 //! One agent: an identity, a policy, a journal, and a host to scan.
 
 mod facts;
+mod looked;
 mod memory;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -34,6 +35,9 @@ use crate::policy::{Policy, PolicyError, PolicyInForce};
 
 #[cfg(test)]
 pub(crate) use facts::features;
+pub use looked::Looked;
+#[cfg(test)]
+pub(crate) use looked::tests::by_nobody as looked_at_by_nobody;
 pub use memory::open_identity;
 
 /// What is said of an envelope that nobody of the keyring has signed, whatever it lacks.
@@ -275,22 +279,26 @@ impl Agent {
         Ok((withdrawal, verdict.signers))
     }
 
-    /// Looks at an envelope before it is queued: its size, its signatures, and then its form. Returns until when its answers are
-    /// waited for, else the refusal.
-    pub fn look_at(&self, envelope: &Envelope, now: Timestamp) -> Result<Timestamp, Part> {
-        let looked_at = match &*self.policy.get() {
+    /// Looks at an envelope before it is queued: its size, its signatures, and then its form. Returns what was found, else the
+    /// refusal.
+    pub fn look_at(&self, envelope: &Envelope, now: Timestamp) -> Result<Looked, Part> {
+        let shared = self.policy.get();
+        let looked_at = match &*shared {
             Err(error) => Err(self.unreadable(error)),
-            Ok(policy) => guard::verify(&policy.keyring, envelope, now)
-                .and_then(|_| guard::parse(envelope, &self.fleet))
-                .map(|action| action.answers_until()),
+            Ok(policy) => guard::verify(&policy.keyring, envelope, now).and_then(|signers| {
+                let until = guard::parse(envelope, &self.fleet)?.answers_until();
+                Ok(Looked::new(until, signers, shared.clone(), now))
+            }),
         };
         looked_at.map_err(|refusal| self.refusal(envelope.hash(), &refusal, now))
     }
 
-    /// Guards: what may run is noted in the journal; else the signed refusal.
-    pub fn admit(&self, envelope: &Envelope, now: Timestamp) -> Result<Admitted, Part> {
+    /// Guards: what may run is noted in the journal; else the signed refusal. Whoever has looked at the envelope says what was
+    /// found, which spares verifying it again where that still holds.
+    pub fn admit(&self, envelope: &Envelope, looked: Option<&Looked>, now: Timestamp) -> Result<Admitted, Part> {
         let hash = envelope.hash();
-        let admitted = match &*self.policy.get() {
+        let shared = self.policy.get();
+        let admitted = match &*shared {
             Err(error) => Err(self.unreadable(error)),
             Ok(policy) if self.has_other_fleet(policy) => Err(Refusal::FleetChanged),
             Ok(policy) => {
@@ -299,12 +307,11 @@ impl Agent {
                 let guard =
                     Guard { policy, fleet: &self.fleet, facts: &facts, journal: self.journal.as_ref(), cage, now };
                 let forbidden = policy.forbidden_paths.clone();
-                guard.admit(envelope).map(|accepted| Admitted {
-                    hash,
-                    accepted,
-                    forbidden,
-                    whole_cage: policy.require_cage,
-                })
+                let accepted = match looked.and_then(|looked| looked.signers(&shared, now)) {
+                    Some(signers) => guard.admit_signed(envelope, signers),
+                    None => guard.admit(envelope),
+                };
+                accepted.map(|accepted| Admitted { hash, accepted, forbidden, whole_cage: policy.require_cage })
             }
         };
         admitted.map_err(|refusal| self.refusal(hash, &refusal, now))
@@ -385,7 +392,7 @@ impl Agent {
         now: Timestamp,
     ) {
         let admitted = match Envelope::parse(envelope) {
-            Ok(envelope) => self.admit(&envelope, now),
+            Ok(envelope) => self.admit(&envelope, None, now),
             Err(error) => Err(self.refusal(ActionHash::of(envelope), &Refusal::Size(error), now)),
         };
         // Whoever does not take it has nothing more to be told.

@@ -4,15 +4,15 @@
 //! [`wire`]. Its standard input stays open for as long as it may go on: where it closes, by a stop or because the parent
 //! died, the child ends early and keeps what it found. Whoever does not end is killed.
 
-mod calls;
+mod cgroup;
 mod child;
 mod confine;
-mod group;
 mod io_class;
 mod landlock;
 mod privileges;
 mod profile;
 mod report;
+mod seccomp;
 mod warden;
 pub mod wire;
 
@@ -34,8 +34,8 @@ use canvass_tables::host::HostSpec;
 use serde::{Deserialize, Serialize};
 
 pub use canvass_protocol::limits::SCANS_AT_ONCE;
+pub use cgroup::divide as divide_control_group;
 pub use child::{child_main, child_main_of};
-pub use group::divide as divide_control_group;
 pub use report::{Lack, Part, Report};
 
 /// The first argument with which a program is asked to be a scan's process.

@@ -203,9 +203,9 @@ impl Courier {
             return refuse(&self.agent, &self.spool, &self.work, hash, envelope.signatures.len());
         }
         match self.agent.look_at(&envelope, self.agent.now()) {
-            Ok(awaited) => {
-                let until = useful_until(Some(awaited), Timestamp::now());
-                self.work.lock().waiting.push(Offer { hash, envelope, until });
+            Ok(looked) => {
+                let until = useful_until(Some(looked.until), Timestamp::now());
+                self.work.lock().waiting.push(Offer { hash, envelope, looked, until });
                 self.begin();
             }
             Err(refusal) => say(&self.spool, &self.work, hash, envelope.signatures.len(), refusal),
@@ -326,7 +326,7 @@ fn run(agent: &Agent, spool: &Spool, work: &Arc<Work>, offer: &Offer, stop: Arc<
     let Offer { hash, until, .. } = *offer;
     let turn = Turn { work: work.clone(), hash, stop };
     let admitted = match spool.make_room() {
-        Ok(()) => agent.admit(&offer.envelope, agent.now()),
+        Ok(()) => agent.admit(&offer.envelope, Some(&offer.looked), agent.now()),
         Err(_) => {
             let reason = Reason::new(Code::Storage, "this agent cannot keep answers now");
             Err(agent.refuse(hash, reason, agent.now()))

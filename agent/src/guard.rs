@@ -133,7 +133,11 @@ fn reasons(rejected: &[String]) -> String {
 impl Guard<'_> {
     /// Decides. What is refused is not used up; what is accepted never runs again.
     pub fn admit(&self, envelope: &Envelope) -> Result<Accepted, Refusal> {
-        let signers = verify(&self.policy.keyring, envelope, self.now)?;
+        self.admit_signed(envelope, verify(&self.policy.keyring, envelope, self.now)?)
+    }
+
+    /// Decides on an envelope whose signers are known: verified by this policy's keyring, and lately.
+    pub fn admit_signed(&self, envelope: &Envelope, signers: BTreeSet<Fingerprint>) -> Result<Accepted, Refusal> {
         let action = parse(envelope, self.fleet)?;
         check_window(action.window, self.now, self.policy.window_s_max)?;
         let asked = judge_targets(&action, self.facts)?;

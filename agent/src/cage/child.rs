@@ -16,7 +16,7 @@ use canvass_tables::table::Table;
 
 use super::profile::Profile;
 use super::wire::{self, Last};
-use super::{Job, Lack, REPORT, Report, calls, confine, landlock, privileges};
+use super::{Job, Lack, REPORT, Report, confine, landlock, privileges, seccomp};
 
 /// A job holds one scan of an action, each of its bytes escaped at worst, and policy's lists.
 const JOB_BYTES_MAX: u64 = 4 * limits::ACTION_BYTES_MAX as u64;
@@ -48,7 +48,7 @@ pub fn child_main_of(tables: &[&'static dyn Table]) -> ExitCode {
     let profile = Profile::of(&job, table);
     // Before privileges are dropped.
     let sockets = profile.sockets();
-    match shut(&profile) {
+    match restrict(&profile) {
         Ok(lacks) if job.whole_cage && !lacks.is_empty() => {
             return answer(&Last::Failed(format!("the policy asks for a whole cage: {}", Report { lacks }.words())));
         }
@@ -63,18 +63,18 @@ pub fn child_main_of(tables: &[&'static dyn Table]) -> ExitCode {
 }
 
 /// Gives up all rights but those of a profile; says what could not be given up because the kernel does not offer it.
-fn shut(profile: &Profile) -> io::Result<Vec<Lack>> {
+fn restrict(profile: &Profile) -> io::Result<Vec<Lack>> {
     let user = privileges::drop_to(profile.needs())?;
     // Another user's process may outlive its parent.
     confine::end_with_parent()?;
     let files = landlock::confine(profile)?;
-    let calls = calls::forbid(profile)?;
+    let calls = seccomp::install(profile)?;
     Ok([user, files, calls].into_iter().flatten().collect())
 }
 
 /// Says what the cage lacks for a scan that needs the least.
 fn report() -> ExitCode {
-    let said = shut(&Profile::least()).and_then(|lacks| {
+    let said = restrict(&Profile::least()).and_then(|lacks| {
         let words = serde_json::to_vec(&Report { lacks })?;
         output()?.write_all(&words)
     });

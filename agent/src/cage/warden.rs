@@ -14,7 +14,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open};
 
 use super::wire::{Decoder, Last, Message};
-use super::{ARGUMENT, CageError, Job, confine, group};
+use super::{ARGUMENT, CageError, Job, cgroup, confine};
 
 /// How long after its own deadline a scan may still write before it is killed.
 const DEADLINE_GRACE: Duration = Duration::from_secs(2);
@@ -42,7 +42,7 @@ enum End {
 
 struct Warden<'a> {
     child: Child,
-    group: Option<group::Group>,
+    group: Option<cgroup::Group>,
     input: Option<ChildStdin>,
     output: ChildStdout,
     errors: Option<ChildStderr>,
@@ -95,7 +95,7 @@ impl<'a> Warden<'a> {
             .stderr(Stdio::piped())
             .spawn()?;
         // It holds next to nothing before it reads its job.
-        let group = group::of_scan(confine::memory_bytes(&job.limits, job.threads));
+        let group = cgroup::of_scan(confine::memory_bytes(&job.limits, job.threads));
         let group = group.filter(|group| group.take(child.id()).is_ok());
         let (input, errors) = (child.stdin.take(), child.stderr.take());
         let output = child.stdout.take().ok_or_else(|| io::Error::other("no output"))?;
@@ -252,7 +252,7 @@ impl<'a> Warden<'a> {
             End::Killed(cut) => counted.cut = Some(cut),
             End::Silent if self.stopping => counted.cut = Some(Cut::Stopped),
             End::Silent => {
-                let ran_out = self.group.as_ref().is_some_and(group::Group::ran_out_of_memory);
+                let ran_out = self.group.as_ref().is_some_and(cgroup::Group::ran_out_of_memory);
                 let (cut, reason) = if ran_out { out_of_memory() } else { cause(status, &self.said) };
                 counted.cut = Some(cut);
                 counted.trouble(None, reason);

@@ -6,6 +6,8 @@ use canvass_protocol::action::ActionHash;
 use canvass_protocol::envelope::Envelope;
 use jiff::Timestamp;
 
+use crate::agent::Looked;
+
 /// Actions that wait, however small.
 const COUNT_MAX: usize = 1000;
 
@@ -13,6 +15,7 @@ const COUNT_MAX: usize = 1000;
 pub struct Offer {
     pub hash: ActionHash,
     pub envelope: Envelope,
+    pub looked: Looked,
     /// Until when its answer is of use.
     pub until: Timestamp,
 }
@@ -76,10 +79,11 @@ impl Queue {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::agent::looked_at_by_nobody as by_nobody;
 
     fn offer(text: &str, signatures: usize) -> Offer {
         let envelope = Envelope { payload: text.into(), signatures: vec!["s".into(); signatures] };
-        Offer { hash: ActionHash::of(text.as_bytes()), envelope, until: Timestamp::UNIX_EPOCH }
+        Offer { hash: ActionHash::of(text.as_bytes()), envelope, looked: by_nobody(), until: Timestamp::UNIX_EPOCH }
     }
 
     fn waiting(queue: &mut Queue) -> Vec<(String, usize)> {

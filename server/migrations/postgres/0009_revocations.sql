@@ -1,9 +1,7 @@
 -- Revocations of certificates, as they are brought to agents; one of each key is enough.
 CREATE TABLE revocations (
-    -- Of the armor.
-    sha256 TEXT PRIMARY KEY,
     -- What is revoked: the certificate's own key, or a subkey of it.
-    key TEXT NOT NULL UNIQUE,
+    key TEXT PRIMARY KEY,
     certificate TEXT NOT NULL,
     armor TEXT NOT NULL,
     posted_by TEXT NOT NULL,

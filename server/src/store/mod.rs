@@ -21,7 +21,6 @@ use canvass_protocol::envelope::Envelope;
 use canvass_protocol::openpgp::Fingerprint;
 use canvass_protocol::signed::Signed;
 use jiff::Timestamp;
-use sha2::{Digest as _, Sha256};
 use std::net::IpAddr;
 use uuid::Uuid;
 
@@ -167,13 +166,6 @@ pub struct Revocation {
     /// Fingerprint of who posted it.
     pub posted_by: String,
     pub at: Timestamp,
-}
-
-impl Revocation {
-    /// What it is stored by: the SHA-256 of its armor.
-    fn sha256(&self) -> String {
-        hex::encode(Sha256::digest(&self.armor))
-    }
 }
 
 /// One line of the audit.

@@ -355,10 +355,9 @@ impl Store for Postgres {
     }
 
     async fn revoke(&self, revocation: &Revocation) -> Result<bool> {
-        let query = "INSERT INTO revocations (sha256, key, certificate, armor, posted_by, at)
-             VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT DO NOTHING";
+        let query = "INSERT INTO revocations (key, certificate, armor, posted_by, at)
+             VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING";
         let done = sqlx::query(query)
-            .bind(revocation.sha256())
             .bind(&revocation.key.0)
             .bind(&revocation.certificate.0)
             .bind(&revocation.armor)
@@ -370,7 +369,7 @@ impl Store for Postgres {
     }
 
     async fn revocations(&self, count: usize) -> Result<Vec<Revocation>> {
-        let query = sqlx::query("SELECT * FROM revocations ORDER BY at, sha256 COLLATE \"C\" LIMIT $1");
+        let query = sqlx::query("SELECT * FROM revocations ORDER BY at, key COLLATE \"C\" LIMIT $1");
         query.bind(to_i64(count as u64)).fetch_all(&self.pool).await?.iter().map(rows::revocation).collect()
     }
 

@@ -337,10 +337,9 @@ impl Store for Sqlite {
     }
 
     async fn revoke(&self, revocation: &Revocation) -> Result<bool> {
-        let query = "INSERT INTO revocations (sha256, key, certificate, armor, posted_by, at) VALUES (?, ?, ?, ?, ?, ?)
+        let query = "INSERT INTO revocations (key, certificate, armor, posted_by, at) VALUES (?, ?, ?, ?, ?)
              ON CONFLICT DO NOTHING";
         let done = sqlx::query(query)
-            .bind(revocation.sha256())
             .bind(&revocation.key.0)
             .bind(&revocation.certificate.0)
             .bind(&revocation.armor)
@@ -352,7 +351,7 @@ impl Store for Sqlite {
     }
 
     async fn revocations(&self, count: usize) -> Result<Vec<Revocation>> {
-        let query = sqlx::query("SELECT * FROM revocations ORDER BY at, sha256 LIMIT ?").bind(to_i64(count as u64));
+        let query = sqlx::query("SELECT * FROM revocations ORDER BY at, key LIMIT ?").bind(to_i64(count as u64));
         query.fetch_all(&self.reader).await?.iter().map(rows::revocation).collect()
     }
 

@@ -32,7 +32,7 @@ const LINE_BYTES_MAX: usize = 2 * limits::MESSAGE_BYTES_MAX;
 
 /// What bodies are.
 const JSON: &str = "application/json";
-const BYTES: &str = "application/octet-stream";
+const TEXT: &str = "text/plain";
 
 /// One server.
 pub struct Wire {
@@ -79,7 +79,7 @@ impl Wire {
 
     /// Posts what is no JSON.
     pub async fn post_bytes<T: DeserializeOwned>(&self, path: &str, bytes: &[u8]) -> Result<T, Error> {
-        let response = self.ask(Method::POST, path, Some((BYTES, bytes.to_vec()))).await?;
+        let response = self.ask(Method::POST, path, Some((TEXT, bytes.to_vec()))).await?;
         self.read(response).await
     }
 

@@ -37,7 +37,7 @@ const PR_SET_VMA: u64 = 0x5356_4d41;
 const PR_GET_AUXV: u64 = 0x4155_5856;
 
 /// Memory, threads, time and the process itself.
-const LIVING: &[c_long] = &[
+const PROCESS: &[c_long] = &[
     libc::SYS_brk,
     libc::SYS_clock_getres,
     libc::SYS_clock_gettime,
@@ -114,7 +114,7 @@ const OLDER: &[c_long] = &[
 const OLDER: &[c_long] = &[];
 
 /// What libraries try, and do without: answered as if the kernel had no such call.
-const TRIED: &[c_long] = &[
+const PROBED: &[c_long] = &[
     libc::SYS_clone3,
     libc::SYS_close_range,
     libc::SYS_copy_file_range,
@@ -128,7 +128,7 @@ const TRIED: &[c_long] = &[
 ];
 
 /// What speaks over a socket.
-const SPEAKING: &[c_long] = &[
+const SOCKET: &[c_long] = &[
     libc::SYS_getpeername,
     libc::SYS_getsockname,
     libc::SYS_getsockopt,
@@ -142,15 +142,15 @@ const SPEAKING: &[c_long] = &[
 ];
 
 /// Confines all threads of this process, those to come included, to what a scan of this profile needs.
-pub fn forbid(profile: &Profile) -> io::Result<Option<Lack>> {
+pub fn install(profile: &Profile) -> io::Result<Option<Lack>> {
     let Ok(machine) = TargetArch::try_from(std::env::consts::ARCH) else {
         return Ok(Some(Lack::seccomp("this kind of processor has no list of system calls here".into())));
     };
-    let (allowed, tried) = (allowed(profile), tried(profile));
-    let every = allowed.into_iter().chain(tried.iter().map(|call| (*call, Vec::new())));
+    let (allowed, probed) = (allowed(profile), probed(profile));
+    let every = allowed.into_iter().chain(probed.iter().map(|call| (*call, Vec::new())));
     let strict = program(every, SeccompAction::KillProcess, SeccompAction::Allow, machine)?;
     let unknown = SeccompAction::Errno(libc::ENOSYS.unsigned_abs());
-    let soft = program(tried.iter().map(|call| (*call, Vec::new())), SeccompAction::Allow, unknown, machine)?;
+    let soft = program(probed.iter().map(|call| (*call, Vec::new())), SeccompAction::Allow, unknown, machine)?;
     // The strict one last: after it no filter can be set.
     for program in [soft, strict] {
         match apply_filter_all_threads(&program) {
@@ -194,7 +194,7 @@ fn rule(argument: Argument) -> io::Result<SeccompRule> {
 }
 
 fn allowed(profile: &Profile) -> Vec<Call> {
-    let plain = [LIVING, READING, OLDER].into_iter().flatten().map(|call| (*call, Vec::new()));
+    let plain = [PROCESS, READING, OLDER].into_iter().flatten().map(|call| (*call, Vec::new()));
     let mut allowed: Vec<Call> = plain.chain(bounded()).collect();
     if profile.resolves_below() {
         allowed.push((libc::SYS_openat2, Vec::new()));
@@ -205,9 +205,9 @@ fn allowed(profile: &Profile) -> Vec<Call> {
     allowed
 }
 
-fn tried(profile: &Profile) -> Vec<c_long> {
+fn probed(profile: &Profile) -> Vec<c_long> {
     let allowed = allowed(profile);
-    TRIED.iter().copied().filter(|tried| !allowed.iter().any(|(call, _)| call == tried)).collect()
+    PROBED.iter().copied().filter(|probed| !allowed.iter().any(|(call, _)| call == probed)).collect()
 }
 
 /// What is harmless with some arguments only.
@@ -236,7 +236,7 @@ fn bounded() -> Vec<Call> {
 }
 
 fn of_need(need: Need) -> Vec<Call> {
-    let speaking = SPEAKING.iter().map(|call| (*call, Vec::new()));
+    let speaking = SOCKET.iter().map(|call| (*call, Vec::new()));
     let socket = |family: i32| (libc::SYS_socket, vec![Argument::Is(0, bits(family))]);
     match need {
         Need::OtherProcesses => Vec::new(),
