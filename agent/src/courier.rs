@@ -1,6 +1,7 @@
 //! The agent's part of the fleet: takes commands from the relay, has the guard decide, and sees answers to the server.
 
 mod queue;
+mod sent;
 
 use std::collections::HashMap;
 use std::num::NonZeroUsize;
@@ -21,9 +22,10 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use self::queue::{Offer, Queue};
+use self::sent::Sent;
 use crate::agent::Agent;
 use crate::relay::{Line, RelayError};
-use crate::spool::{Forgotten, Mark, Spool};
+use crate::spool::{Forgotten, Spool};
 use crate::withdrawn::Withdrawn;
 
 /// Actions that run at once where the policy does not say; others wait for their turn.
@@ -91,7 +93,7 @@ impl Courier {
         let mut tells_at = None;
         let mut quiet_since = Instant::now();
         // How much of each answer went over this line.
-        let mut sent: HashMap<ActionHash, Mark> = HashMap::new();
+        let mut sent = Sent::default();
         loop {
             let changed = self.work.changed.notified();
             self.send(line, &mut sent).await?;
@@ -128,18 +130,19 @@ impl Courier {
     }
 
     async fn beat(&self, line: &mut impl Line) -> Result<(), RelayError> {
-        line.say(FromAgent::Heartbeat(self.agent.heartbeat(self.agent.now())).to_bytes()).await
+        line.say(FromAgent::Heartbeat(self.agent.heartbeat(self.agent.now())).to_bytes()).await.map(drop)
     }
 
-    /// Sends what the spool has and this line has not seen.
-    async fn send(&self, line: &mut impl Line, sent: &mut HashMap<ActionHash, Mark>) -> Result<(), RelayError> {
-        for (hash, _) in self.spool.answers(Timestamp::now()) {
-            let mark = sent.entry(hash).or_default();
+    /// Sends what the spool has and this line has not seen, or may have lost.
+    async fn send(&self, line: &mut impl Line, sent: &mut Sent) -> Result<(), RelayError> {
+        for (hash, ended) in self.spool.answers(Timestamp::now()) {
+            let mut mark = sent.mark(hash, ended, Instant::now());
             loop {
-                match self.spool.read(hash, *mark) {
+                match self.spool.read(hash, mark) {
                     Ok(Some((message, next))) => {
-                        line.say(message).await?;
-                        *mark = next;
+                        let delivery = line.say(message).await?;
+                        mark = next;
+                        sent.note(hash, mark, delivery, Instant::now());
                     }
                     Ok(None) => break,
                     Err(error) => {
@@ -157,13 +160,13 @@ impl Courier {
     }
 
     /// Takes what the server says; whether that gives the agent something to say of itself.
-    fn take(&self, message: ToAgent, sent: &mut HashMap<ActionHash, Mark>) -> bool {
+    fn take(&self, message: ToAgent, sent: &mut Sent) -> bool {
         match message {
             ToAgent::Revocation(armored) => return self.revoke(&armored),
             ToAgent::Command(envelope) => self.command(envelope),
             ToAgent::Withdraw(envelope) => self.withdraw(&envelope),
             ToAgent::Taken(hash) => {
-                sent.remove(&hash);
+                sent.forget(hash);
                 if self.spool.taken(hash) == Forgotten::Answer {
                     // A line at the end of a file, and nothing waits for the disk to have it.
                     self.agent.answered(hash);

@@ -74,8 +74,8 @@ enum Place {
 /// How much of an answer was read; none of it at first, and of another answer to the same action.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Mark {
-    number: u64,
-    offset: u64,
+    pub(crate) number: u64,
+    pub(crate) offset: u64,
 }
 
 /// What became of an answer that is forgotten.

@@ -13,7 +13,7 @@ use canvass_agent::agent::{Agent, Config, Storage};
 use canvass_agent::cage::{CageError, Frame, Job, Ran, Scans};
 use canvass_agent::courier::Courier;
 use canvass_agent::folder::Folder;
-use canvass_agent::relay::{Line, RelayError};
+use canvass_agent::relay::{Delivery, Line, RelayError};
 use canvass_agent::spool::Spool;
 use canvass_agent::withdrawn::Withdrawn;
 use canvass_protocol::action::{Action, ActionHash, Window};
@@ -36,11 +36,13 @@ use uuid::Uuid;
 struct Thread {
     said: mpsc::UnboundedSender<FromAgent>,
     heard: mpsc::UnboundedReceiver<ToAgent>,
+    delivery: Delivery,
 }
 
 impl Line for Thread {
-    async fn say(&mut self, message: Vec<u8>) -> Result<(), RelayError> {
-        self.said.send(FromAgent::parse(&message).unwrap()).map_err(|_| RelayError::Away("over".into()))
+    async fn say(&mut self, message: Vec<u8>) -> Result<Delivery, RelayError> {
+        let sent = self.said.send(FromAgent::parse(&message).unwrap());
+        sent.map(|()| self.delivery).map_err(|_| RelayError::Away("over".into()))
     }
 
     async fn hear(&mut self) -> Result<ToAgent, RelayError> {
@@ -115,7 +117,14 @@ impl Setup {
         let withdrawn = Withdrawn::open(&Folder::open(&home.path().join("data")).unwrap(), Timestamp::now()).unwrap();
         let courier = Courier::new(Arc::new(agent), Arc::new(spool), withdrawn);
         let ((said, from_agent), (to_agent, heard)) = (mpsc::unbounded_channel(), mpsc::unbounded_channel());
-        Setup { home, alice, courier, line: Thread { said, heard }, from_agent, to_agent }
+        Setup {
+            home,
+            alice,
+            courier,
+            line: Thread { said, heard, delivery: Delivery::Confirmed },
+            from_agent,
+            to_agent,
+        }
     }
 
     fn sign(&self, payload: Vec<u8>) -> Envelope {
@@ -269,6 +278,28 @@ async fn what_a_revoked_certificate_signed_is_not_begun() {
     };
     let (ended, ()) = tokio::join!(courier.speak(&mut line, false), hunt);
     assert!(matches!(ended, Err(RelayError::Away(_))));
+}
+
+/// A relay may drop what it has no room for, and not say so.
+#[tokio::test(start_paused = true)]
+async fn an_answer_of_which_nothing_is_heard_is_sent_again() {
+    let mut setup = setup();
+    setup.line.delivery = Delivery::Unconfirmed;
+    let action = setup.action();
+    setup.to_agent.send(ToAgent::Withdraw(setup.withdrawal(&action, Running::Ends))).unwrap();
+    setup.to_agent.send(ToAgent::Command(action.clone())).unwrap();
+    talk(setup, async |talk: Talk| {
+        let Talk { mut from_agent, to_agent, .. } = talk;
+        for _ in 0..3 {
+            assert_eq!(last(&mut from_agent).await.0, action.hash());
+        }
+        to_agent.send(ToAgent::Taken(action.hash())).unwrap();
+        for _ in 0..30 {
+            let said = from_agent.recv().await.unwrap();
+            assert!(matches!(said, FromAgent::Heartbeat(_)), "what is stored is not sent again: {said:?}");
+        }
+    })
+    .await;
 }
 
 /// Scans that give one row where a user's number is asked, and many frames otherwise.

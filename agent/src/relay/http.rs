@@ -18,7 +18,7 @@ use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::handshake::client::generate_key;
 use tokio_tungstenite::tungstenite::protocol::{Message, Role, WebSocketConfig};
 
-use super::{Line, RelayError};
+use super::{Delivery, Line, RelayError};
 use crate::config::Server;
 
 /// How long the server may take to be reached, and to say something it is asked for.
@@ -168,10 +168,10 @@ pub struct Socket {
 }
 
 impl Line for Socket {
-    async fn say(&mut self, message: Vec<u8>) -> Result<(), RelayError> {
+    async fn say(&mut self, message: Vec<u8>) -> Result<Delivery, RelayError> {
         let sent = timeout(SILENT_MAX, self.stream.send(Message::Binary(message.into()))).await;
         match sent {
-            Ok(Ok(())) => Ok(()),
+            Ok(Ok(())) => Ok(Delivery::Confirmed),
             Ok(Err(error)) => Err(RelayError::Away(format!("`{}` is lost: {error}", self.server))),
             Err(_) => Err(RelayError::Away(format!("`{}` takes nothing any more", self.server))),
         }

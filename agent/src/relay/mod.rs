@@ -21,11 +21,20 @@ pub enum RelayError {
     Refused(String),
 }
 
+/// What is known of a message that was sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Delivery {
+    /// It reaches the server, or the connection ends.
+    Confirmed,
+    /// It may have been dropped on its way, where the server is behind.
+    Unconfirmed,
+}
+
 /// A way to the server, open both ways, after the agent has proved its key.
 #[expect(async_fn_in_trait, reason = "used by this crate's courier only")]
 pub trait Line {
     /// Says something; bytes are those of [`FromAgent::to_bytes`].
-    async fn say(&mut self, message: Vec<u8>) -> Result<(), RelayError>;
+    async fn say(&mut self, message: Vec<u8>) -> Result<Delivery, RelayError>;
 
     /// Waits for the server's next word; may be dropped and called again.
     async fn hear(&mut self) -> Result<ToAgent, RelayError>;

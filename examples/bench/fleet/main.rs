@@ -68,7 +68,7 @@ fn head(settings: &Settings) {
         "# statement_s: from the line typed into a running `canvass --server` to its last row; medians of runs x rounds. Every\n\
          # agent checks the investigator's signature and signs its answer; the desk checks every agent's. The swarm's journals and\n\
          # answers are in memory; a scan ran once in a real cage. echo_s: one message to each agent, one answer of each, bytes,\n\
-         # queues and confirmations as the product's; blocks of runs of both take turns. Broker and database are private,\n\
+         # queues and acknowledgements as the product's; blocks of runs of both take turns. Broker and database are private,\n\
          # on this machine, with all else; the database waits for its disk; agents share the server's user at the broker."
     );
 }

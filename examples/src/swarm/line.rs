@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use canvass_agent::relay::{Line, RelayError};
+use canvass_agent::relay::{Delivery, Line, RelayError};
 use canvass_protocol::relay::ToAgent;
 
 use super::behaviour::Behaviour;
@@ -32,7 +32,7 @@ pub struct Watched<L> {
 }
 
 impl<L: Line> Line for Watched<L> {
-    async fn say(&mut self, message: Vec<u8>) -> Result<(), RelayError> {
+    async fn say(&mut self, message: Vec<u8>) -> Result<Delivery, RelayError> {
         if !message.starts_with(PART) {
             return self.line.say(message).await;
         }
@@ -40,7 +40,7 @@ impl<L: Line> Line for Watched<L> {
         self.tally.part_bytes.fetch_add(message.len() as u64, Ordering::Relaxed);
         match self.behaviour {
             Behaviour::Slow => tokio::time::sleep(SLOW).await,
-            Behaviour::Duplicate => self.line.say(message.clone()).await?,
+            Behaviour::Duplicate => drop(self.line.say(message.clone()).await?),
             _ => {}
         }
         self.line.say(message).await

@@ -1,7 +1,7 @@
 //! An agent's line over a broker that does not go along: it has no room, or sends faster than is taken.
 
-use canvass_agent::relay::Line as _;
 use canvass_agent::relay::amqp::Queue;
+use canvass_agent::relay::{Delivery, Line as _};
 use canvass_protocol::api::QueueLine;
 use canvass_protocol::envelope::Envelope;
 use canvass_protocol::relay::ToAgent;
@@ -14,6 +14,8 @@ use lapin::{BasicProperties, Channel, Connection, ConnectionProperties};
 
 const EXCHANGE: &str = "amq.direct";
 const ANSWERS: &str = "answers";
+/// Bytes of a message that the broker is asked to confirm.
+const LONG: usize = 65 << 10;
 const COMMANDS: &str = "commands";
 
 /// The server's side: a queue of commands, and one of answers that has room for one message.
@@ -68,16 +70,20 @@ async fn what_finds_no_room_is_said_again_and_what_is_not_taken_waits_at_the_bro
     let rabbitmq = Rabbitmq::start().unwrap();
     let server = Server::open(&rabbitmq).await;
     let mut agent = line(&rabbitmq).await;
-    agent.say(b"first".to_vec()).await.unwrap();
+    assert_eq!(agent.say(b"short".to_vec()).await.unwrap(), Delivery::Unconfirmed);
+    while server.take().await.is_none() {}
+    let [first, second] = [b'1', b'2'].map(|digit| vec![digit; LONG]);
+    assert_eq!(agent.say(first.clone()).await.unwrap(), Delivery::Confirmed);
+    let (says, expected) = (second.clone(), second);
     let says = tokio::spawn(async move {
-        agent.say(b"second".to_vec()).await.unwrap();
+        assert_eq!(agent.say(says).await.unwrap(), Delivery::Confirmed);
         agent
     });
     assert!(!server.publish(EXCHANGE, ANSWERS, b"another").await, "there is no room");
     assert!(!says.is_finished(), "what was refused is not said");
-    assert_eq!(server.take().await.unwrap(), b"first");
+    assert!(server.take().await.unwrap() == first);
     let mut agent = says.await.unwrap();
-    assert_eq!(server.take().await.unwrap(), b"second");
+    assert!(server.take().await.unwrap() == expected);
     assert_eq!(server.take().await, None, "each came once");
 
     // More than an agent keeps of what it has not taken; what it keeps is looked at where that is counted.
@@ -91,6 +97,6 @@ async fn what_finds_no_room_is_said_again_and_what_is_not_taken_waits_at_the_bro
     for number in 0..40 {
         assert!(agent.hear().await.unwrap() == command(number), "the {number}th comes in its place");
     }
-    agent.say(b"third".to_vec()).await.unwrap();
+    assert_eq!(agent.say(b"third".to_vec()).await.unwrap(), Delivery::Confirmed, "as all behind a long one");
     assert_eq!(server.take().await.unwrap(), b"third");
 }

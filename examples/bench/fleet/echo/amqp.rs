@@ -1,4 +1,4 @@
-//! The echo over RabbitMQ: queues of the kind that the product declares, answers confirmed to whoever sends them and acknowledged.
+//! The echo over RabbitMQ: queues of the kind that the product declares, answers acknowledged.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -6,8 +6,8 @@ use std::time::Instant;
 use anyhow::{Context as _, Result, bail};
 use futures::StreamExt as _;
 use lapin::options::{
-    BasicAckOptions, BasicConsumeOptions, BasicPublishOptions, BasicQosOptions, ConfirmSelectOptions,
-    ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions,
+    BasicAckOptions, BasicConsumeOptions, BasicPublishOptions, BasicQosOptions, ExchangeDeclareOptions,
+    QueueBindOptions, QueueDeclareOptions,
 };
 use lapin::types::{AMQPValue, FieldTable};
 use lapin::{BasicProperties, Channel, Connection, ConnectionProperties, Consumer, ExchangeKind};
@@ -107,7 +107,6 @@ fn classic() -> FieldTable {
 async fn open(url: &str, number: u32) -> Result<(Connection, Channel, Consumer)> {
     let connection = connect(url).await?;
     let channel = connection.create_channel().await?;
-    channel.confirm_select(ConfirmSelectOptions::default()).await?;
     let options = BasicConsumeOptions { no_ack: true, ..BasicConsumeOptions::default() };
     let commands = channel.basic_consume(queue(number).into(), "agent".into(), options, FieldTable::default()).await?;
     Ok((connection, channel, commands))
@@ -118,7 +117,7 @@ async fn echo((_connection, channel, mut commands): (Connection, Channel, Consum
     while let Some(command) = commands.next().await {
         command?;
         let (options, properties) = (BasicPublishOptions::default(), BasicProperties::default());
-        channel.basic_publish(ANSWERS.into(), "".into(), options, &answer, properties).await?.await?;
+        channel.basic_publish(ANSWERS.into(), "".into(), options, &answer, properties).await?;
     }
     Ok(())
 }
