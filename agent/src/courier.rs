@@ -24,8 +24,8 @@ use tokio::time::Instant;
 use self::queue::{Offer, Queue};
 use self::sent::Sent;
 use crate::agent::Agent;
-use crate::relay::{Line, RelayError};
-use crate::spool::{Forgotten, Spool};
+use crate::relay::{Delivery, Line, RelayError};
+use crate::spool::{Forgotten, Message, Spool};
 use crate::withdrawn::Withdrawn;
 
 /// Actions that run at once where the policy does not say; others wait for their turn.
@@ -38,6 +38,11 @@ pub const HEARTBEAT: Duration = Duration::from_secs(60);
 const GRACE: SignedDuration = SignedDuration::from_hours(24);
 /// How long news gather before they are told.
 const TELL_AFTER: Duration = Duration::from_millis(100);
+/// Bytes of an answer of one message above which it is confirmed: a short one costs little to be sent again, and a whole fleet
+/// sends one within a second.
+const UNCONFIRMED_BYTES_MAX: usize = 64 << 10;
+/// How long the server may take to send a receipt for an answer that may have been dropped.
+const RECEIPT_WITHIN: Duration = Duration::from_secs(60);
 /// With `--once`: how long nothing has to come before nothing more is expected.
 const QUIET: Duration = Duration::from_secs(2);
 
@@ -46,6 +51,7 @@ pub struct Courier {
     agent: Arc<Agent>,
     spool: Arc<Spool>,
     work: Arc<Work>,
+    receipt_within: Duration,
 }
 
 /// What runs and what waits.
@@ -82,7 +88,13 @@ impl Courier {
     pub fn bounded(agent: Arc<Agent>, spool: Arc<Spool>, withdrawn: Withdrawn, waiting_bytes_max: usize) -> Courier {
         let state = State { running: HashMap::new(), waiting: Queue::new(waiting_bytes_max) };
         let work = Work { state: Mutex::new(state), withdrawn, changed: Notify::new() };
-        Courier { agent, spool, work: Arc::new(work) }
+        Courier { agent, spool, work: Arc::new(work), receipt_within: RECEIPT_WITHIN }
+    }
+
+    /// The same, with another time for receipts.
+    #[must_use]
+    pub fn with_receipts_within(self, receipt_within: Duration) -> Courier {
+        Courier { receipt_within, ..self }
     }
 
     /// Speaks on a line until it breaks. With `once` it returns when nothing more is to be done.
@@ -92,8 +104,7 @@ impl Courier {
         // Set where there is news to tell before that.
         let mut tells_at = None;
         let mut quiet_since = Instant::now();
-        // How much of each answer went over this line.
-        let mut sent = Sent::default();
+        let mut sent = Sent::new(self.receipt_within);
         loop {
             let changed = self.work.changed.notified();
             self.send(line, &mut sent).await?;
@@ -130,17 +141,22 @@ impl Courier {
     }
 
     async fn beat(&self, line: &mut impl Line) -> Result<(), RelayError> {
-        line.say(FromAgent::Heartbeat(self.agent.heartbeat(self.agent.now())).to_bytes()).await.map(drop)
+        // One that is dropped is followed by the next.
+        let heartbeat = FromAgent::Heartbeat(self.agent.heartbeat(self.agent.now())).to_bytes();
+        line.say(heartbeat, Delivery::Unconfirmed).await.map(drop)
     }
 
-    /// Sends what the spool has and this line has not seen, or may have lost.
+    /// Sends what the spool has and was not sent over this connection, or may have been dropped on its way.
     async fn send(&self, line: &mut impl Line, sent: &mut Sent) -> Result<(), RelayError> {
-        for (hash, ended) in self.spool.answers(Timestamp::now()) {
-            let mut mark = sent.mark(hash, ended, Instant::now());
+        for (hash, _) in self.spool.answers(Timestamp::now()) {
+            let mut mark = sent.resume(hash, Instant::now());
             loop {
                 match self.spool.read(hash, mark) {
-                    Ok(Some((message, next))) => {
-                        let delivery = line.say(message).await?;
+                    Ok(Some(Message { bytes, next, is_whole })) => {
+                        // An answer that lacks one of its messages cannot be read by the server, so each of several is confirmed.
+                        let is_short = is_whole && bytes.len() <= UNCONFIRMED_BYTES_MAX;
+                        let wanted = if is_short { Delivery::Unconfirmed } else { Delivery::Confirmed };
+                        let delivery = line.say(bytes, wanted).await?;
                         mark = next;
                         sent.note(hash, mark, delivery, Instant::now());
                     }

@@ -74,8 +74,18 @@ enum Place {
 /// How much of an answer was read; none of it at first, and of another answer to the same action.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Mark {
-    pub(crate) number: u64,
-    pub(crate) offset: u64,
+    number: u64,
+    offset: u64,
+}
+
+/// A message of an answer.
+#[derive(Debug)]
+pub struct Message {
+    pub bytes: Vec<u8>,
+    /// Behind it.
+    pub next: Mark,
+    /// It is all of a complete answer.
+    pub is_whole: bool,
 }
 
 /// What became of an answer that is forgotten.
@@ -235,25 +245,26 @@ impl Spool {
         self.lock().answers.contains_key(&action)
     }
 
-    /// The message of an answer behind what was read, and the mark behind it; `None` where there is none yet.
-    pub fn read(&self, action: ActionHash, read: Mark) -> io::Result<Option<(Vec<u8>, Mark)>> {
+    /// The message of an answer behind what was read; `None` where there is none yet.
+    pub fn read(&self, action: ActionHash, read: Mark) -> io::Result<Option<Message>> {
         let state = self.lock();
         let Some(answer) = state.answers.get(&action) else { return Ok(None) };
         let number = answer.number;
-        let offset = if read.number == number { read.offset } else { 0 };
-        if offset >= answer.bytes {
+        let start = if read.number == number { read.offset } else { 0 };
+        if start >= answer.bytes {
             return Ok(None);
         }
-        let message = match &answer.place {
+        let bytes = match &answer.place {
             // Meanwhile nobody puts another file in its place.
-            Place::File(path) => file::read_at(path, offset)?,
+            Place::File(path) => file::read_at(path, start)?,
             Place::Memory(held) | Place::Held(held) => {
-                let start = usize::try_from(offset).map_err(io::Error::other)?;
+                let start = usize::try_from(start).map_err(io::Error::other)?;
                 read_message(&mut held.get(start..).unwrap_or_default())?
             }
         };
-        let offset = offset + LENGTH_BYTES + message.len() as u64;
-        Ok(Some((message, Mark { number, offset })))
+        let offset = start + LENGTH_BYTES + bytes.len() as u64;
+        let is_whole = start == 0 && answer.ended && offset >= answer.bytes;
+        Ok(Some(Message { bytes, next: Mark { number, offset }, is_whole }))
     }
 
     /// Forgets an answer that the server has, or nobody will.

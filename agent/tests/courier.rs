@@ -1,13 +1,14 @@
 //! Commands over a line, as the courier takes them.
 #![expect(clippy::unwrap_used, reason = "a test that cannot be set up stops")]
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs::{self, Permissions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::time::Duration;
 
 use canvass_agent::agent::{Agent, Config, Storage};
 use canvass_agent::cage::{CageError, Frame, Job, Ran, Scans};
@@ -17,7 +18,7 @@ use canvass_agent::relay::{Delivery, Line, RelayError};
 use canvass_agent::spool::Spool;
 use canvass_agent::withdrawn::Withdrawn;
 use canvass_protocol::action::{Action, ActionHash, Window};
-use canvass_protocol::answer::{Final, Outcome, Reader, Says, ScanRecord, Statement};
+use canvass_protocol::answer::{Final, Outcome, Part, Reader, Says, ScanRecord, Statement};
 use canvass_protocol::envelope::Envelope;
 use canvass_protocol::heartbeat::Heartbeat;
 use canvass_protocol::limits::{Cut, Limits};
@@ -36,13 +37,15 @@ use uuid::Uuid;
 struct Thread {
     said: mpsc::UnboundedSender<FromAgent>,
     heard: mpsc::UnboundedReceiver<ToAgent>,
-    delivery: Delivery,
+    /// Drops what need not be confirmed, now and then, and so promises nothing of it.
+    is_lossy: bool,
 }
 
 impl Line for Thread {
-    async fn say(&mut self, message: Vec<u8>) -> Result<Delivery, RelayError> {
+    async fn say(&mut self, message: Vec<u8>, wanted: Delivery) -> Result<Delivery, RelayError> {
         let sent = self.said.send(FromAgent::parse(&message).unwrap());
-        sent.map(|()| self.delivery).map_err(|_| RelayError::Away("over".into()))
+        let delivery = if self.is_lossy { wanted } else { Delivery::Confirmed };
+        sent.map(|()| delivery).map_err(|_| RelayError::Away("over".into()))
     }
 
     async fn hear(&mut self) -> Result<ToAgent, RelayError> {
@@ -117,14 +120,7 @@ impl Setup {
         let withdrawn = Withdrawn::open(&Folder::open(&home.path().join("data")).unwrap(), Timestamp::now()).unwrap();
         let courier = Courier::new(Arc::new(agent), Arc::new(spool), withdrawn);
         let ((said, from_agent), (to_agent, heard)) = (mpsc::unbounded_channel(), mpsc::unbounded_channel());
-        Setup {
-            home,
-            alice,
-            courier,
-            line: Thread { said, heard, delivery: Delivery::Confirmed },
-            from_agent,
-            to_agent,
-        }
+        Setup { home, alice, courier, line: Thread { said, heard, is_lossy: false }, from_agent, to_agent }
     }
 
     fn sign(&self, payload: Vec<u8>) -> Envelope {
@@ -280,24 +276,70 @@ async fn what_a_revoked_certificate_signed_is_not_begun() {
     assert!(matches!(ended, Err(RelayError::Away(_))));
 }
 
-/// A relay may drop what it has no room for, and not say so.
-#[tokio::test(start_paused = true)]
-async fn an_answer_of_which_nothing_is_heard_is_sent_again() {
-    let mut setup = setup();
-    setup.line.delivery = Delivery::Unconfirmed;
-    let action = setup.action();
-    setup.to_agent.send(ToAgent::Withdraw(setup.withdrawal(&action, Running::Ends))).unwrap();
-    setup.to_agent.send(ToAgent::Command(action.clone())).unwrap();
+/// A line that drops what need not be confirmed, and a courier that waits for no receipt before it sends such an answer again.
+fn lossy(mut setup: Setup) -> Setup {
+    setup.line.is_lossy = true;
+    Setup { courier: setup.courier.with_receipts_within(Duration::ZERO), ..setup }
+}
+
+/// The next message of an answer: of which action, and what.
+async fn next_part(from_agent: &mut mpsc::UnboundedReceiver<FromAgent>) -> (ActionHash, Part) {
+    loop {
+        if let FromAgent::Part { action, part, .. } = from_agent.recv().await.unwrap() {
+            return (action, part);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_short_answer_without_a_receipt_is_sent_again() {
+    let setup = lossy(setup());
+    let (first, second) = (setup.action(), setup.action());
+    for action in [&first, &second] {
+        setup.to_agent.send(ToAgent::Withdraw(setup.withdrawal(action, Running::Ends))).unwrap();
+    }
+    setup.to_agent.send(ToAgent::Command(first.clone())).unwrap();
     talk(setup, async |talk: Talk| {
         let Talk { mut from_agent, to_agent, .. } = talk;
         for _ in 0..3 {
-            assert_eq!(last(&mut from_agent).await.0, action.hash());
+            assert_eq!(next_part(&mut from_agent).await.0, first.hash());
+            // Whatever comes, it is looked at what is due.
+            to_agent.send(ToAgent::Welcome).unwrap();
         }
-        to_agent.send(ToAgent::Taken(action.hash())).unwrap();
-        for _ in 0..30 {
-            let said = from_agent.recv().await.unwrap();
-            assert!(matches!(said, FromAgent::Heartbeat(_)), "what is stored is not sent again: {said:?}");
+        to_agent.send(ToAgent::Taken(first.hash())).unwrap();
+        to_agent.send(ToAgent::Command(second.clone())).unwrap();
+        while next_part(&mut from_agent).await.0 != second.hash() {}
+        for _ in 0..3 {
+            to_agent.send(ToAgent::Welcome).unwrap();
+            assert_eq!(next_part(&mut from_agent).await.0, second.hash(), "what is stored is not sent again");
         }
+    })
+    .await;
+}
+
+/// An answer that lacks one of its messages could not be read.
+#[tokio::test]
+async fn an_answer_of_several_messages_is_confirmed_and_sent_once() {
+    let home = tempfile::tempdir().unwrap();
+    let alice = prepare(home.path());
+    let setup = lossy(flooding(home, alice, 1 << 30));
+    let (several, short) = (setup.action(), setup.action_of(&["uid"]));
+    setup.to_agent.send(ToAgent::Command(several.clone())).unwrap();
+    talk(setup, async |talk: Talk| {
+        let Talk { mut from_agent, to_agent, .. } = talk;
+        let mut messages = Vec::new();
+        loop {
+            let (action, part) = next_part(&mut from_agent).await;
+            if action == short.hash() {
+                break;
+            }
+            if part.is_last() {
+                to_agent.send(ToAgent::Command(short.clone())).unwrap();
+            }
+            messages.push(part.signature);
+        }
+        let distinct: BTreeSet<&String> = messages.iter().collect();
+        assert!(messages.len() > 1 && distinct.len() == messages.len(), "{} of {}", distinct.len(), messages.len());
     })
     .await;
 }

@@ -1,9 +1,9 @@
 //! A line over RabbitMQ: commands come from a queue of the agent's own, answers go to the server's exchange.
 //!
 //! Nothing is acknowledged: an answer stays in the spool until the server says that it has it, and whoever comes again is
-//! brought all that is open. What finds no room in the server's queue is sent again after a while. Of a long message the broker
-//! says so itself, from the first one on: that costs it, and us, a fifth of a millisecond for each. Of short ones, of which a
-//! whole fleet sends one each within a second, the server's silence says it.
+//! brought all that is open. Where the server's queue is full, the broker drops what is sent. A channel begins without publisher
+//! confirms and is switched to them by the first message for which one is wanted: then the broker says what it dropped, and that
+//! is sent again after a while. They cost broker and agent about a fifth of a millisecond each a message.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -28,8 +28,6 @@ const SILENT_MAX: Duration = Duration::from_secs(90);
 /// Pauses before something is said again that found no room: long enough that a fleet that waits costs the broker little.
 const FULL_PAUSE_MIN: Duration = Duration::from_millis(500);
 const FULL_PAUSE_MAX: Duration = Duration::from_secs(16);
-/// Bytes of a message above which the broker is asked to confirm it, and all that come behind it on the same connection.
-const UNCONFIRMED_BYTES_MAX: usize = 64 << 10;
 /// Ports below 1024 that a broker may have: AMQP's are above, and a proxy of TLS often has this one. A server that was taken
 /// over cannot have every endpoint knock at others.
 const PORT_LOW: u16 = 443;
@@ -42,7 +40,7 @@ pub struct Queue {
     told: QueueLine,
     user: String,
     channel: Channel,
-    /// Whether the broker confirms what is sent.
+    /// Whether the channel has publisher confirms, which cannot be switched off again.
     confirms: bool,
     consumer: Consumer,
     /// What the consumer has and nobody has taken.
@@ -64,9 +62,9 @@ impl Queue {
         Ok(Queue { user: user(&address), told, channel, confirms: false, consumer, waiting, _connection: connection })
     }
 
-    /// Sends something; whether there was room for it, as far as that is known.
-    async fn publish(&mut self, message: &[u8]) -> lapin::Result<bool> {
-        if message.len() > UNCONFIRMED_BYTES_MAX && !self.confirms {
+    /// Sends a message; whether there was room for it, as far as that is known.
+    async fn publish(&mut self, message: &[u8], wanted: Delivery) -> lapin::Result<bool> {
+        if wanted == Delivery::Confirmed && !self.confirms {
             self.channel.confirm_select(ConfirmSelectOptions::default()).await?;
             self.confirms = true;
         }
@@ -127,10 +125,10 @@ async fn connect(address: &Url, queue: &str, waiting: Arc<Waiting>) -> lapin::Re
 }
 
 impl Line for Queue {
-    async fn say(&mut self, message: Vec<u8>) -> Result<Delivery, RelayError> {
+    async fn say(&mut self, message: Vec<u8>, wanted: Delivery) -> Result<Delivery, RelayError> {
         let (until, mut pause) = (Instant::now() + SILENT_MAX, FULL_PAUSE_MIN);
         loop {
-            match timeout_at(until, self.publish(&message)).await {
+            match timeout_at(until, self.publish(&message, wanted)).await {
                 Ok(Ok(true)) if self.confirms => return Ok(Delivery::Confirmed),
                 Ok(Ok(true)) => return Ok(Delivery::Unconfirmed),
                 Ok(Ok(false)) if Instant::now() + pause < until => {

@@ -153,7 +153,7 @@ impl Http {
             return Err(RelayError::Refused(format!("`{}` begins with something else than a challenge", self.server)));
         };
         let proof = Proof::sign(key, fleet.to_owned(), self.server.name(), nonce);
-        socket.say(FromAgent::Proof(proof).to_bytes()).await?;
+        socket.say(FromAgent::Proof(proof).to_bytes(), Delivery::Confirmed).await?;
         match socket.hear().await? {
             ToAgent::Welcome => Ok(socket),
             _ => Err(RelayError::Refused(format!("`{}` does not say welcome", self.server))),
@@ -168,7 +168,7 @@ pub struct Socket {
 }
 
 impl Line for Socket {
-    async fn say(&mut self, message: Vec<u8>) -> Result<Delivery, RelayError> {
+    async fn say(&mut self, message: Vec<u8>, _: Delivery) -> Result<Delivery, RelayError> {
         let sent = timeout(SILENT_MAX, self.stream.send(Message::Binary(message.into()))).await;
         match sent {
             Ok(Ok(())) => Ok(Delivery::Confirmed),

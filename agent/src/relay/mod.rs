@@ -26,15 +26,16 @@ pub enum RelayError {
 pub enum Delivery {
     /// It reaches the server, or the connection ends.
     Confirmed,
-    /// It may have been dropped on its way, where the server is behind.
+    /// It may be dropped on its way, where the server's queue is full.
     Unconfirmed,
 }
 
 /// A way to the server, open both ways, after the agent has proved its key.
 #[expect(async_fn_in_trait, reason = "used by this crate's courier only")]
 pub trait Line {
-    /// Says something; bytes are those of [`FromAgent::to_bytes`].
-    async fn say(&mut self, message: Vec<u8>) -> Result<Delivery, RelayError>;
+    /// Sends a message, the bytes of [`FromAgent::to_bytes`], and returns what is known of its delivery: at least what is
+    /// wanted.
+    async fn say(&mut self, message: Vec<u8>, wanted: Delivery) -> Result<Delivery, RelayError>;
 
     /// Waits for the server's next word; may be dropped and called again.
     async fn hear(&mut self) -> Result<ToAgent, RelayError>;

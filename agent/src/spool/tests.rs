@@ -23,7 +23,7 @@ fn part(body: &[u8]) -> Part {
 
 fn messages(spool: &Spool, action: ActionHash) -> Vec<FromAgent> {
     let (mut mark, mut messages) = (Mark::default(), Vec::new());
-    while let Some((message, next)) = spool.read(action, mark).unwrap() {
+    while let Some(Message { bytes: message, next, .. }) = spool.read(action, mark).unwrap() {
         messages.push(FromAgent::parse(&message).unwrap());
         mark = next;
     }
@@ -32,6 +32,19 @@ fn messages(spool: &Spool, action: ActionHash) -> Vec<FromAgent> {
 
 fn at(second: i64) -> Timestamp {
     Timestamp::from_second(1_800_000_000 + second).unwrap()
+}
+
+#[test]
+fn a_message_is_whole_where_it_is_all_of_a_complete_answer() {
+    let (spool, one, several) = (Spool::in_memory(), ActionHash([1; 32]), ActionHash([2; 32]));
+    let read = |action, mark| spool.read(action, mark).unwrap().unwrap();
+    spool.add(one, at(9), 1, part(b""), true).unwrap();
+    assert!(read(one, Mark::default()).is_whole);
+    spool.add(several, at(9), 1, part(b"frame"), false).unwrap();
+    let first = read(several, Mark::default());
+    assert!(!first.is_whole, "more may follow");
+    spool.add(several, at(9), 1, part(b""), true).unwrap();
+    assert!(!read(several, Mark::default()).is_whole && !read(several, first.next).is_whole);
 }
 
 #[test]
@@ -134,7 +147,7 @@ fn what_does_not_fit_is_given_up_with_a_last_word_and_the_next_answer_fits() {
         let parts = fill(&spool, big, &[7; 16 << 10]);
         assert!(parts > 8, "{parts}");
         assert_eq!(messages(&spool, big).len(), parts, "what was there stays whole");
-        let (_, read) = spool.read(big, Mark::default()).unwrap().unwrap();
+        let read = spool.read(big, Mark::default()).unwrap().unwrap().next;
         // There is room for a last word, whatever was before it.
         spool.add(big, at(9), 1, part(b""), true).unwrap();
         assert!(spool.make_room().is_err());

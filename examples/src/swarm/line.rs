@@ -32,18 +32,18 @@ pub struct Watched<L> {
 }
 
 impl<L: Line> Line for Watched<L> {
-    async fn say(&mut self, message: Vec<u8>) -> Result<Delivery, RelayError> {
+    async fn say(&mut self, message: Vec<u8>, wanted: Delivery) -> Result<Delivery, RelayError> {
         if !message.starts_with(PART) {
-            return self.line.say(message).await;
+            return self.line.say(message, wanted).await;
         }
         self.tally.parts.fetch_add(1, Ordering::Relaxed);
         self.tally.part_bytes.fetch_add(message.len() as u64, Ordering::Relaxed);
         match self.behaviour {
             Behaviour::Slow => tokio::time::sleep(SLOW).await,
-            Behaviour::Duplicate => drop(self.line.say(message.clone()).await?),
+            Behaviour::Duplicate => drop(self.line.say(message.clone(), wanted).await?),
             _ => {}
         }
-        self.line.say(message).await
+        self.line.say(message, wanted).await
     }
 
     async fn hear(&mut self) -> Result<ToAgent, RelayError> {

@@ -2,8 +2,8 @@
 //!
 //! No message is persistent, and the server's are not confirmed. The store carries the promise: an agent keeps an answer until it
 //! is told that the store has it, and whoever comes, again or for the first time, is brought all that is open. So whatever a
-//! broker or a connection loses is made good by making agents come again, which deleting their queues does. Agents' messages are
-//! confirmed only so that they know which found no room.
+//! broker or a connection loses is made good by making agents come again, which deleting their queues does. What an agent sends
+//! while a server's queue is full, it sends again: told by a publisher confirm, or for want of a receipt.
 
 mod challenges;
 #[cfg(test)]

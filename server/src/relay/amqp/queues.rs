@@ -34,7 +34,7 @@ const PREFETCH_OVERFLOW: u16 = 16;
 /// Messages that wait for one agent, as with the embedded relay, and their bytes: some actions of the largest kind.
 pub const QUEUE_MAX: i32 = 1024;
 pub const QUEUE_BYTES_MAX: i32 = 64 << 20;
-/// Bytes that wait for one server. The broker takes no more, and tells agents so, who keep what they have and try again.
+/// Bytes that wait for one server. The broker takes no more; agents keep what they have and send it again.
 pub const ANSWERS_BYTES_MAX: i32 = if cfg!(test) { 32 << 20 } else { 256 << 20 };
 /// Bytes of what no longer fitted into agents' queues.
 const OVERFLOW_BYTES_MAX: i32 = 64 << 20;
