@@ -29,6 +29,8 @@ pub struct Guard<'a> {
     pub journal: &'a dyn Journal,
     /// What scans' processes were found to lack, where the policy asks for it.
     pub cage: Option<&'a Report>,
+    /// Whoever asks is whose machine it is: what may hold secrets needs no entry of its own in the policy.
+    pub own: bool,
     pub now: Timestamp,
 }
 
@@ -160,7 +162,7 @@ impl Guard<'_> {
         signers: &BTreeSet<Fingerprint>,
     ) -> Result<Vec<Option<Permit>>, Refusal> {
         let weigh = |(scan, asked): (&Scan, &bool)| {
-            if *asked { weigh_scan(self.policy, scan, signers).map(Some) } else { Ok(None) }
+            if *asked { weigh_scan(self.policy, scan, signers, self.own).map(Some) } else { Ok(None) }
         };
         action.scans.iter().zip(asked).map(weigh).collect()
     }
@@ -231,7 +233,7 @@ fn check_cage(cage: Option<&Report>) -> Result<(), Refusal> {
     }
 }
 
-fn weigh_scan(policy: &Policy, scan: &Scan, signers: &BTreeSet<Fingerprint>) -> Result<Permit, Refusal> {
+fn weigh_scan(policy: &Policy, scan: &Scan, signers: &BTreeSet<Fingerprint>, own: bool) -> Result<Permit, Refusal> {
     // A table that this version does not know is weighed under its own name; its process says that it cannot run.
     let table = canvass_tables::find(&scan.table);
     let module = table.map_or(scan.table.as_str(), |table| table.info().module.name);
@@ -244,9 +246,12 @@ fn weigh_scan(policy: &Policy, scan: &Scan, signers: &BTreeSet<Fingerprint>) -> 
     policy.acl.judge(module, signers)?;
     let mut permit = Permit::default();
     for column in used(scan) {
-        let Err(denied) = weigh_column(policy, module, &scan.table, column, signers) else { continue };
-        match table.and_then(|table| table.column(column)).map(|info| info.class) {
-            Some(Class::Sensitive) => permit.withheld.push(column.to_owned()),
+        let info = table.and_then(|table| table.column(column));
+        let secret = !own && info.is_some_and(|info| info.secret);
+        let Err(denied) = weigh_column(policy, module, &scan.table, column, signers, secret) else { continue };
+        match info.map(|info| info.class) {
+            // A predicate over what is withheld would keep no row, which looks as if there were none.
+            Some(Class::Sensitive) if !(secret && tests(scan, column)) => permit.withheld.push(column.to_owned()),
             _ => return Err(denied.into()),
         }
     }
@@ -257,16 +262,31 @@ fn weigh_scan(policy: &Policy, scan: &Scan, signers: &BTreeSet<Fingerprint>) -> 
     Ok(permit)
 }
 
-/// Weighs a column that has an entry of its own, as `module.column` or `table.column`.
+/// Weighs a column that has an entry of its own, as `module.column` or `table.column`; a `secret` one has to have it, or its
+/// table a module of its own with an entry.
 fn weigh_column(
     policy: &Policy,
     module: &str,
     table: &str,
     column: &str,
     signers: &BTreeSet<Fingerprint>,
+    secret: bool,
 ) -> Result<(), Denied> {
-    let names = BTreeSet::from([format!("{module}.{column}"), format!("{table}.{column}")]);
-    names.iter().filter(|name| policy.acl.has_entry(name)).try_for_each(|name| policy.acl.judge(name, signers))
+    let mut names = BTreeSet::from([format!("{module}.{column}"), format!("{table}.{column}")]);
+    names.retain(|name| policy.acl.has_entry(name));
+    if secret && names.is_empty() && !(module == table && policy.acl.has_entry(module)) {
+        return Err(Denied::Secret { column: format!("{table}.{column}") });
+    }
+    names.iter().try_for_each(|name| policy.acl.judge(name, signers))
+}
+
+/// Whether a scan's filter has a test of a column.
+fn tests(scan: &Scan, column: &str) -> bool {
+    let mut found = false;
+    if let Some(filter) = &scan.filter {
+        filter.for_each_test(&mut |test| found |= test.column == column);
+    }
+    found
 }
 
 /// The tests of a scan's filter over columns that hold contents.
@@ -304,7 +324,8 @@ fn predicates(scan: &Scan, is: &Is) -> u64 {
         | Is::Under(_)
         | Is::Null
         | Is::Private
-        | Is::Loopback => 1,
+        | Is::Loopback
+        | Is::Version(_) => 1,
     };
     count as u64
 }

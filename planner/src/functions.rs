@@ -17,6 +17,7 @@ use datafusion::logical_expr::{
     ColumnarValue, Expr, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility, lit,
 };
 
+use crate::versions;
 use crate::zone::AtTimeZone;
 
 pub const MATCHES: &str = "matches";
@@ -48,6 +49,7 @@ pub fn all() -> Vec<Arc<ScalarUDF>> {
         tests.iter().map(|(name, arity)| Arc::new(ScalarUDF::from(TextTest::new(name, *arity)))).collect();
     functions.push(Arc::new(ScalarUDF::from(Bytes { signature: texts(1) })));
     functions.push(Arc::new(ScalarUDF::from(AtTimeZone::default())));
+    functions.extend(versions::functions());
     functions.push(Arc::new(ScalarUDF::from(Version { signature: Signature::nullary(Volatility::Immutable) })));
     functions
 }

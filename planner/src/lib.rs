@@ -27,6 +27,7 @@ mod arithmetic;
 mod functions;
 mod predicate;
 mod results;
+mod versions;
 
 mod hosts;
 mod lower;

@@ -5,14 +5,15 @@
 
 use canvass_protocol::filter::{Filter, Is, Pattern};
 use canvass_protocol::value::Value;
+use canvass_protocol::versions::Source;
 use canvass_tables::Table;
 use canvass_tables::column::Kind;
-use datafusion::common::ScalarValue;
+use datafusion::common::{Column, ScalarValue};
 use datafusion::logical_expr::expr::{InList, Like, ScalarFunction};
 use datafusion::logical_expr::{BinaryExpr, Expr, Operator};
 
 use crate::catalog::{AGENT, HOST};
-use crate::functions;
+use crate::{functions, versions};
 
 /// A predicate that need not be applied at the desk.
 #[derive(Debug, Clone, PartialEq)]
@@ -129,6 +130,17 @@ impl Lowering<'_> {
     }
 
     fn call(&mut self, call: &ScalarFunction) -> Option<Filter> {
+        if versions::order_of(call.func.name()).is_some() {
+            let table = self.table;
+            let holds_sources = |column: &Column| {
+                let info = table.column(&column.name);
+                info.is_some_and(|info| {
+                    Source::ALL.iter().map(|source| source.as_str()).eq(info.values().iter().copied())
+                })
+            };
+            let on_text = |subject: &Expr, is| self.test(subject, |kind| (kind == Kind::Text).then_some(is));
+            return versions::lower(call, on_text, holds_sources);
+        }
         let pattern = match call.args.get(1) {
             None => "",
             Some(Expr::Literal(ScalarValue::Utf8(Some(pattern)), _)) => pattern,

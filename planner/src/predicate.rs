@@ -28,7 +28,7 @@ use self::words::Unit;
 use crate::catalog::{BYTES, CONTENT, COUNT, HEX};
 use crate::error::{Error, locate, locate_text};
 use crate::zone::{self, Zone};
-use crate::{functions, lower};
+use crate::{functions, lower, versions};
 
 /// Aggregates that are the same in whatever order the rows come.
 const ORDERLESS: &[&str] = &[
@@ -149,9 +149,10 @@ impl Checker<'_> {
             }
             _ => {}
         }
-        if functions::test_of(call.func.name(), "").is_some() {
+        if functions::test_of(call.func.name(), "").is_some() || versions::order_of(call.func.name()).is_some() {
             call.args = call.args.into_iter().map(folded).collect::<Result<_>>()?;
         }
+        versions::complete(&mut call, schema, self.statement)?;
         self.check_constant(&call, schema)?;
         self.check_lines(&call, schema)?;
         Ok(Expr::ScalarFunction(call))

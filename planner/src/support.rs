@@ -18,7 +18,7 @@ const HOSTS_SHOWN: usize = 3;
 pub fn sql_of(action: &Action) -> Result<&str, Error> {
     let newer = |what: String| Error::usage(format!("this action {what}")).hint("use the version that asked");
     let uses = features::of_action(action).into_iter().chain(action.scans.iter().flat_map(features::of_scan));
-    if let Some(wire) = uses.min() {
+    if let Some(wire) = uses.filter(|wire| !features::KNOWN.contains(wire)).min() {
         return Err(newer(format!("uses `{}`, which this version does not know", wire.as_str())));
     }
     match action.statements.as_slice() {

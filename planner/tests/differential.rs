@@ -57,6 +57,10 @@ static SAMPLES: Declared<Sample> = Declared {
         Column::field("at", Kind::Timestamp, "", |row: &Sample| {
             row.at.map_or(column::Cell::Null, column::Cell::Timestamp)
         }),
+        Column::<Sample>::field("source", Kind::Text, "", |row| {
+            usize::try_from(row.id).ok().and_then(|id| SOURCES.get(id % (SOURCES.len() + 1)).copied()).into()
+        })
+        .values(SOURCES),
         Column::probe("p", Kind::Text, "", |row: &Sample, _| Ok(row.t.clone().into())),
     ],
     collect: |collector| {
@@ -101,7 +105,17 @@ const TEXTS: &[&str] = &[
     "2001:db8::1",
     "it's",
     "NULL",
+    "1.2.3",
+    "1.2.3~rc1",
+    "1.2.3-rc1",
+    "1:0",
+    "1.10.0",
 ];
+/// The values of `source`, which some rows lack.
+const SOURCES: &[&str] = &["dpkg", "rpm", "apk", "pip", "npm"];
+const BY: &[&str] = &["", ", source", ", 'dpkg'", ", 'rpm'", ", 'apk'", ", 'pip'", ", 'npm'"];
+/// Constants that are versions of every source.
+const VERSIONS: &[&str] = &["0.0.1", "1.2.3", "10.0.0"];
 const LIKES: &[&str] = &[
     "", "%", "_", "a", "a%", "%b", "%a%", "a_b", "_%_", "a\\%b", "a\\_b", "a\\\\b", "\\", "a\\", "\\a", "%é%", "k",
     "K", "x%y", "x_y", "/etc/%", "%\n%", "%%", "ß", "SS",
@@ -166,6 +180,10 @@ fn predicate() -> impl Strategy<Value = String> {
             .prop_map(|(op, low, high)| format!("n {op} {low} AND {high}")),
         pick(&["t IS NULL", "n IS NOT NULL", "p IS NULL", "at IS NULL", "b", "NOT b", "b IS NULL", "b = false"])
             .prop_map(str::to_owned),
+        (pick(&["", "NOT "]), pick(&["lt", "le", "gt", "ge", "eq"]), text(), pick(VERSIONS), pick(BY))
+            .prop_map(|(not, order, c, v, by)| format!("{not}version_{order}({c}, {}{by})", quote(v))),
+        (pick(&["lt", "le", "gt", "ge", "eq"]), text(), pick(VERSIONS), pick(BY))
+            .prop_map(|(order, c, v, by)| format!("version_{order}({}, {c}{by})", quote(v))),
         pick(&["is_private(t)", "NOT is_private(t)", "is_loopback(p)", "n < '1k'", "n IN ('1k', 2)"])
             .prop_map(str::to_owned),
     ];

@@ -49,6 +49,8 @@ pub enum Denied {
     },
     #[error("{module} has no entry in the policy, and there is no default")]
     NoEntry { module: String },
+    #[error("{column} may hold secrets, and has no entry of its own in the policy")]
+    Secret { column: String },
     #[error("the policy's entry for {module} cannot be read")]
     EntryUnreadable { module: String },
     #[error("the policy cannot be read")]

@@ -36,7 +36,7 @@ pub fn cage_lacks(feature: &str) -> Option<&str> {
 /// Makes the enum and the slice from one list, so that neither lacks what the other has.
 macro_rules! wire {
     ($($name:ident $word:literal $about:literal,)*) => {
-        /// A part of an action's format that not every agent knows. This version's agents know none of them.
+        /// A part of an action's format that not every agent knows; [`KNOWN`] says which this version does.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
         pub enum Wire {
             $(#[doc = $about] $name,)*
@@ -64,6 +64,15 @@ wire! {
     Bytes "bytes" "Constants of bytes.",
     EveryS "every_s" "Actions that are asked again at an interval.",
     Stage "stage" "A second action that narrows what a first one asked.",
+    Versions "versions" "Tests of the order of package versions.",
+}
+
+/// What of the format this version knows, as an agent and as a desk.
+pub static KNOWN: &[Wire] = &[Wire::Versions];
+
+/// The feature of an agent that knows a part of the format.
+pub fn wire(wire: Wire) -> String {
+    format!("wire:{}", wire.as_str())
 }
 
 /// What of the format a scan uses.
@@ -87,6 +96,7 @@ pub fn of_scan(scan: &Scan) -> BTreeSet<Wire> {
             Is::In(values) => note(bytes(values), Wire::Bytes),
             Is::MatchesAny(_) => note(true, Wire::Patterns),
             Is::InBloom(_) => note(true, Wire::Blooms),
+            Is::Version(_) => note(true, Wire::Versions),
             is => note(is.comparison().is_some_and(|(_, value)| matches!(value, Value::Bytes(_))), Wire::Bytes),
         });
     }
@@ -110,7 +120,7 @@ pub fn lacking(action: &Action, features: &[String], is_asked: impl Fn(usize, &S
         tables.into_iter().filter(lacks_table).map(|name| format!("the table `{name}`")).collect();
     let mut uses = of_action(action);
     uses.extend(scans.iter().flat_map(|scan| of_scan(scan)));
-    let lacks = |wire: &Wire| !has(&format!("wire:{}", wire.as_str()));
+    let lacks = |part: &Wire| !has(&wire(*part));
     lacking.extend(uses.into_iter().filter(lacks).map(|wire| format!("`{}`", wire.as_str())));
     lacking
 }

@@ -1,11 +1,13 @@
 //! The predicates a scan or a target may hold, and how they combine in three-valued logic.
 
+use std::cmp::Ordering;
 use std::net::IpAddr;
 
 use ipnet::{IpNet, Ipv4Net};
 use serde::{Deserialize, Serialize};
 
 use crate::value::{Truth, Value};
+use crate::versions::{self, Source};
 
 /// A predicate over the columns of one table, or over the facts of an agent.
 ///
@@ -56,6 +58,73 @@ pub enum Is {
     /// The address is of a private range (RFC 1918, RFC 4193, link-local or loopback).
     Private,
     Loopback,
+    /// How the value, a package's version, stands to another one; `Unknown` where either is no version.
+    Version(VersionTest),
+}
+
+/// A comparison with a version, in the order of one packaging system.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct VersionTest {
+    pub is: VersionOrder,
+    pub than: String,
+    pub source: Source,
+}
+
+/// How one version stands to another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum VersionOrder {
+    Less,
+    LessOrEqual,
+    Greater,
+    GreaterOrEqual,
+    Equal,
+}
+
+impl VersionOrder {
+    /// Each with the function that asks for it in SQL.
+    pub const ALL: [(VersionOrder, &str); 5] = [
+        (VersionOrder::Less, "version_lt"),
+        (VersionOrder::LessOrEqual, "version_le"),
+        (VersionOrder::Greater, "version_gt"),
+        (VersionOrder::GreaterOrEqual, "version_ge"),
+        (VersionOrder::Equal, "version_eq"),
+    ];
+
+    /// The function that asks for it in SQL.
+    pub fn function(self) -> &'static str {
+        VersionOrder::ALL.iter().find(|(order, _)| *order == self).map_or("", |(_, function)| function)
+    }
+
+    /// The same with both sides changed over.
+    #[must_use]
+    pub fn swapped(self) -> VersionOrder {
+        match self {
+            VersionOrder::Less => VersionOrder::Greater,
+            VersionOrder::LessOrEqual => VersionOrder::GreaterOrEqual,
+            VersionOrder::Greater => VersionOrder::Less,
+            VersionOrder::GreaterOrEqual => VersionOrder::LessOrEqual,
+            VersionOrder::Equal => VersionOrder::Equal,
+        }
+    }
+
+    pub fn holds(self, order: Ordering) -> bool {
+        match self {
+            VersionOrder::Less => order.is_lt(),
+            VersionOrder::LessOrEqual => order.is_le(),
+            VersionOrder::Greater => order.is_gt(),
+            VersionOrder::GreaterOrEqual => order.is_ge(),
+            VersionOrder::Equal => order.is_eq(),
+        }
+    }
+}
+
+impl VersionTest {
+    /// Whether a version stands so to the other; `None` where either is no version of this system.
+    pub fn holds(&self, version: &str) -> Option<bool> {
+        versions::compare(version, &self.than, self.source).map(|order| self.is.holds(order))
+    }
 }
 
 /// A pattern and whether it ignores case.

@@ -4,6 +4,7 @@
 //! reads came from somebody else: every decoder is strict and bounded, and bytes are verified before they are parsed.
 
 pub mod value;
+pub mod versions;
 
 pub mod filter;
 pub mod matcher;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use regex::{Regex, RegexBuilder};
 
-use crate::filter::{Is, Pattern, Place};
+use crate::filter::{Is, Pattern, Place, VersionTest};
 use crate::limits;
 use crate::value::{Truth, Value};
 
@@ -29,6 +29,7 @@ pub enum TextMatcher {
     Under(Place),
     Private,
     Loopback,
+    Version(VersionTest),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -106,6 +107,7 @@ impl TextMatcher {
             Is::Under(place) => Some(TextMatcher::Under(place.clone())),
             Is::Private => Some(TextMatcher::Private),
             Is::Loopback => Some(TextMatcher::Loopback),
+            Is::Version(test) => Some(TextMatcher::Version(test.clone())),
             _ => None,
         })
     }
@@ -123,6 +125,7 @@ impl TextMatcher {
             TextMatcher::Under(place) => place.holds(text).into(),
             TextMatcher::Private => text.parse().ok().map(is_private).into(),
             TextMatcher::Loopback => text.parse().ok().map(is_loopback).into(),
+            TextMatcher::Version(test) => test.holds(text).into(),
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::fmt::{self, Display, Formatter};
 
-use crate::filter::{Filter, Is, Pattern, Test};
+use crate::filter::{Filter, Is, Pattern, Test, VersionTest};
 use crate::value::Value;
 
 impl Display for Filter {
@@ -72,6 +72,9 @@ fn write_test(f: &mut Formatter<'_>, test: &Test, negated: bool) -> fmt::Result 
         Is::Null => write!(f, "{column} IS {not}NULL"),
         Is::Private => write!(f, "{not}is_private({column})"),
         Is::Loopback => write!(f, "{not}is_loopback({column})"),
+        Is::Version(VersionTest { is, than, source }) => {
+            write!(f, "{not}{}({column}, {}, '{source}')", is.function(), quoted(than))
+        }
     }
 }
 
@@ -95,7 +98,8 @@ fn quoted(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::filter::Place;
+    use crate::filter::{Place, VersionOrder};
+    use crate::versions::Source;
 
     #[test]
     fn filters_read_as_sql() {
@@ -124,6 +128,8 @@ mod tests {
     fn every_kind_of_test_is_shown() {
         let pattern = |ignore_case| Pattern { pattern: "x".into(), ignore_case };
         let value = || Value::Integer(1);
+        let version =
+            || Is::Version(VersionTest { is: VersionOrder::Less, than: "1.0~rc1".into(), source: Source::Dpkg });
         let next = |is: &Is| match is {
             Is::Equal(_) => Some((Is::NotEqual(value()), "a <> 1")),
             Is::NotEqual(_) => Some((Is::Less(value()), "a < 1")),
@@ -141,7 +147,8 @@ mod tests {
             Is::Under(_) => Some((Is::Null, "a IS NULL")),
             Is::Null => Some((Is::Private, "is_private(a)")),
             Is::Private => Some((Is::Loopback, "is_loopback(a)")),
-            Is::Loopback => None,
+            Is::Loopback => Some((version(), "version_lt(a, '1.0~rc1', 'dpkg')")),
+            Is::Version(_) => None,
         };
         let (mut is, mut expected) = (Is::Equal(value()), "a = 1");
         loop {

@@ -13,7 +13,7 @@ use canvass_protocol::limits;
 use canvass_protocol::scan::Scan;
 use canvass_protocol::sets::{Bloom, PatternSet};
 use canvass_protocol::value::Value;
-use common::{action, golden_action, reserved_action, scan};
+use common::{action, golden_action, later_action, reserved_action, scan};
 
 const RESERVED: &str = include_str!("golden/action-1-reserved.json");
 
@@ -86,7 +86,10 @@ fn what_an_action_uses_is_known_before_it_is_signed() {
         action.scans.iter().flat_map(features::of_scan).chain(features::of_action(action)).collect()
     };
     assert_eq!(of_all(&golden_action()), BTreeSet::new(), "what this version runs");
-    assert_eq!(of_all(&reserved_action()), WIRE.iter().map(|(wire, ..)| *wire).collect());
+    let known: BTreeSet<Wire> = features::KNOWN.iter().copied().collect();
+    assert_eq!(of_all(&later_action()), known);
+    let unknown = WIRE.iter().map(|(wire, ..)| *wire).filter(|wire| !known.contains(wire));
+    assert_eq!(of_all(&reserved_action()), unknown.collect());
     let bytes = || Value::Bytes(vec![0]);
     for is in [Is::In(vec![bytes()]), Is::Less(bytes())] {
         let within = Filter::Not(Box::new(Filter::All(vec![Filter::test("x", is)])));

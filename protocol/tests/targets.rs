@@ -4,11 +4,12 @@
 
 mod common;
 
-use canvass_protocol::filter::{Filter, Is, Pattern, Place};
+use canvass_protocol::filter::{Filter, Is, Pattern, Place, VersionOrder};
 use canvass_protocol::matcher::{TextMatcher, is_loopback, is_private};
 use canvass_protocol::target::{Facts, ServerWords, Status, evaluate, named};
 use canvass_protocol::value::{Truth, Value};
-use common::{at, facts, pattern};
+use canvass_protocol::versions::Source;
+use common::{at, facts, pattern, version};
 
 const TRUE: Truth = Truth::True;
 const FALSE: Truth = Truth::False;
@@ -338,6 +339,15 @@ fn text_tests() {
         (Is::Under(Place::parse("::/0").unwrap()), Some("no address"), UNKNOWN),
         (Is::Private, Some("no address"), UNKNOWN),
         (Is::Loopback, Some("127.0.0.53"), TRUE),
+        (version(VersionOrder::Less, "2.4", Source::Dpkg), Some("2.4~rc1"), TRUE),
+        (version(VersionOrder::Less, "2.4", Source::Dpkg), Some("1:1"), FALSE),
+        (version(VersionOrder::LessOrEqual, "1.0", Source::Pip), Some("v1"), TRUE),
+        (version(VersionOrder::Equal, "1.0.0+a", Source::Npm), Some("1.0.0+b"), TRUE),
+        (version(VersionOrder::Greater, "1.0-r1", Source::Apk), Some("1.0-r10"), TRUE),
+        (version(VersionOrder::GreaterOrEqual, "1.0", Source::Rpm), Some("1.0~beta"), FALSE),
+        (version(VersionOrder::Less, "1", Source::Dpkg), Some("no version"), UNKNOWN),
+        (version(VersionOrder::Less, "no version", Source::Npm), Some("1.0.0"), UNKNOWN),
+        (version(VersionOrder::Less, "1", Source::Dpkg), None, UNKNOWN),
     ] {
         let matcher = TextMatcher::new(&is).unwrap().unwrap();
         assert_eq!(matcher.test(value), expected, "{value:?} {is:?}");

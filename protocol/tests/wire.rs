@@ -18,9 +18,10 @@ use canvass_protocol::signed::{Signed, SignedError};
 use canvass_protocol::statement::{InputFile, Statement};
 use canvass_protocol::target::Facts;
 use canvass_protocol::value::Value;
-use common::{NOW, action, agent_key, at, facts, golden_action, id_of, scan};
+use common::{NOW, action, agent_key, at, facts, golden_action, id_of, later_action, scan};
 
 const ACTION: &str = include_str!("golden/action-1.json");
+const LATER: &str = include_str!("golden/action-1-later.json");
 const ENVELOPE: &str = include_str!("golden/envelope-1.json");
 const LOGIN: &str = include_str!("golden/login-1.json");
 const ADMIT: &str = include_str!("golden/admit-1.json");
@@ -35,6 +36,8 @@ fn golden_action_opens_and_is_written_as_it_was() {
     let action = Action::parse(ACTION.as_bytes()).unwrap();
     assert_eq!(action, golden_action());
     assert_eq!(String::from_utf8(action.to_bytes()).unwrap(), ACTION);
+    assert_eq!(String::from_utf8(later_action().to_bytes()).unwrap(), LATER);
+    assert_eq!(Action::parse(LATER.as_bytes()).unwrap(), later_action());
 }
 
 #[test]

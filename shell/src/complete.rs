@@ -84,6 +84,11 @@ const FUNCTIONS: &[&str] = &[
     "now()",
     "sum(",
     "upper(",
+    "version_eq(",
+    "version_ge(",
+    "version_gt(",
+    "version_le(",
+    "version_lt(",
 ];
 
 /// Where the completed word begins, in bytes, and what it can become.

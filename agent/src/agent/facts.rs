@@ -54,6 +54,7 @@ pub(super) fn told(addresses: &[IpAddr]) -> Vec<IpAddr> {
 /// What an agent of this version can do.
 pub(crate) fn features() -> Vec<String> {
     let mut features: Vec<String> = TABLES.iter().map(|table| features::table(table.info().name)).collect();
+    features.extend(features::KNOWN.iter().map(|part| features::wire(*part)));
     features.sort_unstable();
     features
 }

@@ -9,7 +9,7 @@ use canvass_protocol::action::{Action, ActionHash, Stage, Window};
 use canvass_protocol::aggregate::{Aggregate, Call, Function, OrderBy};
 use canvass_protocol::answer::agent_id;
 use canvass_protocol::dependency::{DependsOn, Pair};
-use canvass_protocol::filter::{Filter, Is, Pattern, Place};
+use canvass_protocol::filter::{Filter, Is, Pattern, Place, VersionOrder, VersionTest};
 use canvass_protocol::limits::Limits;
 use canvass_protocol::members::Members;
 use canvass_protocol::scan::{Options, Scan};
@@ -17,6 +17,7 @@ use canvass_protocol::sets::{Bloom, PatternSet};
 use canvass_protocol::statement::{InputFile, Inputs, Statement};
 use canvass_protocol::target::{Facts, Mode};
 use canvass_protocol::value::Value;
+use canvass_protocol::versions::Source;
 use ed25519_dalek::SigningKey;
 use jiff::Timestamp;
 
@@ -68,7 +69,11 @@ pub fn pattern(text: &str) -> Pattern {
     Pattern { pattern: text.into(), ignore_case: false }
 }
 
-/// One of every test there is.
+pub fn version(is: VersionOrder, than: &str, source: Source) -> Is {
+    Is::Version(VersionTest { is, than: than.into(), source })
+}
+
+/// One of every test that the format had from the first.
 pub fn every_test() -> Vec<Is> {
     let text = |text: &str| Value::Text(text.into());
     vec![
@@ -89,6 +94,13 @@ pub fn every_test() -> Vec<Is> {
         Is::Private,
         Is::Loopback,
     ]
+}
+
+/// An action of what came later and this version's agents know.
+pub fn later_action() -> Action {
+    let sources = Source::ALL.into_iter().zip(VersionOrder::ALL);
+    let tests = sources.map(|(source, (order, _))| Filter::test("version", version(order, "1:2.4.1-1", source)));
+    action(vec![scan("packages", Some(Filter::Any(tests.collect())))])
 }
 
 /// An action of all that the format has a place for and this version's agents refuse.

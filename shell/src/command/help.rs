@@ -38,6 +38,7 @@ SET canvass.expire = '6h'   how long agents may still answer
     (
         &["functions"],
         "every_line(content, 're')   bytes('10MB')   is_private(ip)   is_loopback(ip)   now()
+version_lt(version, '2.4.1')   version_le, _gt, _ge, _eq: by dpkg, rpm, apk, pip or npm, as `source` or a third argument says
 and DataFusion's: SELECT DISTINCT routine_name FROM information_schema.routines ORDER BY 1;",
     ),
     (
