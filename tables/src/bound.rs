@@ -47,10 +47,14 @@ pub fn roots_with(filter: Option<&Filter>, column: &str, sets: &Sets) -> Option<
 pub fn missing(filter: Option<&Filter>, keys: &Keys, sets: &Sets) -> Option<String> {
     let one = |part: &Keys| {
         let words = missing(filter, part, sets)?;
-        Some(if part.column().is_some() { words } else { format!("({words})") })
+        Some(if matches!(part, Keys::All(_) | Keys::Any(_)) { format!("({words})") } else { words })
     };
     match keys {
         Keys::Column(column) => roots_with(filter, column, sets).is_none().then(|| format!("`{column}`")),
+        Keys::Unless { key, column, value } => {
+            let bounded = filter.is_some_and(|filter| is_bounded_unless(filter, key, (column, value), sets));
+            (!bounded).then(|| keys.to_string())
+        }
         Keys::All(parts) => {
             let lacking: Vec<String> = parts.iter().filter_map(one).collect();
             (!lacking.is_empty()).then(|| lacking.join(" and "))
@@ -60,6 +64,20 @@ pub fn missing(filter: Option<&Filter>, keys: &Keys, sets: &Sets) -> Option<Stri
             (!lacking.is_empty()).then(|| lacking.join(" or "))
         }
     }
+}
+
+/// Whether `key` is bounded in every branch of a filter that lets the other column be something else than its value.
+fn is_bounded_unless(filter: &Filter, key: &str, other: (&str, &str), sets: &Sets) -> bool {
+    let (column, value) = other;
+    let is_value = |root: &Root| matches!(root, Root::At(at) if at == value);
+    let in_part = |part: &Filter| is_bounded_unless(part, key, other, sets);
+    places(filter, key, sets).is_some()
+        || places(filter, column, sets).is_some_and(|roots| roots.iter().all(is_value))
+        || match filter {
+            Filter::All(parts) => parts.iter().any(in_part),
+            Filter::Any(parts) => parts.iter().all(in_part),
+            Filter::Not(_) | Filter::Test(_) => false,
+        }
 }
 
 /// Like [`roots_with`], but roots that lie in other roots are kept: one that passes through a link shows more.
@@ -108,9 +126,9 @@ fn is_exact(part: &Filter, column: &str, sets: &Sets) -> bool {
     }
 }
 
-/// Whether a path is what it says: a text with U+FFFD may be how another name is shown.
+/// Whether a path is what it says: a text with U+FFFD may be how another name is shown, and a number is no path.
 fn names_one(value: &Value) -> bool {
-    !matches!(value, Value::Text(text) if text.contains(REPLACEMENT))
+    matches!(value, Value::Text(text) if !text.contains(REPLACEMENT))
 }
 
 impl Root {
@@ -180,6 +198,7 @@ fn of_test(test: &Test, sets: &Sets) -> Option<Vec<Root>> {
 fn at_each(values: &[Value]) -> Option<Vec<Root>> {
     let at = |value: &Value| match value {
         Value::Text(text) => at_path(text),
+        Value::Integer(number) => Some(Root::At(number.to_string())),
         _ => None,
     };
     values.iter().map(at).collect()

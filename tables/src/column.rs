@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::fs::File;
+use std::io::Read;
 use std::net::IpAddr;
 
 use arrow::datatypes::{DataType, TimeUnit};
@@ -127,6 +128,8 @@ pub struct ColumnInfo {
     pub class: Class,
     /// Costs a trip to the host: read only for rows that survived, and left out of `*`.
     pub probe: bool,
+    /// May hold secrets: an agent's policy needs an entry of its own for it.
+    pub secret: bool,
     /// What its values look like, beyond their type.
     pub form: Form,
 }
@@ -173,10 +176,21 @@ pub enum Source<R> {
 }
 
 /// Bytes that can be matched and digested, from their beginning.
-pub struct Content {
-    pub file: File,
-    /// What the file claims to hold, in bytes; 0 where it cannot say, as in /proc.
-    pub size: u64,
+pub enum Content {
+    File {
+        file: File,
+        /// What the file claims to hold, in bytes; 0 where it cannot say, as in /proc.
+        size: u64,
+    },
+    /// What is no file of its own, such as a part of one.
+    Stream(Box<dyn Stream>),
+}
+
+/// Bytes that can be read more than once.
+pub trait Stream {
+    /// Begins at the beginning. A reader that has nothing to give for long says [`std::io::ErrorKind::Interrupted`] now and then,
+    /// so that whoever reads can see whether the scan is over.
+    fn begin(&self) -> Box<dyn Read + '_>;
 }
 
 /// A column of rows of type `R`: what is known of it and where it comes from.
@@ -193,7 +207,8 @@ impl<R> Column<R> {
         about: &'static str,
         get: for<'a> fn(&'a R) -> Cell<'a>,
     ) -> Column<R> {
-        let info = ColumnInfo { name, kind, about, class: Class::Metadata, probe: false, form: Form::Any };
+        let info =
+            ColumnInfo { name, kind, about, class: Class::Metadata, probe: false, secret: false, form: Form::Any };
         Column { info, source: Source::Field(get) }
     }
 
@@ -204,7 +219,8 @@ impl<R> Column<R> {
         about: &'static str,
         get: fn(&R, &Host) -> Result<Cell<'static>, Trouble>,
     ) -> Column<R> {
-        let info = ColumnInfo { name, kind, about, class: Class::Metadata, probe: true, form: Form::Any };
+        let info =
+            ColumnInfo { name, kind, about, class: Class::Metadata, probe: true, secret: false, form: Form::Any };
         Column { info, source: Source::Probe(get) }
     }
 
@@ -223,7 +239,8 @@ impl<R> Column<R> {
     /// A digest of the table's content column, in lower-case hexadecimal.
     pub const fn digest(name: &'static str, about: &'static str, algorithm: Algorithm) -> Column<R> {
         let form = Form::Hex(Some(algorithm.hex_digits()));
-        let info = ColumnInfo { name, kind: Kind::Text, about, class: Class::Metadata, probe: true, form };
+        let info =
+            ColumnInfo { name, kind: Kind::Text, about, class: Class::Metadata, probe: true, secret: false, form };
         Column { info, source: Source::Digest(algorithm) }
     }
 
@@ -233,8 +250,26 @@ impl<R> Column<R> {
         about: &'static str,
         open: fn(&R, &Host) -> Result<Option<Content>, Trouble>,
     ) -> Column<R> {
-        let info = ColumnInfo { name, kind: Kind::Content, about, class: Class::Content, probe: true, form: Form::Any };
+        let info = ColumnInfo {
+            name,
+            kind: Kind::Content,
+            about,
+            class: Class::Content,
+            probe: true,
+            secret: false,
+            form: Form::Any,
+        };
         Column { info, source: Source::Content(open) }
+    }
+
+    /// Marks the column as one whose values may be secrets, such as passwords in a process's memory: nobody sees it or asks about
+    /// it but where an agent's policy has an entry of its own for it.
+    pub const fn secret(mut self) -> Column<R> {
+        self.info.secret = true;
+        if !matches!(self.info.class, Class::Content) {
+            self.info.class = Class::Sensitive;
+        }
+        self
     }
 
     /// Marks the column as one that policy may withhold.

@@ -111,6 +111,14 @@ impl Node {
         }
     }
 
+    /// The test of content that it is.
+    fn content(&self) -> Option<usize> {
+        match self {
+            Node::Content { test, .. } => Some(*test),
+            _ => None,
+        }
+    }
+
     fn cost(&self) -> u8 {
         match self {
             Node::All(parts) | Node::Any(parts) => parts.iter().map(Node::cost).max().unwrap_or(0),
@@ -129,6 +137,13 @@ impl Node {
     }
 }
 
+/// The test of content that others of the same list have joined.
+#[derive(Default)]
+struct Joined {
+    column: Option<usize>,
+    test: Option<usize>,
+}
+
 struct Compiler<'a, R: 'static> {
     table: &'a Declared<R>,
     scan: &'a Scan,
@@ -138,21 +153,42 @@ struct Compiler<'a, R: 'static> {
 impl<R> Compiler<'_, R> {
     fn node(&mut self, filter: &Filter) -> Result<Node, ScanError> {
         Ok(match filter {
-            Filter::All(parts) => Node::All(self.parts(parts)?),
-            Filter::Any(parts) => Node::Any(self.parts(parts)?),
+            Filter::All(parts) => Node::All(self.parts(parts, false)?),
+            Filter::Any(parts) => Node::Any(self.parts(parts, true)?),
             Filter::Not(inner) => Node::Not(Box::new(self.node(inner)?)),
-            Filter::Test(test) => self.test(test)?,
+            Filter::Test(test) => self.test(test, &mut Joined::default())?,
         })
     }
 
-    /// The parts, cheapest first; equals keep their order.
-    fn parts(&mut self, parts: &[Filter]) -> Result<Vec<Node>, ScanError> {
-        let mut nodes = parts.iter().map(|part| self.node(part)).collect::<Result<Vec<_>, _>>()?;
+    /// The parts, cheapest first; equals keep their order. Tests of content of which any will do, or none must, may become
+    /// one, so that a list of ten thousand is not gone through for each file.
+    fn parts(&mut self, parts: &[Filter], any: bool) -> Result<Vec<Node>, ScanError> {
+        let mut joined = Joined::default();
+        let mut nodes = Vec::with_capacity(parts.len());
+        for part in parts {
+            let known = joined.test;
+            let (node, test) = match part {
+                Filter::Test(test) if any => {
+                    let node = self.test(test, &mut joined)?;
+                    let content = node.content();
+                    (node, content)
+                }
+                Filter::Not(inner) if !any && let Filter::Test(test) = &**inner => {
+                    let node = self.test(test, &mut joined)?;
+                    let content = node.content();
+                    (Node::Not(Box::new(node)), content)
+                }
+                part => (self.node(part)?, None),
+            };
+            if test.is_none() || test != known {
+                nodes.push(node);
+            }
+        }
         nodes.sort_by_key(Node::cost);
         Ok(nodes)
     }
 
-    fn test(&mut self, test: &Test) -> Result<Node, ScanError> {
+    fn test(&mut self, test: &Test, joined: &mut Joined) -> Result<Node, ScanError> {
         let table = self.table;
         let position = table.columns.iter().position(|column| column.info.name == test.column);
         let column = position
@@ -160,7 +196,14 @@ impl<R> Compiler<'_, R> {
         let declared = &table.columns[column];
         let bad = |reason: String| ScanError::BadTest { column: test.column.clone(), reason };
         if declared.info.kind == Kind::Content {
-            let test = self.content.add(&test.is).map_err(bad)?;
+            let same = joined.column.is_none_or(|known| known == column);
+            let test = if same {
+                joined.column = Some(column);
+                self.content.add_or_join(&test.is, &mut joined.test)
+            } else {
+                self.content.add(&test.is)
+            };
+            let test = test.map_err(bad)?;
             return Ok(Node::Content { column, test });
         }
         let resolved;

@@ -16,11 +16,17 @@ pub mod bound;
 pub mod engine;
 mod filter;
 pub mod frame;
+pub mod sqlite;
 
 mod accounts;
 mod files;
 mod network;
+mod packages;
+mod persistence;
+mod ping;
+mod process_memory;
 mod processes;
+mod ssh;
 mod system;
 
 pub use files::not_entered;
@@ -31,10 +37,24 @@ pub use table::{Table, TableInfo};
 pub static TABLES: &[&dyn Table] = &[
     &files::files::FILES,
     &processes::processes::PROCESSES,
+    &processes::open_files::OPEN_FILES,
+    &process_memory::process_memory::PROCESS_MEMORY,
     &network::netstat::NETSTAT,
+    &network::interfaces::INTERFACES,
+    &network::neighbors::NEIGHBORS,
+    &network::routes::ROUTES,
+    &ping::ping::PING,
+    &packages::packages::PACKAGES,
     &accounts::users::USERS,
     &accounts::groups::GROUPS,
+    &accounts::logins::LOGINS,
+    &ssh::ssh_keys::SSH_KEYS,
+    &ssh::authorized_keys::AUTHORIZED_KEYS,
     &system::system::SYSTEM,
+    &system::mounts::MOUNTS,
+    &system::kernel_modules::KERNEL_MODULES,
+    &persistence::crontab::CRONTAB,
+    &persistence::systemd_units::SYSTEMD_UNITS,
 ];
 
 /// Finds a table by its name.

@@ -44,13 +44,19 @@ pub enum Keys {
     All(&'static [Keys]),
     /// At least one of these.
     Any(&'static [Keys]),
+    /// This key, wherever `column` may be something else than `value`.
+    Unless {
+        key: &'static str,
+        column: &'static str,
+        value: &'static str,
+    },
 }
 
 impl Keys {
     /// The columns, in declared order.
     pub fn columns(&self) -> Vec<&'static str> {
         match self {
-            Keys::Column(column) => vec![column],
+            Keys::Column(column) | Keys::Unless { key: column, .. } => vec![column],
             Keys::All(parts) | Keys::Any(parts) => parts.iter().flat_map(Keys::columns).collect(),
         }
     }
@@ -59,7 +65,7 @@ impl Keys {
     pub fn column(&self) -> Option<&'static str> {
         match self {
             Keys::Column(column) => Some(column),
-            Keys::All(_) | Keys::Any(_) => None,
+            Keys::All(_) | Keys::Any(_) | Keys::Unless { .. } => None,
         }
     }
 
@@ -69,7 +75,7 @@ impl Keys {
                 write!(f, " {word} ")?;
             }
             match part {
-                Keys::Column(_) => write!(f, "{part}")?,
+                Keys::Column(_) | Keys::Unless { .. } => write!(f, "{part}")?,
                 Keys::All(_) | Keys::Any(_) => write!(f, "({part})")?,
             }
         }
@@ -82,6 +88,7 @@ impl std::fmt::Display for Keys {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Keys::Column(column) => write!(f, "`{column}`"),
+            Keys::Unless { key, column, value } => write!(f, "`{key}` (unless `{column}` = '{value}')"),
             Keys::All(parts) => Keys::join(f, parts, "and"),
             Keys::Any(parts) => Keys::join(f, parts, "or"),
         }

@@ -211,3 +211,31 @@ fn what_is_shown_for_bytes_that_are_no_text_bounds_by_the_folder() {
         check(&filter, expected);
     }
 }
+
+#[test]
+fn a_key_that_is_needed_unless_another_says_otherwise() {
+    const KEYS: Keys = Keys::Unless { key: "port", column: "protocol", value: "icmp" };
+    let protocol = |name: &str| Filter::test("protocol", Is::Equal(text(name)));
+    let port = || Filter::test("port", Is::Equal(Value::Integer(80)));
+    let tcp = || Filter::All(vec![protocol("tcp"), port()]);
+    let any = |parts: Vec<Filter>| Filter::Any(parts);
+    for (filter, bounded) in [
+        (port(), true),
+        (protocol("icmp"), true),
+        (Filter::test("protocol", Is::In(vec![text("icmp"), text("icmp")])), true),
+        (protocol("tcp"), false),
+        (any(vec![protocol("icmp"), tcp()]), true),
+        (Filter::All(vec![size(), any(vec![protocol("icmp"), tcp()])]), true),
+        (any(vec![protocol("icmp"), protocol("tcp")]), false),
+        (any(vec![protocol("icmp"), size()]), false),
+        (Filter::Not(Box::new(protocol("tcp"))), false),
+        (Filter::test("port", Is::Greater(Value::Integer(80))), false),
+        (size(), false),
+    ] {
+        let words = missing(Some(&filter), &KEYS, &Sets::new());
+        assert_eq!(words.is_none(), bounded, "{filter:?}");
+        assert!(words.is_none_or(|words| words == "`port` (unless `protocol` = 'icmp')"));
+    }
+    assert!(missing(None, &KEYS, &Sets::new()).is_some());
+    assert_eq!(KEYS.columns(), ["port"]);
+}

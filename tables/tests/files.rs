@@ -144,9 +144,34 @@ fn content_is_asked_line_by_line() {
         (not(like("%a%")), vec!["a/b/c/three"]),
         (all(vec![matches("content", "alpha"), not(matches("content", "beta"))]), vec!["bin"]),
         (Filter::Any(vec![matches("content", "beta"), matches("content", "gamma")]), vec!["a/b/two", "a/one"]),
+        (all(vec![not(matches("content", "key")), not(matches("content", "gamma"))]), vec!["a/b/c/three", "a/one"]),
+        (not(Filter::Any(vec![matches("content", "key"), like("%gam%")])), vec!["a/b/c/three", "a/one"]),
+        (all(vec![matches("content", "alpha"), matches("content", "be"), like("%ta")]), vec!["a/one"]),
+        (
+            Filter::Any(vec![matches("content", "no"), matches("content", "^g"), every("^x")]),
+            vec!["a/b/c/three", "a/b/two"],
+        ),
+        (
+            all(vec![not(matches("content", "key")), not(matches("content", "^g")), matches("content", "")]),
+            vec!["a/one"],
+        ),
     ] {
         assert_eq!(names(&asked(root, &["path"], filter.clone()), root), expected, "{filter:?}");
     }
+}
+
+#[test]
+fn content_is_asked_for_ten_thousand_texts() {
+    let tree = tree();
+    let root = tree.path();
+    let indicator = |number: u32| format!("{:08x}", number.wrapping_mul(2_654_435_761));
+    fs::write(root.join("a/hit"), format!("none here\nand then {}.\n", indicator(9_999))).unwrap();
+    fs::write(root.join("a/near"), format!("{}\n", &indicator(9_999)[1..])).unwrap();
+    let texts: Vec<String> = (1..10_000).map(indicator).chain(["gamma".to_owned()]).collect();
+    let any: Vec<Filter> = texts.iter().map(|text| matches("content", text)).collect();
+    let none = any.iter().cloned().map(not).collect();
+    assert_eq!(names(&asked(root, &["path"], Filter::Any(any)), root), ["a/b/two", "a/hit"]);
+    assert_eq!(names(&asked(root, &["path"], all(none)), root), ["a/b/c/three", "a/near", "a/one", "bin"]);
 }
 
 #[test]

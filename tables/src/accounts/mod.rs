@@ -1,7 +1,11 @@
 //! Tables of the module `accounts`.
 
 pub mod groups;
+mod login_files;
+mod login_stores;
+pub mod logins;
 pub mod users;
+mod utmp;
 
 use crate::engine::Collector;
 use crate::module::Module;

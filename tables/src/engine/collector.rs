@@ -184,7 +184,8 @@ impl<'a, R> Collector<'a, R> {
         self.look()
     }
 
-    fn look(&mut self) -> ControlFlow<()> {
+    /// Like [`Collector::go_on`], but looks at the clocks each time; for loops that wait.
+    pub(crate) fn look(&mut self) -> ControlFlow<()> {
         self.looks = 0;
         if self.is_over() {
             return ControlFlow::Break(());

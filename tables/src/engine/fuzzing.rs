@@ -44,7 +44,7 @@ pub fn read(
     let watch = Watch::new(&Limits::default(), &stop);
     let mut reader = Reader::new(vec![Algorithm::Sha256], decompress, NonZeroUsize::MIN);
     let mut judge = |truths: &mut Vec<Option<Truth>>| judge(truths);
-    let outcome = reader.read(&Content { file, size }, Some(&compiled), true, &watch, &mut judge);
+    let outcome = reader.read(&Content::File { file, size }, Some(&compiled), true, &watch, &mut judge);
     let sha256 = outcome.digests.into_iter().map(|(_, digest)| digest).next();
     Ok(Told { truths: outcome.truths, sha256, trouble: outcome.trouble })
 }

@@ -1,5 +1,8 @@
 //! Patterns over the lines of a file: how LIKE and regular expressions are compiled for bytes.
 
+use std::cell::OnceCell;
+use std::ops::Range;
+
 use canvass_protocol::filter::Pattern;
 use canvass_protocol::limits::REGEX_BYTES_MAX;
 use regex::bytes::{Regex, RegexBuilder};
@@ -8,15 +11,19 @@ use regex_automata::meta;
 use regex_automata::nfa::thompson;
 use regex_syntax::hir::{self, Class, Hir, HirKind, Look};
 
+use super::needles::{self, Needles};
+
 /// A pattern that decides of one line, and what makes it fast.
 #[derive(Clone)]
 pub(super) struct LinePattern {
     pub text: String,
     ignore_case: bool,
-    /// Decides; its haystack is one line without its end.
-    exact: Regex,
+    /// Literals by which it can be found together with others.
+    pub needles: Option<Needles>,
+    /// Decides; its haystack is one line without its end. Where literals decide, it is compiled when it is needed.
+    exact: OnceCell<Regex>,
     /// Finds in a block of lines whatever line could match; `None` where it would find too much to be of use.
-    coarse: Option<Coarse>,
+    coarse: OnceCell<Option<Coarse>>,
 }
 
 /// An expression that, searched in a block of lines, matches within each line that the original matches alone.
@@ -28,7 +35,7 @@ struct Coarse {
 
 /// One search for whatever line could match any of the patterns; `None` where it would find too much to be of use.
 pub(super) fn search_together<'a>(patterns: impl Iterator<Item = &'a LinePattern>) -> Option<meta::Regex> {
-    let all = patterns.map(|pattern| Some(pattern.coarse.as_ref()?.widened.clone())).collect::<Option<Vec<_>>>()?;
+    let all = patterns.map(|pattern| Some(pattern.coarse()?.widened.clone())).collect::<Option<Vec<_>>>()?;
     build(&Hir::alternation(all))
 }
 
@@ -44,29 +51,52 @@ impl LinePattern {
     }
 
     fn new(written: &str, regex: String, ignore_case: bool) -> Result<LinePattern, String> {
-        let exact = RegexBuilder::new(&regex)
-            .case_insensitive(ignore_case)
+        let needles = parse(&regex, ignore_case).and_then(|parsed| needles::of(&parsed));
+        let (exact, coarse) = (OnceCell::new(), OnceCell::new());
+        let pattern = LinePattern { text: regex, ignore_case, needles, exact, coarse };
+        if !pattern.is_literal() {
+            let compiled = pattern.compile();
+            let compiled = compiled.map_err(|error| format!("bad regular expression `{written}`: {error}"))?;
+            let _ = pattern.exact.set(compiled);
+        }
+        Ok(pattern)
+    }
+
+    /// Whether a line matches that holds one of its literals, and no other.
+    pub fn is_literal(&self) -> bool {
+        self.needles.as_ref().is_some_and(|needles| needles.exact)
+    }
+
+    fn compile(&self) -> Result<Regex, regex::Error> {
+        RegexBuilder::new(&self.text)
+            .case_insensitive(self.ignore_case)
             .size_limit(REGEX_BYTES_MAX)
             .dfa_size_limit(REGEX_BYTES_MAX)
             .build()
-            .map_err(|error| format!("bad regular expression `{written}`: {error}"))?;
-        let coarse = parse(&regex, ignore_case).and_then(|parsed| coarse(&parsed));
-        Ok(LinePattern { text: regex, ignore_case, exact, coarse })
+    }
+
+    fn exact(&self) -> &Regex {
+        self.exact.get_or_init(|| self.compile().expect("literals of so few bytes compile"))
+    }
+
+    fn coarse(&self) -> Option<&Coarse> {
+        let found = || parse(&self.text, self.ignore_case).and_then(|parsed| coarse(&parsed));
+        self.coarse.get_or_init(found).as_ref()
     }
 
     /// Whether one line, without its end, matches.
     pub fn matches(&self, line: &[u8]) -> bool {
-        self.exact.is_match(line)
+        self.exact().is_match(line)
     }
 
     /// Whether the search in a block leaps from literal to literal.
     pub fn is_accelerated(&self) -> bool {
-        self.coarse.as_ref().is_some_and(|coarse| coarse.regex.is_accelerated())
+        self.coarse().is_some_and(|coarse| coarse.regex.is_accelerated())
     }
 
     /// Whether some line of a block of whole lines matches.
     pub fn matches_some(&self, block: &[u8]) -> bool {
-        let Some(coarse) = &self.coarse else {
+        let Some(coarse) = self.coarse() else {
             return lines(block).any(|line| self.matches(line));
         };
         let mut from = 0;
@@ -83,6 +113,13 @@ impl LinePattern {
             from = end;
         }
         false
+    }
+
+    /// Whether the line around a place in a block of whole lines matches, and where it stands, its end included.
+    pub fn matches_around(&self, block: &[u8], at: usize) -> (bool, Range<usize>) {
+        let start = memchr::memrchr(b'\n', &block[..at]).map_or(0, |end| end + 1);
+        let end = memchr::memchr(b'\n', &block[at..]).map_or(block.len(), |end| at + end + 1);
+        (lines(&block[start..end]).any(|line| self.matches(line)), start..end)
     }
 
     /// Whether every line of a block of whole lines matches.

@@ -4,13 +4,18 @@ mod batch;
 pub(crate) mod cells;
 mod collector;
 mod content;
-mod decompress;
+pub(crate) mod decompress;
 mod digest;
 #[cfg(fuzzing)]
 pub mod fuzzing;
+mod grams;
 mod lines;
+mod long;
+mod needles;
 mod reading;
+mod search;
 mod shared;
+mod source;
 mod watch;
 
 use std::num::NonZeroUsize;

@@ -1,16 +1,16 @@
 //! One read of a row's content, which decides all its tests and takes all its digests, in bounded memory.
 
-use std::fs::File;
-use std::io::{self, Read, Seek as _};
+use std::io;
 use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use canvass_protocol::value::Truth;
 
 use super::Watch;
-use super::content::{ContentTests, LongLine};
-use super::decompress::{self, Format};
+use super::content::{ContentTests, Met};
 use super::digest::{Algorithm, Digests};
+use super::long::LongLine;
+use super::source::{Source, rewind};
 use crate::column::Content;
 use crate::host::reason;
 
@@ -18,6 +18,8 @@ use crate::host::reason;
 const BLOCK_BYTES: usize = if cfg!(fuzzing) { 64 } else { 128 << 10 };
 /// The longest line held in memory; a longer one is taken byte by byte.
 const LINE_BYTES_MAX: usize = if cfg!(fuzzing) { 256 } else { 1 << 20 };
+/// What files of /proc say once their process has ended.
+const NO_SUCH_PROCESS: i32 = rustix::io::Errno::SRCH.raw_os_error();
 /// What every worker may use for decompressing at any time, where there is as much: more than enough for what gzip, bzip2,
 /// `zstd -3` and `xz -6` write. More than that is used by one worker at a time.
 const DECOMPRESS_BYTES: u64 = 16 << 20;
@@ -95,7 +97,7 @@ impl Reader {
             read: 0,
             decided: vec![None; tests.len()],
             changed: true,
-            met: false,
+            met: Met::default(),
             digesting: Digesting::Undecided,
             trouble: None,
         };
@@ -116,6 +118,8 @@ impl Reader {
                 outcome.digests = reading.algorithms.iter().copied().zip(digests.finish()).collect();
             }
             (Ok(_), _) => {}
+            // A process that has ended meanwhile is no trouble.
+            (Err(error), _) if error.raw_os_error() == Some(NO_SUCH_PROCESS) => {}
             (Err(error), _) => outcome.trouble = Some(reason(&error)),
         }
         outcome
@@ -144,8 +148,8 @@ struct Reading<'a> {
     decided: Vec<Option<Truth>>,
     /// Something was decided since the filter was judged.
     changed: bool,
-    /// The tests' common search has found something in this content, so each looks for itself.
-    met: bool,
+    /// What the tests have met in this content, which makes the next blocks cheaper.
+    met: Met,
     digesting: Digesting,
     trouble: Option<String>,
 }
@@ -166,7 +170,7 @@ impl Reading<'_> {
         let Some(again) = self.pass(content, memory_max, judge)? else { return Ok(false) };
         if again {
             // A test let the row pass after its first block was gone, so its digests begin anew.
-            (&content.file).rewind()?;
+            rewind(content)?;
             self.filled = 0;
             self.read = 0;
             self.digesting = Digesting::Along(Digests::new(self.algorithms));
@@ -176,12 +180,12 @@ impl Reading<'_> {
     }
 
     fn begin_anew(&mut self, content: &Content) -> io::Result<()> {
-        (&content.file).rewind()?;
+        rewind(content)?;
         self.filled = 0;
         self.read = 0;
         self.decided.iter_mut().for_each(|truth| *truth = None);
         self.changed = true;
-        self.met = false;
+        self.met = Met::default();
         self.digesting = Digesting::Undecided;
         self.trouble = None;
         Ok(())
@@ -354,58 +358,6 @@ impl Reading<'_> {
     }
 }
 
-/// A content's bytes as they lie there, or what they are when decompressed.
-enum Source<'a> {
-    File(&'a File),
-    Plain(Box<dyn Read + 'a>),
-}
-
-impl<'a> Source<'a> {
-    /// Opens a content, with the number of bytes at which it ends, where that is known.
-    fn open(content: &'a Content, memory_max: Option<u64>, watch: &'a Watch<'a>) -> io::Result<(Source<'a>, u64)> {
-        let Content { file, size } = content;
-        let plain = (Source::File(file), *size);
-        let Some(memory_max) = memory_max else { return Ok(plain) };
-        let mut head = [0; decompress::HEAD_BYTES];
-        let mut filled = 0;
-        let mut reader = file;
-        while filled < head.len() {
-            match reader.read(&mut head[filled..]) {
-                Ok(0) => break,
-                Ok(count) => filled += count,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
-            }
-        }
-        reader.rewind()?;
-        let Some(format) = Format::of(&head[..filled]) else { return Ok(plain) };
-        let source = Watched { file, watch };
-        Ok((Source::Plain(decompress::open(format, source, *size, memory_max)?), 0))
-    }
-
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        match self {
-            Source::File(file) => file.read(buffer),
-            Source::Plain(reader) => reader.read(buffer),
-        }
-    }
-}
-
-/// A compressed file, which fails once the scan is over: a decoder may read for long before it has anything to say.
-struct Watched<'a> {
-    file: &'a File,
-    watch: &'a Watch<'a>,
-}
-
-impl Read for Watched<'_> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        if self.watch.is_over() {
-            return Err(io::Error::other("the scan is over"));
-        }
-        self.file.read(buffer)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::sync::atomic::AtomicBool;
@@ -413,7 +365,7 @@ mod tests {
     use canvass_protocol::filter::{Is, Pattern};
     use canvass_protocol::limits::Limits;
 
-    use std::io::Write as _;
+    use std::io::{Seek as _, Write as _};
 
     use super::*;
 
@@ -434,7 +386,7 @@ mod tests {
         let stop = AtomicBool::new(false);
         let watch = Watch::new(&Limits::default(), &stop);
         let mut judge = |_: &mut Vec<Option<Truth>>| None;
-        Reader::default().read(&Content { file, size: 0 }, Some(&compiled), false, &watch, &mut judge)
+        Reader::default().read(&Content::File { file, size: 0 }, Some(&compiled), false, &watch, &mut judge)
     }
 
     fn run(is: &Is, bytes: &[u8]) -> (Truth, Option<String>) {
@@ -483,6 +435,7 @@ mod tests {
             ("^next$", b"\nnext\r\n", true),
             ("^$", b"\n\n", true),
             ("xtail", b"\ntail", false),
+            ("^head.*y", b"y\r-", true),
         ] {
             assert_eq!(run(&Is::Matches(pattern(text)), &long(end)).0, expected.into(), "{text} {end:?}");
         }

@@ -13,6 +13,7 @@ mod row;
 mod walk;
 mod worker;
 
+pub(crate) use mounts::is_local_type;
 pub use mounts::not_entered;
 
 use crate::module::Module;

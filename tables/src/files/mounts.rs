@@ -6,7 +6,7 @@ use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStringExt as _;
 use std::path::{Path, PathBuf};
 
-use crate::host::Host;
+use crate::host::{Host, mountinfo};
 
 /// What is mounted, by device.
 #[derive(Default)]
@@ -96,10 +96,11 @@ impl Mounts {
         if !host.is_live() {
             return Mounts::default();
         }
-        let table = host.read_text(Path::new("/proc/self/mountinfo")).unwrap_or_default();
+        let table = host.read(Path::new("/proc/self/mountinfo")).unwrap_or_default();
+        let mounts = || mountinfo::lines(&table).flatten();
         Mounts {
-            local: table.lines().filter_map(mount).collect(),
-            names: table.lines().filter_map(mount_name).collect(),
+            local: mounts().map(|mount| (mount.device, is_local_type(mount.kind))).collect(),
+            names: mounts().map(|mount| last_part(&mount)).collect(),
         }
     }
 
@@ -128,39 +129,19 @@ pub(super) fn magic(file: impl AsFd) -> Option<u64> {
 
 /// The places at which something is mounted, of what `/proc/self/mountinfo` lists, that no walk enters by itself.
 pub fn not_entered(mountinfo: &str) -> HashSet<PathBuf> {
-    let foreign = mountinfo.lines().filter(|line| mount(line).is_some_and(|(_, local)| !local));
-    let paths = foreign.filter_map(|line| line.split_ascii_whitespace().nth(4));
-    paths.map(|path| PathBuf::from(OsString::from_vec(unescaped(path.as_bytes())))).collect()
+    let foreign = mountinfo::lines(mountinfo.as_bytes()).flatten().filter(|mount| !is_local_type(mount.kind));
+    foreign.map(|mount| PathBuf::from(OsString::from_vec(mountinfo::decoded(mount.path)))).collect()
 }
 
-/// Reads one line of mountinfo: the device and whether it is local.
-fn mount(line: &str) -> Option<(u64, bool)> {
-    let (before, after) = line.split_once(" - ")?;
-    let (major, minor) = before.split_ascii_whitespace().nth(2)?.split_once(':')?;
-    let name = after.split_ascii_whitespace().next()?;
-    Some((rustix::fs::makedev(major.parse().ok()?, minor.parse().ok()?), is_local_name(name)))
+/// The last part of the path at which something is mounted.
+fn last_part(mount: &mountinfo::Mount<'_>) -> Vec<u8> {
+    let last = mount.path.rsplit(|&byte| byte == b'/').next();
+    mountinfo::decoded(last.unwrap_or_default())
 }
 
-/// The last part of the path at which a line of mountinfo says that something is mounted.
-fn mount_name(line: &str) -> Option<Vec<u8>> {
-    let path = line.split_ascii_whitespace().nth(4)?;
-    Some(unescaped(path.rsplit('/').next()?.as_bytes()))
-}
-
-/// Turns `\\040` and the like, which mountinfo writes for blanks, into the bytes that they stand for.
-fn unescaped(name: &[u8]) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(name.len());
-    let mut rest = name;
-    while let Some((&first, after)) = rest.split_first() {
-        let octal = after.get(..3).filter(|_| first == b'\\').and_then(|digits| std::str::from_utf8(digits).ok());
-        let byte = octal.and_then(|digits| u8::from_str_radix(digits, 8).ok());
-        bytes.push(byte.unwrap_or(first));
-        rest = if byte.is_some() { &after[3..] } else { after };
-    }
-    bytes
-}
-
-fn is_local_name(name: &str) -> bool {
+/// Whether a file system of this type is walked without being named, since no other machine and no kernel answers for it.
+pub(crate) fn is_local_type(name: &[u8]) -> bool {
+    let Ok(name) = std::str::from_utf8(name) else { return true };
     let network_fuse = name.strip_prefix("fuse.").is_some_and(|sub| NETWORK_FUSE.contains(&sub));
     !(network_fuse || PSEUDO.contains(&name) || NETWORK.contains(&name))
 }
@@ -186,11 +167,11 @@ mod tests {
             ("autofs", false),
         ] {
             let line = format!("36 35 8:1 / /mnt rw,noatime master:1 - {name} source rw");
-            assert_eq!(mount(&line), Some((rustix::fs::makedev(8, 1), local)), "{name}");
+            let mount = mountinfo::parse(line.as_bytes()).unwrap();
+            assert_eq!((mount.device, is_local_type(mount.kind)), (rustix::fs::makedev(8, 1), local), "{name}");
         }
-        assert_eq!(mount("nonsense"), None);
         let line = "36 35 8:1 / /mnt/a\\040disk rw - ext4 source rw";
-        assert_eq!(mount_name(line).as_deref(), Some(&b"a disk"[..]));
+        assert_eq!(last_part(&mountinfo::parse(line.as_bytes()).unwrap()), b"a disk");
         let table = format!(
             "{line}\n37 35 0:40 / /srv/a\\040share rw - nfs4 source rw\n38 35 0:41 / /sys rw - sysfs source rw\n"
         );

@@ -260,7 +260,7 @@ impl FileRow {
         let mounted = reached == Reached::InFolder && stat.device != self.folder.id.device;
         let reached = if mounted { Reached::Mounted } else { reached };
         self.folder.search.guard.check_content(host, &file, &stat, self.c_name(), reached)?;
-        Ok(Some(Content { file: file.into(), size: stat.size }))
+        Ok(Some(Content::File { file: file.into(), size: stat.size }))
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod fixture;
 mod machine;
+pub(crate) mod mountinfo;
 mod names;
 mod open;
 
@@ -192,6 +193,15 @@ impl Host {
             return self.metadata_at(rustix::fs::CWD, path.as_path(), AtFlags::SYMLINK_NOFOLLOW);
         }
         self.metadata_of(self.open_path(path, OFlags::PATH | OFlags::NOFOLLOW)?)
+    }
+
+    /// What lies behind a path whose last part may be a link, as is known without asking a server of a network file system.
+    pub fn metadata_behind(&self, path: &Path) -> io::Result<Metadata> {
+        if self.is_live() {
+            let path = Path::new("/").join(path);
+            return self.metadata_at(rustix::fs::CWD, path.as_path(), AtFlags::STATX_DONT_SYNC);
+        }
+        self.metadata_of(self.open_path(path, OFlags::PATH)?)
     }
 
     /// Opens a regular file to read, following links; `None` where it is something else. Never blocks on a FIFO or

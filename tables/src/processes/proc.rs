@@ -45,6 +45,16 @@ pub(crate) fn text(host: &Host, pid: u32, file: &str) -> Result<Option<String>, 
     }
 }
 
+/// The same of a file that a kernel, or a fixture, may not have.
+pub(crate) fn optional(host: &Host, pid: u32, file: &str) -> Result<Option<String>, Trouble> {
+    let path = path_of(pid, file);
+    match host.read_text(&path) {
+        Ok(text) => Ok(Some(text)),
+        Err(error) if gone(&error) => Ok(None),
+        Err(error) => Err(trouble(&path, &error)),
+    }
+}
+
 /// When the host started, in nanoseconds since 1970, to the second.
 pub(crate) fn boot_ns(host: &Host) -> Result<i64, Trouble> {
     let path = Path::new("/proc/stat");

@@ -1,11 +1,13 @@
 //! Table `processes`: what runs on a host, as its `/proc` tells.
 
 use std::ops::ControlFlow;
+use std::sync::Arc;
 
 use canvass_protocol::answer::Trouble;
 use procfs_core::process::Stat;
 
-use super::proc;
+use super::program::{self, Hashes};
+use super::{cgroup, container, proc};
 use crate::accounts;
 use crate::column::{Cell, Column, Form, Kind};
 use crate::engine::Collector;
@@ -20,7 +22,12 @@ pub struct Process {
     uid: Option<u32>,
     effective_uid: Option<u32>,
     gid: Option<u32>,
+    effective_gid: Option<u32>,
+    saved_uid: Option<u32>,
+    saved_gid: Option<u32>,
     memory_bytes: Option<u64>,
+    /// What was read for the scan's other processes.
+    hashes: Arc<Hashes>,
 }
 
 pub static PROCESSES: Declared<Process> = Declared {
@@ -49,14 +56,14 @@ pub static PROCESSES: Declared<Process> = Declared {
         )
         .values(&["R", "S", "D", "Z", "T", "t", "I", "P", "X"]),
         Column::<Process>::probe("path", Kind::Text, "Program file; NULL for kernel threads and zombies", |p, host| {
-            Ok(executable(p, host)?.map(|(path, _)| path).into())
+            Ok(program::path(host, p.pid)?.map(|(path, _)| path).into())
         })
         .form(Form::Path),
         Column::probe(
             "deleted",
             Kind::Boolean,
             "Whether the program file was removed since the start; NULL where `path` is",
-            |p, host| Ok(executable(p, host)?.map(|(_, deleted)| deleted).into()),
+            |p, host| Ok(program::path(host, p.pid)?.map(|(_, deleted)| deleted).into()),
         ),
         Column::<Process>::read(
             "command_line",
@@ -69,7 +76,7 @@ pub static PROCESSES: Declared<Process> = Declared {
             "working_directory",
             Kind::Text,
             "Folder in which the process works; NULL for zombies",
-            |p, host| Ok(link(p, host, "cwd")?.into()),
+            |p, host| Ok(program::link(host, p.pid, "cwd")?.into()),
         )
         .form(Form::Path),
         Column::field("uid", Kind::Integer, "User who started it (the real one)", |p| p.uid.into()),
@@ -98,9 +105,56 @@ pub static PROCESSES: Declared<Process> = Declared {
         Column::field("terminal", Kind::Text, "Terminal that controls it, e.g. pts/0; NULL without one", |p| {
             terminal(&p.stat).into()
         }),
+        Column::field("effective_gid", Kind::Integer, "Group whose rights it has", |p| p.effective_gid.into()),
+        Column::field("saved_uid", Kind::Integer, "User whose rights it can take back", |p| p.saved_uid.into()),
+        Column::field("saved_gid", Kind::Integer, "Group whose rights it can take back", |p| p.saved_gid.into()),
+        Column::field("nice", Kind::Integer, "Niceness, from -20 for the most to 19 for the least favoured", |p| {
+            p.stat.nice.into()
+        }),
+        Column::<Process>::probe(
+            "root",
+            Kind::Text,
+            "Folder that the process sees as /, in the mounts of the agent; NULL for zombies",
+            |p, host| Ok(program::link(host, p.pid, "root")?.into()),
+        )
+        .form(Form::Path),
+        Column::read(
+            "cgroup",
+            Kind::Text,
+            "Control group, by its path in the unified or systemd's hierarchy",
+            |p, host| Ok(control_groups(host, p.pid)?.as_deref().and_then(cgroup::path).map(str::to_owned).into()),
+        ),
+        Column::read(
+            "container",
+            Kind::Text,
+            "Container that it runs in, by the name that its control group has",
+            |p, host| Ok(control_groups(host, p.pid)?.as_deref().and_then(container::id).into()),
+        ),
+        Column::<Process>::probe("read_bytes", Kind::Integer, "Bytes that it has had read from disks", |p, host| {
+            Ok(io_bytes(host, p.pid, "read_bytes")?.into())
+        })
+        .form(Form::Bytes),
+        Column::<Process>::probe(
+            "written_bytes",
+            Kind::Integer,
+            "Bytes that it has had written to disks",
+            |p, host| Ok(io_bytes(host, p.pid, "write_bytes")?.into()),
+        )
+        .form(Form::Bytes),
+        Column::<Process>::probe(
+            "sha256",
+            Kind::Text,
+            "SHA-256 of the program it runs, as it is on disk, also where it was removed; NULL where `path` is",
+            |p, host| Ok(p.hashes.of(host, p.pid)?.into()),
+        )
+        .form(Form::Hex(Some(64))),
     ],
     collect,
 };
+
+/// Columns that are read from a process's `status`.
+const STATUS_COLUMNS: &[&str] =
+    &["uid", "user", "gid", "effective_uid", "effective_gid", "saved_uid", "saved_gid", "memory_bytes"];
 
 fn collect(collector: &mut Collector<'_, Process>) -> ControlFlow<()> {
     let host = collector.host;
@@ -109,8 +163,8 @@ fn collect(collector: &mut Collector<'_, Process>) -> ControlFlow<()> {
     if collector.wants("user") {
         accounts::note_troubles(collector, accounts::PASSWD);
     }
-    let status_wanted =
-        ["uid", "user", "gid", "effective_uid", "memory_bytes"].iter().any(|name| collector.wants(name));
+    let status_wanted = STATUS_COLUMNS.iter().any(|name| collector.wants(name));
+    let hashes = Arc::new(Hashes::default());
     for pid in pids {
         collector.go_on()?;
         let Some(stat) = note(collector, proc::stat(host, pid)).flatten() else { continue };
@@ -122,6 +176,10 @@ fn collect(collector: &mut Collector<'_, Process>) -> ControlFlow<()> {
             uid: ids("Uid", 0),
             effective_uid: ids("Uid", 1),
             gid: ids("Gid", 0),
+            effective_gid: ids("Gid", 1),
+            saved_uid: ids("Uid", 2),
+            saved_gid: ids("Gid", 2),
+            hashes: hashes.clone(),
             memory_bytes: status.as_deref().and_then(|status| proc::kilobytes(status, "VmRSS")),
             stat,
         })?;
@@ -134,31 +192,13 @@ fn note<T>(collector: &mut Collector<'_, Process>, result: Result<T, Trouble>) -
     result.map_err(|trouble| collector.trouble(trouble.subject.as_deref(), trouble.reason)).ok()
 }
 
-/// A link of the process's own, as text; `None` where there is none, as for kernel threads, or no longer.
-fn link(process: &Process, host: &Host, file: &str) -> Result<Option<String>, Trouble> {
-    let path = proc::path_of(process.pid, file);
-    match host.read_link(&path) {
-        Ok(target) => Ok(Some(target.to_string_lossy().into_owned())),
-        Err(error) if proc::gone(&error) => Ok(None),
-        Err(error) => Err(proc::trouble(&path, &error)),
-    }
+fn control_groups(host: &Host, pid: u32) -> Result<Option<String>, Trouble> {
+    proc::optional(host, pid, "cgroup")
 }
 
-/// The program's path, and whether the kernel says that it was removed.
-fn executable(process: &Process, host: &Host) -> Result<Option<(String, bool)>, Trouble> {
-    let Some(path) = link(process, host, "exe")? else { return Ok(None) };
-    match path.strip_suffix(" (deleted)") {
-        // A file may really be called so, and only a removed one has no name left.
-        Some(before) if !still_there(process, host) => Ok(Some((before.to_owned(), true))),
-        _ => Ok(Some((path, false))),
-    }
-}
-
-/// Whether the program file that the process runs still has a name somewhere.
-fn still_there(process: &Process, host: &Host) -> bool {
-    use std::os::unix::fs::MetadataExt;
-    let file = host.open_file(&proc::path_of(process.pid, "exe")).ok().flatten();
-    file.and_then(|file| file.metadata().ok()).is_some_and(|metadata| metadata.nlink() > 0)
+/// A counter of a process's `io`, which only its user and administrators may read.
+fn io_bytes(host: &Host, pid: u32, key: &str) -> Result<Option<u64>, Trouble> {
+    Ok(proc::optional(host, pid, "io")?.and_then(|text| proc::value(&text, key)?.parse().ok()))
 }
 
 fn command_line(bytes: &str) -> Option<String> {

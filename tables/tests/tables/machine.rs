@@ -12,7 +12,7 @@ use canvass_tables::host::HostSpec;
 const MACHINE: HostSpec = HostSpec::Machine;
 
 /// Runs a tool of this machine, which must be there: a comparison that is skipped shows nothing.
-fn tool(package: &str, command: &str) -> String {
+pub fn tool(package: &str, command: &str) -> String {
     let mut words = command.split_whitespace();
     let name = words.next().unwrap();
     let output = Command::new(name)

@@ -4,8 +4,9 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixListener;
 use std::path::Path;
 
-use canvass_protocol::filter::{Filter, Is, Pattern, Place};
+use canvass_protocol::filter::{Filter, Is, Pattern, Place, VersionOrder, VersionTest};
 use canvass_protocol::value::Value;
+use canvass_protocol::versions::Source;
 use canvass_tables::engine::Request;
 
 use crate::common::tree::{Tree, alike, equal, is, null};
@@ -95,6 +96,7 @@ fn null_columns_answer_to_no_operator_but_is_null() {
             Is::Under(Place::parse("10.0.0.0/8").unwrap()),
             Is::Private,
             Is::Loopback,
+            Is::Version(VersionTest { is: VersionOrder::LessOrEqual, than: "1".to_owned(), source: Source::Rpm }),
         ] {
             let mut either = tree.found(is(column, test.clone()));
             either.extend(tree.found(not(is(column, test.clone()))));
