@@ -64,6 +64,9 @@ pub struct Config {
     pub keyrings: Vec<PathBuf>,
     /// Files beside these that no scan may read: they hold secrets of the agent's.
     pub secrets: Vec<PathBuf>,
+    /// Whether it is asked by nobody but the user whose machine, or fixture, it is: what may hold secrets needs no entry of its own
+    /// in the policy then.
+    pub own: bool,
     /// The program that runs a scan's process when its first argument is [`crate::cage::ARGUMENT`].
     pub program: PathBuf,
 }
@@ -115,6 +118,7 @@ pub struct Agent {
     identity: Identity,
     journal: Box<dyn Journal>,
     policy: PolicyInForce,
+    own: bool,
     host: HostSpec,
     facts: RwLock<Facts>,
     fleet: String,
@@ -168,6 +172,7 @@ impl Agent {
             scans: Box::new(Cage(config.program.clone())),
             program: config.program,
             cage: OnceLock::new(),
+            own: config.own,
             clock: Box::new(Timestamp::now),
             forbidden: memory.forbidden.into_iter().chain(forbidden).collect(),
             notices: memory.notices,
@@ -304,8 +309,15 @@ impl Agent {
             Ok(policy) => {
                 let cage = policy.require_cage.then(|| self.cage());
                 let facts = self.facts();
-                let guard =
-                    Guard { policy, fleet: &self.fleet, facts: &facts, journal: self.journal.as_ref(), cage, now };
+                let guard = Guard {
+                    policy,
+                    fleet: &self.fleet,
+                    facts: &facts,
+                    journal: self.journal.as_ref(),
+                    cage,
+                    own: self.own,
+                    now,
+                };
                 let forbidden = policy.forbidden_paths.clone();
                 let accepted = match looked.and_then(|looked| looked.signers(&shared, now)) {
                     Some(signers) => guard.admit_signed(envelope, signers),

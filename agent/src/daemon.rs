@@ -134,6 +134,7 @@ async fn open(config: &Config, http: &Http) -> Result<(Arc<Agent>, Arc<Spool>)> 
         policy_named: config.policy_named,
         keyrings: vec![config.keyring.clone()],
         secrets: config.secrets.clone(),
+        own: false,
         program: program()?,
     })?;
     let spool = Spool::open(&folder.path().join("spool"), Timestamp::now())

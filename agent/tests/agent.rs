@@ -70,6 +70,7 @@ impl Home {
             policy_named: false,
             keyrings: vec![self.path("keyring")],
             secrets: Vec::new(),
+            own: false,
             program: self.program.clone(),
         }
     }

@@ -15,6 +15,8 @@ use super::Job;
 /// Read whatever a scan is of: what the machine is called and runs, its accounts, its mounts, the process's own descriptors.
 /// Where a file of these is not there, it is not.
 const ALWAYS: &[&str] = &["/etc/group", "/etc/os-release", "/etc/passwd", "/proc", "/sys", "/usr/lib/os-release"];
+/// Read to look up names; beside those, whoever may speak to other machines reads nothing that it could tell them.
+const NAMES: &[&str] = &["/etc/hosts", "/etc/resolv.conf"];
 /// File systems that the kernel makes up: their entries come and go, so a folder in them is not told entry by entry.
 const MADE_UP: &[&str] = &["/dev", "/proc", "/sys"];
 /// Entries of folders around forbidden ones; with more the kernel is not asked to tell them apart, and the engine alone does.
@@ -139,6 +141,9 @@ fn mounted() -> String {
 
 /// Where a scan's bounds say that it looks; `None` where it may look anywhere, or follows links out of there.
 fn places(job: &Job, table: &dyn Table) -> Option<Vec<PathBuf>> {
+    if table.info().module.needs.contains(&Need::Connect) {
+        return Some(NAMES.iter().map(PathBuf::from).collect());
+    }
     if job.scan.options.follow {
         return None;
     }

@@ -24,6 +24,7 @@ struct Bench {
     facts: Facts,
     journal: MemoryJournal,
     cage: Option<Report>,
+    own: bool,
     now: Timestamp,
 }
 
@@ -48,7 +49,7 @@ impl Bench {
             started_at: now,
             ..Facts::of("1".repeat(64), "web-1")
         };
-        Bench { alice, bob, stranger, policy, facts, journal: MemoryJournal::default(), cage: None, now }
+        Bench { alice, bob, stranger, policy, facts, journal: MemoryJournal::default(), cage: None, own: false, now }
     }
 
     fn sign(&self, action: &Action, keys: &[&KeyFile]) -> Envelope {
@@ -67,6 +68,7 @@ impl Bench {
             facts: &self.facts,
             journal: &self.journal,
             cage: self.cage.as_ref(),
+            own: self.own,
             now: self.now,
         };
         guard.admit(envelope)
@@ -424,6 +426,30 @@ fn sensitive_columns_are_withheld_from_signers_who_lack_the_weight() {
     let action = bench.action(vec![Scan { columns: vec![column.into()], ..scan(table) }]);
     let accepted = bench.admit(&bench.sign(&action, &[&bench.alice, &bench.bob])).unwrap();
     assert_eq!(accepted.permits, [Some(Permit::default())]);
+}
+
+#[test]
+fn what_may_hold_secrets_needs_an_entry_of_its_own() {
+    let content = Filter::test("content", Is::Matches(Pattern { pattern: "BEGIN RSA".into(), ignore_case: false }));
+    let question = Scan { columns: vec!["pid".into()], filter: Some(content), ..scan("process_memory") };
+    let of_module = "[acl.process_memory]\nminimum_weight = 2\n";
+    let of_column = "[acl.\"process_memory.content\"]\nminimum_weight = 2\n";
+    let lacking = "process_memory.content may hold secrets, and has no entry of its own in the policy";
+    for (entry, own, of_one, of_two) in [
+        ("", false, lacking, lacking),
+        ("", true, "accepted", "accepted"),
+        (of_module, false, "process_memory needs weight 2, signatures carry 1: alice", "accepted"),
+        (of_column, false, "process_memory.content needs weight 2, signatures carry 1: alice", "accepted"),
+    ] {
+        let mut bench = Bench::new(&format!("{ANYBODY}{entry}"));
+        bench.own = own;
+        assert_eq!(bench.say(&bench.action(vec![question.clone()])), of_one, "{entry}");
+        let both = bench.action(vec![question.clone()]);
+        assert_eq!(bench.say_of(&bench.sign(&both, &[&bench.alice, &bench.bob])), of_two, "{entry}");
+    }
+    // Without its content a table is like any other.
+    let bench = Bench::new(ANYBODY);
+    assert_eq!(bench.say(&bench.action(vec![Scan { filter: None, ..question }])), "accepted");
 }
 
 #[test]

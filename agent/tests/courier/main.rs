@@ -110,6 +110,7 @@ fn open_agent(home: &Path, storage: Storage, program: PathBuf) -> Agent {
         policy_named: true,
         keyrings: vec![home.join("keyring")],
         secrets: Vec::new(),
+        own: false,
         program,
     };
     Agent::open(config).unwrap()

@@ -69,6 +69,7 @@ impl Member {
             policy_named: false,
             keyrings: vec![config.keyring.clone()],
             secrets: Vec::new(),
+            own: false,
             program: PathBuf::new(),
         })?;
         let scans = Replayed { replay: common.replay.clone(), behaviour, name };

@@ -41,6 +41,7 @@ fn open(name: &str, path: &Path, fleet: &str, places: &Places) -> Result<Hosted,
         policy_named: false,
         keyrings: vec![places.keys(), places.keyring()],
         secrets: Vec::new(),
+        own: true,
         program: program()?,
     };
     let agent = Agent::open(config).map_err(|error| of_agent(&error))?;

@@ -27,6 +27,7 @@ pub fn local(places: &Places) -> Result<Here, Error> {
         policy_named: false,
         keyrings: vec![places.keys(), places.keyring()],
         secrets: Vec::new(),
+        own: true,
         program: program()?,
     };
     let agent = Agent::open(config).map_err(|error| of_agent(&error))?;
