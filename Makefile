@@ -1,6 +1,6 @@
 # What a newcomer types. Everything else is plain cargo.
 
-.PHONY: test test-api goldens lint fleet fleet-distributed agent-static tools bench-files bench-fleet bench-tools
+.PHONY: test test-api goldens lint fleet fleet-distributed agent-static tools bench-files bench-tables bench-fleet bench-tools
 
 # All tests of the house. Installs the few programs of the distribution that tests compare with, if they are missing.
 test: tools
@@ -51,6 +51,10 @@ PROFILE ?= release
 bench-files: bench-tools
 	cargo build --workspace --profile $(PROFILE)
 	@"$$(cargo metadata --no-deps --format-version 1 | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')/$(PROFILE:dev=debug)/bench-files"
+
+# How fast other tables are beside ss, dpkg-query, ps, lsof and dd, and what memory their scans take. Variables: RUNS, CANVASS, PROFILE.
+bench-tables:
+	@$(MAKE) --no-print-directory bench-files ONLY=TABLES
 
 # How fast a fleet answers, beside a bare echo in the same run (docs/performance.md). Variables: AGENTS=1000 for one size, or
 # several; ENGINE=rabbitmq or embedded; BROKER=management for one that is not set up for many agents; SERIES=4 for RabbitMQ 4;

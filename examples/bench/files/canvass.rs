@@ -1,5 +1,6 @@
 //! The real program, asked as a person asks it, in a home of its own.
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};
@@ -48,10 +49,20 @@ impl Canvass {
             arguments.extend(["-c".into(), format!("SET canvass.{key} = {value}")]);
         }
         arguments.extend(["-c".into(), statement.to_owned()]);
+        self.called(name, arguments.into_iter().map(Into::into).collect())
+    }
+
+    /// As [`Canvass::asks`], of a statement in a file: a program's arguments hold no long list.
+    pub fn asks_file(&self, name: &'static str, statement: &Path) -> Side {
+        let arguments = ["-q", "--wait", "expire", "--format", "tsv", "-f"].map(OsString::from);
+        self.called(name, arguments.into_iter().chain([statement.as_os_str().to_owned()]).collect())
+    }
+
+    fn called(&self, name: &'static str, arguments: Vec<OsString>) -> Side {
         Side {
             name,
             program: self.program.clone(),
-            arguments: arguments.into_iter().map(Into::into).collect(),
+            arguments,
             home: Some(self.home.path().to_owned()),
             end: b'\n',
             header: 1,

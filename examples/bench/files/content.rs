@@ -1,5 +1,7 @@
 //! P2: content below /usr/share and /usr/include, against `rg -uuu -a -l` and `grep -rE`.
 
+use std::fs;
+
 use anyhow::Result;
 
 use crate::Bench;
@@ -37,15 +39,41 @@ const SECRETS: [&str; 20] = [
     "DefaultEndpointsProtocol=https;AccountName=",
     "dop_v1_[0-9a-f]{64}",
 ];
+/// Texts that are looked for as they are: some are found, most are not.
+const LITERALS: [&str; 20] = [
+    LITERAL,
+    "AKIAIOSFODNN7EXAMPLE",
+    "aws_secret_access_key",
+    "BEGIN RSA PRIVATE KEY",
+    "BEGIN OPENSSH PRIVATE KEY",
+    "DefaultEndpointsProtocol",
+    "Authorization: Bearer",
+    "client_secret",
+    "xmrig",
+    "stratum\\+tcp",
+    "/dev/tcp/",
+    "mimikatz",
+    "meterpreter",
+    "powershell -enc",
+    "bash -i >& /dev/tcp",
+    "LD_PRELOAD=/tmp",
+    "base64 -d [|] sh",
+    "nc -e /bin/sh",
+    "GTFOBins",
+    "chmod 4755 /tmp",
+];
+/// Indicators of a list, beside one that is found.
+const LISTED: u32 = 10_000;
 const MIG: &str = "5.9 s for 700 MB";
 
 pub fn measure(bench: &Bench, report: &mut Report) -> Result<()> {
     let all = [&SECRETS[1..], &[HARD]].concat();
-    let cases: [(&str, &[&str], Option<&'static str>); 5] = [
+    let cases: [(&str, &[&str], Option<&'static str>); 6] = [
         ("content ~ 'AKIA[0-9A-Z]{16}'", &[KEY], Some(MIG)),
         ("20 expressions, ORed", &SECRETS, None),
         ("20 expressions, one of which begins with no letter", &all, None),
         ("a literal", &[LITERAL], None),
+        ("20 literals, ORed", &LITERALS, None),
         ("an expression with many hits", &[COMMON], None),
     ];
     for (case, expressions, mig) in cases {
@@ -61,13 +89,49 @@ pub fn measure(bench: &Bench, report: &mut Report) -> Result<()> {
         measure = measure.against("rg", &taken[2]).also("grep", &taken[3]).goal(Goal::AtMost(1.15));
         report.add(mig.into_iter().fold(measure, Measure::mig));
     }
+    list(bench, report)
+}
+
+/// A list as threat intelligence has them: names, hashes and paths, given to both programs in files. What the desk does
+/// with so long a statement is taken off by the same list asked of one small file.
+fn list(bench: &Bench, report: &mut Report) -> Result<()> {
+    let indicators: Vec<String> = (1..LISTED).map(indicator).chain([LITERAL.to_owned()]).collect();
+    let expressions: Vec<&str> = indicators.iter().map(String::as_str).collect();
+    let folder = tempfile::Builder::new().prefix("canvass-bench-list-").tempdir()?;
+    let [list, all, one] = ["list", "all.sql", "one.sql"].map(|name| folder.path().join(name));
+    fs::write(&list, format!("{}\n", indicators.join("\n")))?;
+    fs::write(&all, statement(&expressions))?;
+    fs::write(&one, statement_over("path = '/etc/passwd'", &expressions))?;
+    let canvass = bench.canvass.asks_file("canvass", &all);
+    let trivial = bench.canvass.asks_file("trivial", &one);
+    let rg = Side::tool("rg", &bench.tools.rg).with(["-uuu", "-a", "-l", "-0", "-f"]).with([&list]).with(ROOTS);
+    let hits = warm_up(&[&rg, &canvass])?;
+    let none = trivial.hits()?.len() as u64;
+    let takers = vec![timing(&canvass, hits), timing(&trivial, none), timing(&rg, hits)];
+    let taken = alternate(bench.settings.runs, takers)?;
+    let measure = Measure::new("P2", "10,000 literals, ORed").hits(hits).scan(&taken[0], &taken[1]);
+    report.add(measure.against("rg", &taken[2]).goal(Goal::AtMost(1.0)));
     Ok(())
+}
+
+/// An indicator that is nowhere: a name, a hash or a path.
+fn indicator(number: u32) -> String {
+    let noise = number.wrapping_mul(2_654_435_761);
+    match number % 3 {
+        0 => format!("cdn-{noise:08x}\\.example"),
+        1 => format!("{noise:08x}{:08x}{:08x}{number:08x}", noise.rotate_left(7), noise.rotate_left(19)),
+        _ => format!("/var/tmp/\\.{noise:08x}/run"),
+    }
 }
 
 /// Neither rg nor grep follows links, and a link's row may match by its target: so only files are asked for.
 fn statement(expressions: &[&str]) -> String {
+    statement_over(&under(&ROOTS), expressions)
+}
+
+fn statement_over(place: &str, expressions: &[&str]) -> String {
     let tests: Vec<String> = expressions.iter().map(|text| format!("content ~ {}", quoted(text))).collect();
-    format!("SELECT path FROM files WHERE {} AND type = 'file' AND ({})", under(&ROOTS), tests.join(" OR "))
+    format!("SELECT path FROM files WHERE {place} AND type = 'file' AND ({})", tests.join(" OR "))
 }
 
 #[cfg(test)]

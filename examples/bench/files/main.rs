@@ -1,4 +1,4 @@
-//! How fast the `files` table is, beside the best tools and in the same run: `make bench-files`.
+//! How fast the `files` table is, beside the best tools and in the same run: `make bench-files`; and the others: `make bench-tables`.
 
 mod canvass;
 mod content;
@@ -10,6 +10,7 @@ mod report;
 mod rounds;
 mod settings;
 mod side;
+mod tables;
 mod tools;
 
 use std::process::ExitCode;
@@ -51,8 +52,13 @@ fn run() -> Result<()> {
     }
     let bench = Bench { canvass: Canvass::prepare(settings.program.as_deref())?, settings, tools };
     let mut report = Report::new(&bench);
-    let measures: [(&str, Measuring); 4] =
-        [("P1", names::measure), ("P2", content::measure), ("P3", hashes::measure), ("P5", disk::measure)];
+    let measures: [(&str, Measuring); 5] = [
+        ("P1", names::measure),
+        ("P2", content::measure),
+        ("P3", hashes::measure),
+        ("P5", disk::measure),
+        ("TABLES", tables::measure),
+    ];
     for (what, measure) in measures {
         if bench.settings.wants(what) {
             measure(&bench, &mut report).with_context(|| format!("{what} could not be measured"))?;

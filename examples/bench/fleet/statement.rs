@@ -1,8 +1,9 @@
 //! The whole statement beside the bare echo: blocks of both take turns.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
+use canvass_examples::swarm::running::Running;
 use canvass_examples::yard::Yard;
 
 use crate::cpu;
@@ -39,7 +40,7 @@ pub fn measure(
     let mut samples = Samples::default();
     let mut bytes = Bytes::default();
     for round in 1..=settings.rounds {
-        let swarm = yard.start_swarm(agents, &[])?;
+        let swarm = connect(bench, agents)?;
         let mut desk = Desk::open(yard)?;
         check(&desk.ask(WARM)?, agents)?;
         for _ in 0..settings.runs {
@@ -82,6 +83,22 @@ pub fn measure(
     Ok(())
 }
 
+/// Starts a swarm, and prints how long all its agents took to enrol or log in, connect and be heard, and what that cost.
+fn connect(bench: &Bench, agents: u32) -> Result<Running> {
+    let (before, began) = (used_by_services(bench)?, Instant::now());
+    let swarm = bench.yard.start_swarm(agents, &[])?;
+    let took = began.elapsed().as_secs_f64();
+    let [server, broker, database] = used_by_services(bench)?;
+    println!(
+        "bench-fleet connect engine={} agents={agents} connect_s={took:.3} server_s={:.2} broker_s={:.2} database_s={:.2}",
+        bench.engine.name(),
+        server - before[0],
+        broker - before[1],
+        database - before[2],
+    );
+    Ok(swarm)
+}
+
 /// A figure of a statement that not everybody answered would be none.
 fn check(asked: &Asked, agents: u32) -> Result<()> {
     let all = format!("from {agents} of {agents} hosts · {agents} answered · ");
@@ -92,14 +109,19 @@ fn check(asked: &Asked, agents: u32) -> Result<()> {
 }
 
 fn used(bench: &Bench, swarm: u32, desk: u32) -> Result<[f64; 6]> {
-    let process = cpu::of_process;
+    let [server, broker, database] = used_by_services(bench)?;
+    let (swarm, desk) = (cpu::of_process(swarm)?, cpu::of_process(desk)?);
+    Ok([server, swarm, desk, broker, database, cpu::of_machine()?])
+}
+
+/// Of the server, the broker and the database.
+fn used_by_services(bench: &Bench) -> Result<[f64; 3]> {
     let family = |id: Option<u32>| id.map_or(Ok(0.0), cpu::of_family);
     let (postgres, rabbitmq) = match &bench.services {
         Some((postgres, rabbitmq)) => (postgres.id(), rabbitmq.id()),
         None => (None, None),
     };
-    let server = process(bench.yard.server_id()?)?;
-    Ok([server, process(swarm)?, process(desk)?, family(rabbitmq)?, family(postgres)?, cpu::of_machine()?])
+    Ok([cpu::of_process(bench.yard.server_id()?)?, family(rabbitmq)?, family(postgres)?])
 }
 
 pub fn median(values: &[f64]) -> f64 {

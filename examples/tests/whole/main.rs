@@ -11,6 +11,7 @@ mod compromise;
 mod cosign;
 mod desk;
 mod distributed;
+mod every_table;
 mod fleet;
 mod goldens;
 mod house;

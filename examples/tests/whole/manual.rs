@@ -23,7 +23,8 @@ fn manual() -> String {
             info.example
         );
         for column in table.columns() {
-            let (kind, class) = (column.kind.as_str(), column.class.as_str());
+            let kind = column.kind.as_str();
+            let class = format!("{}{}", column.class.as_str(), if column.secret { ", secret" } else { "" });
             let in_star = if column.probe { "no" } else { "yes" };
             let about = column.about.replace('|', "\\|");
             let _ = writeln!(text, "| `{}` | {kind} | {class} | {in_star} | {about} |", column.name);
