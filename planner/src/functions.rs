@@ -157,9 +157,7 @@ impl ScalarUDFImpl for TextTest {
     }
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
-        let constant = args.args.iter().all(|arg| matches!(arg, ColumnarValue::Scalar(_)));
-        let rows = if constant { 1 } else { args.number_rows };
-        let arrays = args.args.iter().map(|arg| arg.to_array(rows)).collect::<Result<Vec<ArrayRef>>>()?;
+        let (arrays, rows, constant) = arrays(&args)?;
         let subjects = arrays[0].as_string::<i32>();
         let patterns = arrays.get(1).map(AsArray::as_string::<i32>);
         // Patterns are constant but for odd statements, so the last one compiled is the one wanted.
@@ -186,6 +184,13 @@ impl ScalarUDFImpl for TextTest {
         }
         give(Arc::new(BooleanArray::from(truths)), constant)
     }
+}
+
+/// A call's arguments as arrays, how many rows they have, and whether all of them are constants, which then have one.
+pub(crate) fn arrays(args: &ScalarFunctionArgs) -> Result<(Vec<ArrayRef>, usize, bool)> {
+    let constant = args.args.iter().all(|arg| matches!(arg, ColumnarValue::Scalar(_)));
+    let rows = if constant { 1 } else { args.number_rows };
+    Ok((args.args.iter().map(|arg| arg.to_array(rows)).collect::<Result<_>>()?, rows, constant))
 }
 
 /// `bytes('10MB')`: a size in words as a number.
@@ -241,7 +246,7 @@ impl ScalarUDFImpl for Version {
     }
 }
 
-fn give(array: ArrayRef, constant: bool) -> Result<ColumnarValue> {
+pub(crate) fn give(array: ArrayRef, constant: bool) -> Result<ColumnarValue> {
     if constant {
         return Ok(ColumnarValue::Scalar(ScalarValue::try_from_array(&array, 0)?));
     }

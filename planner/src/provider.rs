@@ -8,7 +8,8 @@ use canvass_protocol::filter::{Filter, Is};
 use canvass_protocol::scan::{Options, Scan};
 use canvass_protocol::target::Target;
 use canvass_protocol::value::Value;
-use canvass_tables::column::Class;
+use canvass_tables::column::{Class, Form};
+use canvass_tables::table::Keys;
 use canvass_tables::{Table, bound};
 use datafusion::arrow::datatypes::{Schema, SchemaRef};
 use datafusion::catalog::{Session, TableProvider};
@@ -130,11 +131,25 @@ impl EndpointTable {
         }
         let error =
             Error::usage(format!("`{table}` has to be told {}: a bound on {missing} is missing", required.about));
-        let bounds = format!("bound {missing} with =, IN, UNDER, LIKE 'prefix%' or ~ '^prefix', as in:");
-        Err(match corrected::with_bound(statement, table, required.example) {
+        let bounds = format!("bound {missing} with {}, as in:", self.operators(&required.keys));
+        // Beside a key that the statement has, the example's own would ask for nothing.
+        let has_none =
+            columns.iter().all(|column| bound::roots_with(scan.filter.as_ref(), column, &scan.sets).is_none());
+        let corrected = has_none.then(|| corrected::with_bound(statement, table, required.example)).flatten();
+        Err(match corrected {
             Some((span, corrected)) => error.hint(format!("{bounds} {corrected}")).at(Some(span)),
-            None => error.hint(format!("{bounds} {}", self.table.info().example)),
+            None => error.hint(format!("{bounds} {}", self.table.info().example)).at(locate(statement, table)),
         })
+    }
+
+    /// How these keys can be bounded.
+    fn operators(&self, keys: &Keys) -> &'static str {
+        let is_path = |name: &str| self.table.column(name).is_some_and(|column| column.form == Form::Path);
+        match keys {
+            _ if keys.columns().into_iter().any(is_path) => "=, IN, UNDER, LIKE 'prefix%' or ~ '^prefix'",
+            Keys::All(parts) if parts.iter().any(|part| matches!(part, Keys::Values(_))) => "= or IN",
+            _ => "=, IN, LIKE 'prefix%' or ~ '^prefix'",
+        }
     }
 }
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use canvass_protocol::filter::{Filter, Is, VersionOrder, VersionTest};
 use canvass_protocol::value::Value;
 use canvass_protocol::versions::{self, Source};
-use datafusion::arrow::array::{Array as _, ArrayRef, AsArray, BooleanArray};
+use datafusion::arrow::array::{Array as _, AsArray, BooleanArray};
 use datafusion::arrow::datatypes::DataType;
 use datafusion::common::{Column, DFSchema, Result, ScalarValue, exec_err};
 use datafusion::logical_expr::expr::ScalarFunction;
@@ -16,6 +16,7 @@ use datafusion::logical_expr::{
 };
 
 use crate::error::{Error, locate, locate_text};
+use crate::functions;
 
 /// The column that says by which system a package is installed.
 const SOURCE: &str = "source";
@@ -59,20 +60,14 @@ impl ScalarUDFImpl for Compare {
         if args.args.len() != 3 {
             return exec_err!("`{}` does not know by which packaging system to compare", self.name);
         }
-        let constant = args.args.iter().all(|arg| matches!(arg, ColumnarValue::Scalar(_)));
-        let rows = if constant { 1 } else { args.number_rows };
-        let arrays = args.args.iter().map(|arg| arg.to_array(rows)).collect::<Result<Vec<ArrayRef>>>()?;
+        let (arrays, rows, constant) = functions::arrays(&args)?;
         let texts: Vec<_> = arrays.iter().map(AsArray::as_string::<i32>).collect();
         let get = |side: usize, row: usize| texts[side].is_valid(row).then(|| texts[side].value(row));
         let truths = (0..rows).map(|row| {
             let (one, other, source) = (get(0, row)?, get(1, row)?, Source::parse(get(2, row)?)?);
             versions::compare(one, other, source).map(|order| self.order.holds(order))
         });
-        let truths: ArrayRef = Arc::new(truths.collect::<BooleanArray>());
-        if constant {
-            return Ok(ColumnarValue::Scalar(ScalarValue::try_from_array(&truths, 0)?));
-        }
-        Ok(ColumnarValue::Array(truths))
+        functions::give(Arc::new(truths.collect::<BooleanArray>()), constant)
     }
 }
 
@@ -129,11 +124,15 @@ pub fn lower(
     if !holds_sources(column) {
         return None;
     }
+    let is_one = |value: &str| Value::Text(value.to_owned());
+    let known = Is::In(Source::ALL.iter().map(|source| is_one(source.as_str())).collect());
+    // False of every source, and unknown where there is none: an AND with what is false would be false there.
+    let unknown = test(&Expr::Column(column.clone()), known).map(|known| Filter::Not(Box::new(known)));
     let of_each = Source::ALL.iter().map(|source| {
-        let is_of = test(&Expr::Column(column.clone()), Is::Equal(Value::Text(source.as_str().to_owned())))?;
+        let is_of = test(&Expr::Column(column.clone()), Is::Equal(is_one(source.as_str())))?;
         Some(Filter::All(vec![is_of, test(subject, is(*source))?]))
     });
-    Some(Filter::Any(of_each.collect::<Option<_>>()?))
+    Some(Filter::Any(of_each.chain([unknown]).collect::<Option<_>>()?))
 }
 
 /// The column `source` of the table that a column is of.

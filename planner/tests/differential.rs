@@ -216,6 +216,16 @@ async fn ids(statement: &str) -> (Vec<i64>, String) {
 #[test]
 fn endpoint_and_desk_keep_the_same_rows() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    // A version without a source is less than another one neither certainly nor certainly not; one of each source is.
+    let row = |id| Sample { id, t: Some("1.2.3".to_owned()), n: None, f: None, b: None, at: None };
+    *ROWS.lock().unwrap() = (0..6).map(row).collect();
+    for (predicate, expected) in
+        [("version_lt(t, '0.0.1')", vec![]), ("NOT version_lt(t, '0.0.1')", vec![0, 1, 2, 3, 4])]
+    {
+        let (found, plan) = runtime.block_on(ids(&format!("SELECT id FROM samples WHERE {predicate}")));
+        assert_eq!(found, expected, "{predicate}");
+        assert!(!plan.contains("keeps rows where"), "not pushed whole: {plan}");
+    }
     let mut runner = TestRunner::new(Config { cases: 400, failure_persistence: None, ..Config::default() });
     let (asked, whole) = (Cell::new(0_u32), Cell::new(0_u32));
     let outcome = runner.run(&(rows(), predicate()), |(rows, predicate)| {

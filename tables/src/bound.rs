@@ -51,6 +51,11 @@ pub fn missing(filter: Option<&Filter>, keys: &Keys, sets: &Sets) -> Option<Stri
     };
     match keys {
         Keys::Column(column) => roots_with(filter, column, sets).is_none().then(|| format!("`{column}`")),
+        Keys::Values(column) => {
+            let roots = filter.and_then(|filter| places(filter, column, sets));
+            let named = roots.is_some_and(|roots| roots.iter().all(|root| matches!(root, Root::At(_))));
+            (!named).then(|| keys.to_string())
+        }
         Keys::Unless { key, column, value } => {
             let bounded = filter.is_some_and(|filter| is_bounded_unless(filter, key, (column, value), sets));
             (!bounded).then(|| keys.to_string())

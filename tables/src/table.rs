@@ -40,6 +40,8 @@ pub struct Bound {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Keys {
     Column(&'static str),
+    /// This column, by `=` or IN alone: its values themselves are what is asked for.
+    Values(&'static str),
     /// Every one of these; of none, nothing has to be.
     All(&'static [Keys]),
     /// At least one of these.
@@ -56,7 +58,7 @@ impl Keys {
     /// The columns, in declared order.
     pub fn columns(&self) -> Vec<&'static str> {
         match self {
-            Keys::Column(column) | Keys::Unless { key: column, .. } => vec![column],
+            Keys::Column(column) | Keys::Values(column) | Keys::Unless { key: column, .. } => vec![column],
             Keys::All(parts) | Keys::Any(parts) => parts.iter().flat_map(Keys::columns).collect(),
         }
     }
@@ -65,7 +67,7 @@ impl Keys {
     pub fn column(&self) -> Option<&'static str> {
         match self {
             Keys::Column(column) => Some(column),
-            Keys::All(_) | Keys::Any(_) | Keys::Unless { .. } => None,
+            Keys::Values(_) | Keys::All(_) | Keys::Any(_) | Keys::Unless { .. } => None,
         }
     }
 
@@ -75,7 +77,7 @@ impl Keys {
                 write!(f, " {word} ")?;
             }
             match part {
-                Keys::Column(_) | Keys::Unless { .. } => write!(f, "{part}")?,
+                Keys::Column(_) | Keys::Values(_) | Keys::Unless { .. } => write!(f, "{part}")?,
                 Keys::All(_) | Keys::Any(_) => write!(f, "({part})")?,
             }
         }
@@ -87,7 +89,7 @@ impl std::fmt::Display for Keys {
     /// Shows what has to be bounded: `` `pid` or `path` ``.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Keys::Column(column) => write!(f, "`{column}`"),
+            Keys::Column(column) | Keys::Values(column) => write!(f, "`{column}`"),
             Keys::Unless { key, column, value } => write!(f, "`{key}` (unless `{column}` = '{value}')"),
             Keys::All(parts) => Keys::join(f, parts, "and"),
             Keys::Any(parts) => Keys::join(f, parts, "or"),

@@ -213,6 +213,23 @@ fn what_is_shown_for_bytes_that_are_no_text_bounds_by_the_folder() {
 }
 
 #[test]
+fn a_key_whose_values_themselves_are_asked_for() {
+    const KEYS: Keys = Keys::Values("path");
+    for (filter, named) in [
+        (at("/t"), true),
+        (Filter::test("path", Is::In(vec![text("a"), text("b")])), true),
+        (Filter::Any(vec![at("/t"), under("/t")]), false),
+        (Filter::All(vec![at("/t"), under("/t")]), true),
+        (under("/t"), false),
+        (like("/t/%", false), false),
+        (size(), false),
+    ] {
+        assert_eq!(missing(Some(&filter), &KEYS, &Sets::new()).is_none(), named, "{filter:?}");
+    }
+    assert_eq!(missing(None, &KEYS, &Sets::new()).as_deref(), Some("`path`"));
+}
+
+#[test]
 fn a_key_that_is_needed_unless_another_says_otherwise() {
     const KEYS: Keys = Keys::Unless { key: "port", column: "protocol", value: "icmp" };
     let protocol = |name: &str| Filter::test("protocol", Is::Equal(text(name)));

@@ -15,7 +15,7 @@ use super::Job;
 /// Read whatever a scan is of: what the machine is called and runs, its accounts, its mounts, the process's own descriptors.
 /// Where a file of these is not there, it is not.
 const ALWAYS: &[&str] = &["/etc/group", "/etc/os-release", "/etc/passwd", "/proc", "/sys", "/usr/lib/os-release"];
-/// Read to look up names; beside those, whoever may speak to other machines reads nothing that it could tell them.
+/// Read to look up names, beside what every scan reads; whoever may speak to other machines enters no folder of users or services.
 const NAMES: &[&str] = &["/etc/hosts", "/etc/resolv.conf"];
 /// File systems that the kernel makes up: their entries come and go, so a folder in them is not told entry by entry.
 const MADE_UP: &[&str] = &["/dev", "/proc", "/sys"];

@@ -70,6 +70,31 @@ fn numbers(one: &[u8], other: &[u8]) -> Ordering {
     one.len().cmp(&other.len()).then_with(|| one.cmp(other))
 }
 
+/// Compares parts one after another, numbers by what they count and words by their bytes; `number` is how a number stands to a
+/// word. What has more parts is greater where all others are alike.
+fn parts<'a>(
+    mut one: impl Iterator<Item = &'a str>,
+    mut other: impl Iterator<Item = &'a str>,
+    number: Ordering,
+) -> Ordering {
+    loop {
+        let (left, right) = match (one.next(), other.next()) {
+            (Some(left), Some(right)) => (left, right),
+            (left, right) => return left.is_some().cmp(&right.is_some()),
+        };
+        let is_number = |part: &str| part.bytes().all(|byte| byte.is_ascii_digit());
+        let order = match (is_number(left), is_number(right)) {
+            (true, true) => numbers(left.as_bytes(), right.as_bytes()),
+            (false, false) => left.cmp(right),
+            (true, false) => number,
+            (false, true) => number.reverse(),
+        };
+        if order.is_ne() {
+            return order;
+        }
+    }
+}
+
 fn significant(digits: &[u8]) -> &[u8] {
     let zeros = digits.iter().take_while(|digit| **digit == b'0').count();
     digits.get(zeros..).unwrap_or_default()

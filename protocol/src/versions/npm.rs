@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 
 use regex::{Captures, Regex};
 
-use super::numbers;
+use super::{numbers, parts};
 
 static PATTERN: LazyLock<Regex> = LazyLock::new(|| {
     let pattern = r"(?x-u) ^ [v=\s]* (?<major>0|[1-9][0-9]*) \. (?<minor>0|[1-9][0-9]*) \. (?<patch>0|[1-9][0-9]*)
@@ -30,20 +30,5 @@ fn before(one: &Captures<'_>, other: &Captures<'_>) -> Ordering {
     if one.is_empty() || other.is_empty() {
         return one.is_empty().cmp(&other.is_empty());
     }
-    let (mut one, mut other) = (one.split('.'), other.split('.'));
-    loop {
-        let (left, right) = match (one.next(), other.next()) {
-            (Some(left), Some(right)) => (left, right),
-            (left, right) => return left.is_some().cmp(&right.is_some()),
-        };
-        let is_number = |part: &str| part.bytes().all(|byte| byte.is_ascii_digit());
-        let order = match (is_number(left), is_number(right)) {
-            (true, true) => numbers(left.as_bytes(), right.as_bytes()),
-            (false, false) => left.cmp(right),
-            (number, other) => other.cmp(&number),
-        };
-        if order.is_ne() {
-            return order;
-        }
-    }
+    parts(one.split('.'), other.split('.'), Ordering::Less)
 }

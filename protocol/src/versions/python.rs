@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 
 use regex::{Captures, Regex};
 
-use super::numbers;
+use super::{numbers, parts};
 
 /// The pattern of PEP 440, appendix B.
 static PATTERN: LazyLock<Regex> = LazyLock::new(|| {
@@ -78,20 +78,5 @@ fn local(one: &Captures<'_>, other: &Captures<'_>) -> Ordering {
     let (Some(one), Some(other)) = (text(one), text(other)) else {
         return one.name("local").is_some().cmp(&other.name("local").is_some());
     };
-    let (mut one, mut other) = (one.split(['-', '_', '.']), other.split(['-', '_', '.']));
-    loop {
-        let (left, right) = match (one.next(), other.next()) {
-            (Some(left), Some(right)) => (left, right),
-            (left, right) => return left.is_some().cmp(&right.is_some()),
-        };
-        let is_number = |part: &str| part.bytes().all(|byte| byte.is_ascii_digit());
-        let order = match (is_number(left), is_number(right)) {
-            (true, true) => numbers(left.as_bytes(), right.as_bytes()),
-            (false, false) => left.cmp(right),
-            (number, other) => number.cmp(&other),
-        };
-        if order.is_ne() {
-            return order;
-        }
-    }
+    parts(one.split(['-', '_', '.']), other.split(['-', '_', '.']), Ordering::Greater)
 }

@@ -15,7 +15,7 @@ use peak_alloc::PeakAlloc;
 #[global_allocator]
 static ALLOCATOR: PeakAlloc = PeakAlloc;
 
-const MEMORY_MAX: usize = 4 << 20;
+const MEMORY_MAX: usize = 20 << 20;
 
 static HOST: LazyLock<Host> = LazyLock::new(|| Host::open(&HostSpec::Machine).expect("this machine"));
 

@@ -37,9 +37,13 @@ pub static LOGINS: Declared<Login> = Declared {
         example: "SELECT host, user, remote_ip, login_at, logout_at FROM logins WHERE type = 'login' AND NOT is_private(remote_ip)",
     },
     columns: &[
-        Column::field("user", Kind::Text, "Name of the user as recorded; of lastlog that of `uid` in /etc/passwd", |l| {
-            l.user.as_deref().into()
-        }),
+        Column::<Login>::field(
+            "user",
+            Kind::Text,
+            "Name of the user as recorded, of failed logins whatever was typed, which may be a password; of lastlog that of `uid` in /etc/passwd",
+            |l| l.user.as_deref().into(),
+        )
+        .sensitive(),
         Column::field("uid", Kind::Integer, "Number of the user, which only lastlog records", |l| l.uid.into()),
         Column::<Login>::field(
             "type",
@@ -70,7 +74,7 @@ pub static LOGINS: Declared<Login> = Declared {
         ),
         Column::field("duration_s", Kind::Integer, "From login to logout in whole seconds", |l| {
             let length = l.logout_ns.zip(l.login_ns).and_then(|(logout, login)| logout.checked_sub(login));
-            length.map(|ns| ns.div_euclid(1_000_000_000)).into()
+            length.filter(|ns| *ns >= 0).map(|ns| ns / 1_000_000_000).into()
         }),
         Column::field("service", Kind::Text, "PAM service, which only wtmpdb and lastlog2 record", |l| {
             l.service.as_deref().into()

@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use canvass_protocol::answer::ScanRecord;
+use canvass_protocol::answer::{ScanRecord, Trouble};
 use canvass_protocol::filter::Filter;
 use canvass_protocol::scan::Scan;
 use canvass_protocol::value::Truth;
@@ -199,6 +199,16 @@ impl<'a, R> Collector<'a, R> {
     /// Notes that something went wrong without spoiling the rest.
     pub fn trouble(&mut self, subject: Option<&str>, reason: impl Into<String>) {
         self.cells.record.trouble(subject, reason);
+    }
+
+    /// The same of a trouble that somebody has put in words.
+    pub fn note_trouble(&mut self, trouble: Trouble) {
+        self.cells.record.trouble(trouble.subject.as_deref(), trouble.reason);
+    }
+
+    /// What was read; where it was not, a trouble is noted.
+    pub fn note<T>(&mut self, read: Result<T, Trouble>) -> Option<T> {
+        read.map_err(|trouble| self.note_trouble(trouble)).ok()
     }
 
     /// Whether the filter or the answer names the column; what nobody wants need not be read.

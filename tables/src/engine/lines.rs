@@ -13,6 +13,9 @@ use regex_syntax::hir::{self, Class, Hir, HirKind, Look};
 
 use super::needles::{self, Needles};
 
+/// What the states of one expression may take while a long line is walked along; beyond, they are made anew.
+const CACHE_BYTES: usize = 128 << 10;
+
 /// A pattern that decides of one line, and what makes it fast.
 #[derive(Clone)]
 pub(super) struct LinePattern {
@@ -131,7 +134,9 @@ impl LinePattern {
     pub fn automaton(&self) -> Option<DFA> {
         let syntax = regex_automata::util::syntax::Config::new().utf8(false).case_insensitive(self.ignore_case);
         DFA::builder()
-            .configure(DFA::config().unicode_word_boundary(true).skip_cache_capacity_check(true))
+            .configure(
+                DFA::config().unicode_word_boundary(true).skip_cache_capacity_check(true).cache_capacity(CACHE_BYTES),
+            )
             .thompson(thompson::Config::new().utf8(false).nfa_size_limit(Some(REGEX_BYTES_MAX)))
             .syntax(syntax)
             .build(&self.text)

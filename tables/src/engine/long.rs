@@ -10,6 +10,9 @@ use regex_automata::hybrid::dfa::{Cache, DFA};
 use super::content::ContentTests;
 use super::search::Search;
 
+/// Tests that walk along a line at once; of more, nothing is known. Each has a cache of states that grows with what it meets.
+const WALKS_MAX: usize = 64;
+
 /// A line that is taken piece by piece, by all tests at once.
 pub(super) struct LongLine<'a> {
     tests: &'a ContentTests,
@@ -28,8 +31,12 @@ struct Literals<'a> {
 
 impl<'a> LongLine<'a> {
     pub fn new(tests: &'a ContentTests, decided: &[Option<Truth>]) -> LongLine<'a> {
+        let mut room = WALKS_MAX;
         let open = |(test, decided): (usize, &Option<Truth>)| match (decided, tests.is_decided_by_search(test)) {
-            (None, false) => tests.automaton(test).and_then(Walk::new),
+            (None, false) if room > 0 => {
+                room -= 1;
+                tests.automaton(test).and_then(Walk::new)
+            }
             _ => None,
         };
         let searched = |(test, decided): (usize, &Option<Truth>)| decided.is_none() && tests.is_decided_by_search(test);

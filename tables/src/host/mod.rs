@@ -186,6 +186,20 @@ impl Host {
         Ok(entries)
     }
 
+    /// The names in a folder that somebody else fills, as far as there are no more than `most`; whether these are all.
+    pub fn entries_up_to(&self, path: &Path, most: usize) -> io::Result<(Vec<Entry>, bool)> {
+        let folder = self.open_path(path, READ_FLAGS | OFlags::DIRECTORY)?;
+        let mut entries = Vec::new();
+        let flow = self.for_each_entry(&folder, &mut Listing::default(), &mut |name, kind| {
+            if entries.len() >= most {
+                return ControlFlow::Break(());
+            }
+            entries.push(Entry { name: open::os_string(name), kind });
+            ControlFlow::Continue(())
+        })?;
+        Ok((entries, flow.is_continue()))
+    }
+
     /// What lstat says of a path.
     pub fn metadata(&self, path: &Path) -> io::Result<Metadata> {
         if self.is_live() {

@@ -143,7 +143,7 @@ fn collect(collector: &mut Collector<'_, Socket>) -> ControlFlow<()> {
         Ok(pids) => pids,
         Err(trouble) => {
             if wants_holders {
-                collector.trouble(trouble.subject.as_deref(), trouble.reason);
+                collector.note_trouble(trouble);
             }
             Vec::new()
         }
@@ -212,7 +212,7 @@ impl Teller<'_, '_> {
                 flow.map_continue(|()| true)
             }
             Err(trouble) => {
-                self.collector.trouble(trouble.subject.as_deref(), trouble.reason);
+                self.collector.note_trouble(trouble);
                 ControlFlow::Continue(false)
             }
         }

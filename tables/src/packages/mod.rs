@@ -37,10 +37,19 @@ fn folders(collector: &mut Collector<'_, Package>, path: &Path) -> Vec<String> {
     names(collector, path, |kind| matches!(kind, FileKind::Directory | FileKind::Link))
 }
 
+/// Names of one folder that are looked at, which some users fill themselves.
+const NAMES_MAX: usize = 50_000;
+
 /// The names of some kinds in a folder, sorted, without those that are no text.
 fn names(collector: &mut Collector<'_, Package>, path: &Path, is_wanted: fn(FileKind) -> bool) -> Vec<String> {
-    let entries = match collector.host.entries(path) {
-        Ok(entries) => entries,
+    let entries = match collector.host.entries_up_to(path, NAMES_MAX) {
+        Ok((entries, all)) => {
+            if !all {
+                collector
+                    .trouble(Some(&path.to_string_lossy()), format!("only {NAMES_MAX} of its names are looked at"));
+            }
+            entries
+        }
         Err(error) => {
             if !is_absent(&error) {
                 collector.trouble(Some(&path.to_string_lossy()), reason(&error));

@@ -14,7 +14,7 @@ use crate::host::reason;
 const FOLDERS: [&str; 2] = ["/usr/lib/node_modules", "/usr/local/lib/node_modules"];
 const MODULES: &str = "node_modules";
 /// How far packages within packages are followed.
-const DEPTH_MAX: usize = 2;
+const DEPTH_MAX: usize = 8;
 const DESCRIPTION_BYTES_MAX: u64 = 1 << 20;
 
 /// The fields of `package.json` that are shown, of whatever type they are.

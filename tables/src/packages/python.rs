@@ -65,6 +65,10 @@ fn read_folder(collector: &mut Collector<'_, Package>, folder: &Path, seen: &mut
     }
     for name in names {
         collector.go_on()?;
+        // What pip was removing when it was interrupted, and does not take for installed.
+        if name.starts_with('~') {
+            continue;
+        }
         let files: &[&str] = if name.ends_with(".dist-info") {
             &["METADATA"]
         } else if name.ends_with(".egg-info") {

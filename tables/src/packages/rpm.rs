@@ -50,7 +50,7 @@ pub fn collect(collector: &mut Collector<'_, Package>) -> ControlFlow<()> {
         match Database::open(collector.host, &path) {
             Ok(Some(mut database)) => read(collector, &path.to_string_lossy(), &mut database)?,
             Ok(None) => note_old(collector, folder),
-            Err(trouble) => collector.trouble(trouble.subject.as_deref(), trouble.reason),
+            Err(trouble) => collector.note_trouble(trouble),
         }
     }
     ControlFlow::Continue(())
@@ -79,7 +79,7 @@ fn read(collector: &mut Collector<'_, Package>, path: &str, database: &mut Datab
             return ControlFlow::Continue(());
         }
         Err(trouble) => {
-            collector.trouble(trouble.subject.as_deref(), trouble.reason);
+            collector.note_trouble(trouble);
             return ControlFlow::Continue(());
         }
     };
@@ -96,7 +96,7 @@ fn read(collector: &mut Collector<'_, Package>, path: &str, database: &mut Datab
         collector.trouble(Some(path), format!("{malformed} malformed headers"));
     }
     if let Some(trouble) = trouble {
-        collector.trouble(trouble.subject.as_deref(), trouble.reason);
+        collector.note_trouble(trouble);
     }
     flow
 }

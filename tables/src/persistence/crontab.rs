@@ -142,7 +142,7 @@ fn collect(collector: &mut Collector<'_, Crontab>) -> ControlFlow<()> {
 impl Search<'_, '_> {
     /// Keeps what was found, and passes on what went wrong.
     fn note<T>(&mut self, result: Result<T, Trouble>) -> Option<T> {
-        result.map_err(|trouble| self.collector.trouble(trouble.subject.as_deref(), trouble.reason)).ok()
+        self.collector.note(result)
     }
 
     fn folder(&mut self, folder: &Path, holds: Holds) -> ControlFlow<()> {

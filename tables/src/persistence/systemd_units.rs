@@ -194,7 +194,7 @@ fn units(
         unit.path = unit.path.filter(|path| path.is_absolute());
         unit.name = name;
         for trouble in troubles {
-            collector.trouble(trouble.subject.as_deref(), trouble.reason);
+            collector.note_trouble(trouble);
         }
         collector.row(unit)?;
     }

@@ -29,14 +29,10 @@ pub(super) struct Install {
     pub default_instance: Option<String>,
 }
 
-/// Settings of one file that are kept; a list that never ends would be gathered otherwise.
-const SETTINGS_MAX: usize = 10_000;
-
 impl Settings {
     /// Lays a file over what was said before; `kind` is the unit's type, whose section is named after it.
     pub fn lay_over(&mut self, text: &str, kind: &str) {
         let mut section = "";
-        let mut kept = 0;
         let mut lines = text.strip_prefix('\u{feff}').unwrap_or(text).lines();
         while let Some(line) = lines.next() {
             let line = line.trim();
@@ -53,10 +49,7 @@ impl Settings {
             let whole = continued(line, &mut lines);
             match whole.split_once('=') {
                 Some((key, value)) if !section.is_empty() && !key.trim().is_empty() => {
-                    kept += 1;
-                    if kept <= SETTINGS_MAX {
-                        self.set(section, key.trim_end(), value.trim(), kind);
-                    }
+                    self.set(section, key.trim_end(), value.trim(), kind);
                 }
                 _ => self.malformed += 1,
             }

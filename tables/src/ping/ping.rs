@@ -42,7 +42,7 @@ pub static PING: Declared<Ping> = Declared {
         about: "Whether a host reaches others: one row for each destination, protocol, port and count that the question names with = or IN",
         bound: Some(Bound {
             keys: Keys::All(&[
-                Keys::Column("destination"),
+                Keys::Values("destination"),
                 Keys::Unless { key: "port", column: "protocol", value: "icmp" },
             ]),
             about: "whom to reach",

@@ -92,7 +92,7 @@ const COLUMNS: &[Column<Region>] = &[
         |r| r.mapping.kind().as_str().into(),
     )
     .values(maps::Kind::NAMES),
-    Column::<Region>::field("path", Kind::Text, "File that is mapped, in the mounts of its process", |r| {
+    Column::<Region>::field("path", Kind::Text, "File that is mapped, by its name outside a chroot; of shared memory its name, such as /memfd:name", |r| {
         r.mapping.path().into()
     })
     .form(Form::Path),
@@ -133,13 +133,7 @@ fn address(address: u64) -> Cell<'static> {
 
 fn collect(collector: &mut Collector<'_, Region>) -> ControlFlow<()> {
     let host = collector.host;
-    let pids = match proc::pids(host) {
-        Ok(pids) => pids,
-        Err(trouble) => {
-            collector.trouble(trouble.subject.as_deref(), trouble.reason);
-            return ControlFlow::Continue(());
-        }
-    };
+    let Some(pids) = collector.note(proc::pids(host)) else { return ControlFlow::Continue(()) };
     let asked = Asked::new(collector.filter, &collector.scan.sets);
     let own = if host.is_live() && collector.wants("content") { Own::find(host) } else { Own::Nobody };
     if matches!(own, Own::Unknown) {
@@ -158,7 +152,7 @@ fn collect(collector: &mut Collector<'_, Region>) -> ControlFlow<()> {
             Err(error) if error.kind() == io::ErrorKind::PermissionDenied => unseen += 1,
             Err(error) => {
                 let trouble = proc::trouble(&proc::path_of(pid, "maps"), &error);
-                collector.trouble(trouble.subject.as_deref(), trouble.reason);
+                collector.note_trouble(trouble);
             }
         }
     }
@@ -184,7 +178,7 @@ fn of_process(
             Ok(Some(stat)) => Some(stat.comm),
             Ok(None) => return Ok(ControlFlow::Continue(())),
             Err(trouble) => {
-                collector.trouble(trouble.subject.as_deref(), trouble.reason);
+                collector.note_trouble(trouble);
                 None
             }
         };

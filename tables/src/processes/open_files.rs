@@ -1,15 +1,17 @@
 //! Table `open_files`: what processes hold open, as `lsof` lists it.
 
 use std::ffi::OsStr;
+use std::io;
 use std::ops::ControlFlow;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use canvass_protocol::answer::Trouble;
+use rustix::fs::OFlags;
 
 use super::proc;
 use crate::column::{Column, Form, Kind};
 use crate::engine::Collector;
-use crate::host::{FileKind, Host, Metadata};
+use crate::host::{FileKind, Host, Listing, Metadata, READ_FLAGS};
 use crate::table::{Declared, TableInfo};
 
 /// A descriptor of a process.
@@ -89,20 +91,14 @@ pub static OPEN_FILES: Declared<OpenFile> = Declared {
 
 fn collect(collector: &mut Collector<'_, OpenFile>) -> ControlFlow<()> {
     let host = collector.host;
-    let pids = match proc::pids(host) {
-        Ok(pids) => pids,
-        Err(trouble) => {
-            collector.trouble(trouble.subject.as_deref(), trouble.reason);
-            return ControlFlow::Continue(());
-        }
-    };
+    let Some(pids) = collector.note(proc::pids(host)) else { return ControlFlow::Continue(()) };
     let names = collector.wants("process");
-    let mut unseen = 0;
+    let (mut unseen, mut listing) = (0, Listing::default());
     for pid in pids {
         collector.go_on()?;
         let folder = proc::path_of(pid, "fd");
-        let mut fds: Vec<u32> = match host.entries(&folder) {
-            Ok(entries) => entries.iter().filter_map(|entry| proc::number(entry.name.to_str()?)).collect(),
+        let mut fds: Vec<u32> = match descriptors(host, &folder, &mut listing) {
+            Ok(fds) => fds,
             Err(error) if proc::gone(&error) => continue,
             Err(_) => {
                 unseen += 1;
@@ -123,6 +119,20 @@ fn collect(collector: &mut Collector<'_, OpenFile>) -> ControlFlow<()> {
     }
     ControlFlow::Continue(())
 }
+
+/// The numbers of a process's descriptors, of which it may have a million.
+fn descriptors(host: &Host, folder: &Path, listing: &mut Listing) -> io::Result<Vec<u32>> {
+    let folder = host.open_path(folder, READ_FLAGS | OFlags::DIRECTORY)?;
+    let mut fds = Vec::new();
+    let _ = host.for_each_entry(&folder, listing, &mut |name, _| {
+        fds.extend(name.to_str().ok().and_then(proc::number));
+        if fds.len() < DESCRIPTORS_MAX { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+    })?;
+    Ok(fds)
+}
+
+/// As many as the kernel lets a process have unless it is told otherwise.
+const DESCRIPTORS_MAX: usize = 1 << 20;
 
 /// The path that a link leads to, where it leads to one.
 fn path(target: &str) -> Option<&str> {
@@ -181,9 +191,13 @@ fn metadata(file: &OpenFile, host: &Host) -> Result<Option<Metadata>, Trouble> {
 }
 
 fn kind(file: &OpenFile, host: &Host) -> Result<Option<&'static str>, Trouble> {
-    let named = [("socket:", "socket"), ("pipe:", "fifo"), ("anon_inode:", "anonymous"), ("net:", "file")];
+    let named = [("socket:", "socket"), ("pipe:", "fifo"), ("anon_inode:", "anonymous")];
     if let Some((_, kind)) = named.iter().find(|(prefix, _)| file.target.starts_with(prefix)) {
         return Ok(Some(kind));
+    }
+    // Namespaces.
+    if path(&file.target).is_none() && file.target.contains(":[") {
+        return Ok(Some("file"));
     }
     Ok(metadata(file, host)?.and_then(|metadata| match metadata.kind {
         FileKind::File => Some("file"),
@@ -196,16 +210,9 @@ fn kind(file: &OpenFile, host: &Host) -> Result<Option<&'static str>, Trouble> {
     }))
 }
 
-/// Whether the kernel says that it was removed: a file may really be called so, and only a removed one has no name left.
 fn is_deleted(file: &OpenFile, host: &Host) -> Result<Option<bool>, Trouble> {
     let Some(target) = path(&file.target) else { return Ok(None) };
-    if !target.ends_with(DELETED) {
-        return Ok(Some(false));
-    }
-    if !host.is_live() {
-        return Ok(Some(true));
-    }
-    Ok(metadata(file, host)?.map(|metadata| metadata.links == 0))
+    Ok(Some(target.ends_with(DELETED) && proc::is_removed(host, file.pid, &of(file, "fd"), target)))
 }
 
 #[cfg(test)]

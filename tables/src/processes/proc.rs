@@ -1,6 +1,6 @@
 //! What several tables read from `/proc`, odd files included: nothing here panics on what a host holds.
 
-use std::io;
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
 use canvass_protocol::answer::Trouble;
@@ -43,6 +43,34 @@ pub(crate) fn text(host: &Host, pid: u32, file: &str) -> Result<Option<String>, 
         Err(error) if gone(&error) && host.metadata(&path_of(pid, "")).is_err() => Ok(None),
         Err(error) => Err(trouble(&path, &error)),
     }
+}
+
+/// The first bytes of a file whose length the process decides; `None` where the process ended meanwhile.
+pub(crate) fn start_of(host: &Host, pid: u32, file: &str, bytes_max: u64) -> Result<Option<Vec<u8>>, Trouble> {
+    let path = path_of(pid, file);
+    let read = host.open_file(&path).and_then(|file| {
+        let mut bytes = Vec::new();
+        if let Some(file) = file {
+            file.take(bytes_max).read_to_end(&mut bytes)?;
+        }
+        Ok(bytes)
+    });
+    match read {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(error) if gone(&error) && host.metadata(&path_of(pid, "")).is_err() => Ok(None),
+        Err(error) => Err(trouble(&path, &error)),
+    }
+}
+
+/// Whether what a link of a process's leads to has lost the name that the kernel tells, which says ` (deleted)` behind it. Other
+/// hard links of it may be left; and a file may really be called so.
+pub(crate) fn is_removed(host: &Host, pid: u32, link: &Path, target: &str) -> bool {
+    if !host.is_live() {
+        return true;
+    }
+    let Ok(behind) = host.metadata_behind(link) else { return true };
+    let named = || host.metadata_behind(&path_of(pid, &format!("root{target}")));
+    behind.links == 0 || named().map_or(true, |named| named.id() != behind.id())
 }
 
 /// The same of a file that a kernel, or a fixture, may not have.

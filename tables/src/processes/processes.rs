@@ -68,8 +68,8 @@ pub static PROCESSES: Declared<Process> = Declared {
         Column::<Process>::read(
             "command_line",
             Kind::Text,
-            "Arguments joined by spaces; NULL for kernel threads, zombies and during exec",
-            |p, host| Ok(proc::text(host, p.pid, "cmdline")?.as_deref().and_then(command_line).into()),
+            "Arguments joined by spaces, their first 256 KiB; NULL for kernel threads, zombies and during exec",
+            |p, host| Ok(proc::start_of(host, p.pid, "cmdline", COMMAND_LINE_BYTES_MAX)?.and_then(command_line).into()),
         )
         .sensitive(),
         Column::<Process>::probe(
@@ -158,8 +158,8 @@ const STATUS_COLUMNS: &[&str] =
 
 fn collect(collector: &mut Collector<'_, Process>) -> ControlFlow<()> {
     let host = collector.host;
-    let pids = note(collector, proc::pids(host)).unwrap_or_default();
-    let boot_ns = if collector.wants("started_at") { note(collector, proc::boot_ns(host)) } else { None };
+    let pids = collector.note(proc::pids(host)).unwrap_or_default();
+    let boot_ns = if collector.wants("started_at") { collector.note(proc::boot_ns(host)) } else { None };
     if collector.wants("user") {
         accounts::note_troubles(collector, accounts::PASSWD);
     }
@@ -167,8 +167,8 @@ fn collect(collector: &mut Collector<'_, Process>) -> ControlFlow<()> {
     let hashes = Arc::new(Hashes::default());
     for pid in pids {
         collector.go_on()?;
-        let Some(stat) = note(collector, proc::stat(host, pid)).flatten() else { continue };
-        let status = if status_wanted { note(collector, proc::text(host, pid, "status")).flatten() } else { None };
+        let Some(stat) = collector.note(proc::stat(host, pid)).flatten() else { continue };
+        let status = if status_wanted { collector.note(proc::text(host, pid, "status")).flatten() } else { None };
         let ids = |key, index| id(status.as_deref()?, key, index);
         collector.row(Process {
             pid,
@@ -187,11 +187,6 @@ fn collect(collector: &mut Collector<'_, Process>) -> ControlFlow<()> {
     ControlFlow::Continue(())
 }
 
-/// Keeps what was read, and passes on what went wrong.
-fn note<T>(collector: &mut Collector<'_, Process>, result: Result<T, Trouble>) -> Option<T> {
-    result.map_err(|trouble| collector.trouble(trouble.subject.as_deref(), trouble.reason)).ok()
-}
-
 fn control_groups(host: &Host, pid: u32) -> Result<Option<String>, Trouble> {
     proc::optional(host, pid, "cgroup")
 }
@@ -201,9 +196,14 @@ fn io_bytes(host: &Host, pid: u32, key: &str) -> Result<Option<u64>, Trouble> {
     Ok(proc::optional(host, pid, "io")?.and_then(|text| proc::value(&text, key)?.parse().ok()))
 }
 
-fn command_line(bytes: &str) -> Option<String> {
-    let arguments = bytes.trim_end_matches('\0');
-    (!arguments.is_empty()).then(|| arguments.replace('\0', " "))
+/// More of a command line nobody reads, and a process can make its own as long as it likes.
+const COMMAND_LINE_BYTES_MAX: u64 = 256 << 10;
+
+fn command_line(mut bytes: Vec<u8>) -> Option<String> {
+    let end = bytes.iter().rposition(|byte| *byte != 0)? + 1;
+    bytes.truncate(end);
+    bytes.iter_mut().filter(|byte| **byte == 0).for_each(|byte| *byte = b' ');
+    Some(String::from_utf8_lossy(&bytes).into_owned())
 }
 
 fn id(status: &str, key: &str, index: usize) -> Option<u32> {

@@ -14,6 +14,8 @@ use crate::host::Host;
 
 /// Programs whose hashes are kept for other processes that run them.
 const KEPT_MAX: usize = 4096;
+/// A program that claims to be longer is not read: it may have terabytes that lie on no disk.
+const PROGRAM_BYTES_MAX: u64 = 2 << 30;
 
 /// Hashes of programs by what they are on disk, so that a program of hundreds of processes is read once.
 #[derive(Default)]
@@ -36,16 +38,11 @@ pub(super) fn link(host: &Host, pid: u32, file: &str) -> Result<Option<String>, 
 pub(crate) fn path(host: &Host, pid: u32) -> Result<Option<(String, bool)>, Trouble> {
     let Some(path) = link(host, pid, "exe")? else { return Ok(None) };
     match path.strip_suffix(" (deleted)") {
-        // A file may really be called so, and only a removed one has no name left.
-        Some(before) if !still_there(host, pid) => Ok(Some((before.to_owned(), true))),
+        Some(before) if proc::is_removed(host, pid, &proc::path_of(pid, "exe"), &path) => {
+            Ok(Some((before.to_owned(), true)))
+        }
         _ => Ok(Some((path, false))),
     }
-}
-
-/// Whether the program file that the process runs still has a name somewhere.
-fn still_there(host: &Host, pid: u32) -> bool {
-    let file = host.open_file(&proc::path_of(pid, "exe")).ok().flatten();
-    file.and_then(|file| file.metadata().ok()).is_some_and(|metadata| metadata.nlink() > 0)
 }
 
 impl Hashes {
@@ -69,6 +66,9 @@ impl Hashes {
         let id = (metadata.dev(), metadata.ino(), metadata.size(), mtime ^ (metadata.mtime() << 30), ctime);
         if let Some(known) = self.lock().get(&id) {
             return Ok(known.clone());
+        }
+        if metadata.size() > PROGRAM_BYTES_MAX {
+            return Err(io::ErrorKind::FileTooLarge.into());
         }
         let (mut hash, mut buffer) = (Sha256::new(), vec![0; 128 << 10]);
         // To the size that it has: a file that grows meanwhile would be read for ever.

@@ -2,7 +2,7 @@
 //!
 //! Reads through positions, takes no lock, writes nothing. What a running program has committed to the write-ahead log
 //! beside the file is seen. Every structure is hostile: each page is entered once, rows and lists are bounded, and memory
-//! stays under 4 MiB whatever the file holds. What cannot be read is left out and told, and the rest goes on.
+//! stays under 20 MiB whatever the file holds. What cannot be read is left out and told, and the rest goes on.
 
 mod pager;
 mod record;

@@ -13,7 +13,7 @@ const DEPTH_MAX: usize = 24;
 /// What cannot be read before the rest of a table is given up.
 const FAULTS_MAX: u32 = 100;
 /// The longest row that is read, and the longest whose texts take more space when decoded.
-const ROW_BYTES_MAX: usize = 2 << 20;
+const ROW_BYTES_MAX: usize = 16 << 20;
 const ROW_BYTES_MAX_UTF16: usize = 512 << 10;
 
 const INTERIOR: u8 = 5;
@@ -194,6 +194,7 @@ impl Walk<'_> {
             return Err(format!("a row of {length} bytes is too long"));
         }
         payload.clear();
+        payload.reserve_exact(length);
         payload.extend_from_slice(begin);
         while payload.len() < length {
             let page = self.take(next)?;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, Read as _};
+use std::io::{self, BufRead, BufReader, Read as _, Take};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
@@ -27,6 +27,8 @@ pub struct AuthorizedKey {
 
 /// Longer lines are left out; sshd has no limit.
 const LINE_BYTES_MAX: u64 = 1 << 20;
+/// What follows in a longer file is left out: one that claims terabytes would keep a scan busy.
+const FILE_BYTES_MAX: u64 = 64 << 20;
 
 /// Options are sensitive since `command` and `environment` among them may hold passwords; the key itself is no column.
 pub static AUTHORIZED_KEYS: Declared<AuthorizedKey> = Declared {
@@ -89,10 +91,12 @@ fn collect(collector: &mut Collector<'_, AuthorizedKey>) -> ControlFlow<()> {
         }
     }
     for user in homes::users(host) {
-        for pattern in &own {
+        // Users who share a home, as a second one with the number 0 may, share its files too.
+        let mut own_seen = BTreeSet::new();
+        for pattern in own.iter().filter(|pattern| user.home.starts_with('/') || !sshd_config::needs_home(pattern)) {
             collector.go_on()?;
             let path = sshd_config::expand(pattern, user);
-            if seen.insert(path.clone()) {
+            if own_seen.insert(path.clone()) {
                 show(collector, &path, Some(&user.name))?;
             }
         }
@@ -114,7 +118,7 @@ fn show(collector: &mut Collector<'_, AuthorizedKey>, path: &Path, user: Option<
             return ControlFlow::Continue(());
         }
     };
-    let mut reader = BufReader::new(file);
+    let mut reader = BufReader::new(file.take(FILE_BYTES_MAX));
     let (mut number, mut malformed) = (0, 0_u64);
     let mut bytes = Vec::new();
     let flow = loop {
@@ -143,6 +147,9 @@ fn show(collector: &mut Collector<'_, AuthorizedKey>, path: &Path, user: Option<
             }
         }
     };
+    if reader.get_ref().limit() == 0 {
+        collector.trouble(Some(&shown), format!("only its first {FILE_BYTES_MAX} bytes are looked at"));
+    }
     if malformed > 0 {
         collector.trouble(Some(&shown), format!("{malformed} malformed lines"));
     }
@@ -156,7 +163,7 @@ enum Next {
 }
 
 /// Reads a line; of one that is too long, what follows is passed over in later calls' stead.
-fn next_line(reader: &mut BufReader<File>, line: &mut Vec<u8>) -> io::Result<Next> {
+fn next_line(reader: &mut BufReader<Take<File>>, line: &mut Vec<u8>) -> io::Result<Next> {
     line.clear();
     let length = reader.by_ref().take(LINE_BYTES_MAX).read_until(b'\n', line)?;
     if length == 0 {

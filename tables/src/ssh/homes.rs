@@ -11,11 +11,15 @@ use crate::host::{Host, UserEntry, reason};
 /// Users that are looked after; who has more keeps them elsewhere than in /etc/passwd.
 const USERS_MAX: usize = 100_000;
 
-/// Users with a home folder of their own: where several have the same one, the first of them.
-pub(super) fn users(host: &Host) -> Vec<&UserEntry> {
+/// The users that are looked after.
+pub(super) fn users(host: &Host) -> impl Iterator<Item = &UserEntry> {
+    host.accounts().users.iter().take(USERS_MAX)
+}
+
+/// Those with a home folder of their own: where several have the same one, the first of them.
+pub(super) fn with_homes(host: &Host) -> Vec<&UserEntry> {
     let mut seen = BTreeSet::new();
-    let users = host.accounts().users.iter().take(USERS_MAX);
-    users.filter(|user| user.home.starts_with('/') && seen.insert(user.home.trim_end_matches('/'))).collect()
+    users(host).filter(|user| user.home.starts_with('/') && seen.insert(user.home.trim_end_matches('/'))).collect()
 }
 
 /// Whether a policy keeps scans away from a path.
@@ -28,18 +32,20 @@ pub(super) fn files<R>(collector: &mut Collector<'_, R>, folder: &Path, names_ma
     if is_forbidden(collector, &folder.to_string_lossy()) {
         return Vec::new();
     }
-    let mut names: Vec<_> = match collector.host.entries(folder) {
-        Ok(entries) => entries.into_iter().map(|entry| entry.name).collect(),
+    let mut names: Vec<_> = match collector.host.entries_up_to(folder, names_max) {
+        Ok((entries, all)) => {
+            if !all {
+                let reason = format!("only {names_max} of its files are looked at");
+                collector.trouble(Some(&folder.to_string_lossy()), reason);
+            }
+            entries.into_iter().map(|entry| entry.name).collect()
+        }
         Err(error) => {
             note(collector, folder, &error);
             return Vec::new();
         }
     };
     names.sort_unstable();
-    if names.len() > names_max {
-        collector.trouble(Some(&folder.to_string_lossy()), format!("only {names_max} of its files are looked at"));
-        names.truncate(names_max);
-    }
     names.iter().map(|name| folder.join(name)).collect()
 }
 

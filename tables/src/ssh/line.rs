@@ -1,6 +1,6 @@
 //! A line of an `authorized_keys` or `.pub` file: options, key and comment.
 
-use super::public::{Public, base64, is_type};
+use super::public::{Public, base64, is_same_type, is_type};
 
 /// What a line says.
 #[derive(Debug, PartialEq, Eq)]
@@ -13,7 +13,8 @@ pub(super) struct Line<'a> {
 
 /// Reads a line as sshd does; an error where it holds no key that can be read, `None` where it is blank or a comment.
 pub(super) fn parse(line: &[u8]) -> Option<Result<Line<'_>, ()>> {
-    let line = line.trim_ascii();
+    // To sshd a line is a text of C, which ends at a zero byte.
+    let line = line.split(|byte| *byte == 0).next().unwrap_or_default().trim_ascii();
     if line.is_empty() || line.starts_with(b"#") {
         return None;
     }
@@ -49,13 +50,19 @@ fn options_end(line: &[u8]) -> Option<usize> {
 fn key<'a>(text: &'a [u8], options: Option<&'a [u8]>) -> Option<Line<'a>> {
     let (name, rest) = split(text);
     let (encoded, comment) = split(rest);
-    let blob = base64(encoded)?;
+    // Its decoder passes over white space.
+    let encoded: Vec<u8> = encoded.iter().copied().filter(|byte| !is_space(*byte)).collect();
+    let blob = base64(&encoded)?;
     // What the line calls the key has to be what it is.
-    if super::wire::Reader(&blob).string()? != name {
+    if !is_same_type(name, super::wire::Reader(&blob).string()?) {
         return None;
     }
     let comment = Some(comment).filter(|comment| !comment.is_empty());
     Some(Line { public: Public::decode(&blob)?, options, comment })
+}
+
+fn is_space(byte: u8) -> bool {
+    byte.is_ascii_whitespace() || byte == 0x0b
 }
 
 /// The first word, and what comes after it and its blanks.

@@ -45,7 +45,7 @@ struct Family {
     parts: &'static [Part],
 }
 
-const FAMILIES: [Family; 8] = {
+static FAMILIES: [Family; 8] = {
     use Part::{Mpint, String};
     const fn family(
         name: &'static str,
@@ -83,8 +83,35 @@ pub(super) fn is_type(word: &[u8]) -> bool {
     find(word).is_some()
 }
 
-/// The family of a type's name, and whether it is that of certificates.
+/// Whether a line's name of a type is one for what the key itself says.
+pub(super) fn is_same_type(name: &[u8], inner: &[u8]) -> bool {
+    match (find(name), find_inner(inner)) {
+        (Some((one, certifies)), Some((other, other_certifies))) => {
+            one.name == other.name && certifies == other_certifies
+        }
+        _ => false,
+    }
+}
+
+/// The type that a key says of itself, which sshd knows by short names too.
+fn find_inner(name: &[u8]) -> Option<(&'static Family, bool)> {
+    let by_short_name = || {
+        let is_it = |family: &&Family| {
+            !family.algorithm.starts_with("ECDSA") && family.algorithm.as_bytes().eq_ignore_ascii_case(name)
+        };
+        FAMILIES.iter().find(is_it).map(|family| (family, false))
+    };
+    find(name).or_else(by_short_name)
+}
+
+/// The family of a type's name, and whether it is that of certificates. Names of signatures stand for the key that makes them.
 fn find(name: &[u8]) -> Option<(&'static Family, bool)> {
+    let name: &[u8] = match name {
+        b"rsa-sha2-256" | b"rsa-sha2-512" => b"ssh-rsa",
+        b"rsa-sha2-256-cert-v01@openssh.com" | b"rsa-sha2-512-cert-v01@openssh.com" => b"ssh-rsa-cert-v01@openssh.com",
+        b"webauthn-sk-ecdsa-sha2-nistp256@openssh.com" => b"sk-ecdsa-sha2-nistp256@openssh.com",
+        name => name,
+    };
     FAMILIES.iter().find_map(|family| {
         let certifies = family.certificate.is_some_and(|(certificate, _)| certificate.as_bytes() == name);
         (certifies || family.name.as_bytes() == name).then_some((family, certifies))
@@ -100,7 +127,7 @@ impl Public {
     /// Reads an encoded key or certificate.
     pub fn decode(blob: &[u8]) -> Option<Public> {
         let mut reader = Reader(blob);
-        let (family, certifies) = find(reader.string()?)?;
+        let (family, certifies) = find_inner(reader.string()?)?;
         if certifies {
             // The nonce stands before the key.
             reader.string()?;

@@ -25,7 +25,16 @@ const KEY_BYTES_MAX: u64 = 64 << 10;
 /// Files of one folder that are looked at.
 const FILES_MAX: usize = 10_000;
 /// Files that are known to hold something else, keys of others among it.
-const OTHERS: [&str; 6] = ["authorized_keys", "known_hosts", "config", "environment", "rc", "allowed_signers"];
+const OTHERS: [&str; 8] = [
+    "authorized_keys",
+    "authorized_keys2",
+    "known_hosts",
+    "known_hosts.old",
+    "config",
+    "environment",
+    "rc",
+    "allowed_signers",
+];
 
 /// The key itself is no column: an encrypted one could be attacked elsewhere, and any other be used.
 pub static SSH_KEYS: Declared<SshKey> = Declared {
@@ -95,7 +104,7 @@ fn public(key: &SshKey) -> Option<&Public> {
 fn collect(collector: &mut Collector<'_, SshKey>) -> ControlFlow<()> {
     accounts::note_troubles(collector, accounts::PASSWD);
     let mut seen = BTreeSet::new();
-    for user in homes::users(collector.host) {
+    for user in homes::with_homes(collector.host) {
         collector.go_on()?;
         let folder = Path::new(&user.home).join(".ssh");
         for path in homes::files(collector, &folder, FILES_MAX) {
@@ -124,7 +133,7 @@ fn show(
 ) -> ControlFlow<()> {
     collector.examined()?;
     let name = path.file_name().map(|name| name.to_string_lossy()).unwrap_or_default();
-    if OTHERS.iter().any(|other| name.starts_with(other)) || !seen.insert(path.to_owned()) {
+    if OTHERS.contains(&&*name) || !seen.insert(path.to_owned()) {
         return ControlFlow::Continue(());
     }
     let Some(bytes) = homes::read(collector, path, KEY_BYTES_MAX) else { return ControlFlow::Continue(()) };

@@ -109,6 +109,11 @@ pub(super) fn is_common(pattern: &str) -> bool {
     pattern.starts_with('/') && !["%h", "%u", "%U"].iter().any(|token| tokens.contains(token))
 }
 
+/// Whether a pattern says nothing of a user without a home.
+pub(super) fn needs_home(pattern: &str) -> bool {
+    !pattern.starts_with('/') || pattern.replace("%%", "").contains("%h")
+}
+
 /// The file that a pattern names for a user: %h, %u, %U and %% stand for home, name, number and a percent sign.
 pub(super) fn expand(pattern: &str, user: &UserEntry) -> PathBuf {
     let mut path = String::new();

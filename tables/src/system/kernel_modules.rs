@@ -120,7 +120,7 @@ fn collect(collector: &mut Collector<'_, KernelModule>) -> ControlFlow<()> {
 }
 
 fn note(collector: &mut Collector<'_, KernelModule>, trouble: Trouble) {
-    collector.trouble(trouble.subject.as_deref(), trouble.reason);
+    collector.note_trouble(trouble);
 }
 
 /// Reads a line such as `nf_nat 57344 2 nft_nat,xt_nat, Live 0x0000000000000000 (OE)`.
@@ -133,7 +133,12 @@ fn parse(line: &str) -> Option<KernelModule> {
         name: name.to_owned(),
         size_bytes: size.parse().ok(),
         references: references.parse().ok(),
-        used_by: if users == "-" { String::new() } else { users.trim_end_matches(',').to_owned() },
+        // What stands in brackets is no module but says why it stays.
+        used_by: users
+            .split(',')
+            .filter(|user| !matches!(user.as_bytes().first(), None | Some(b'-' | b'[')))
+            .collect::<Vec<_>>()
+            .join(","),
         state: match state {
             "Live" => Some("live"),
             "Loading" => Some("loading"),
@@ -224,7 +229,7 @@ mod tests {
     fn odd_lines() {
         assert!(["", "ext4", "ext4 1 2", "ext4 1 2 -"].iter().all(|line| parse(line).is_none()));
         let module = parse("x -5 - [permanent], Going 0x0 (+)").unwrap();
-        assert_eq!((module.size_bytes, module.references, module.used_by.as_str()), (None, None, "[permanent]"));
+        assert_eq!((module.size_bytes, module.references, module.used_by.as_str()), (None, None, ""));
         assert_eq!((module.state, module.taints), (None, None));
         let module = parse("a 1 2 b,c, Loading 0x0 (OE+)").unwrap();
         assert_eq!((module.used_by.as_str(), module.state), ("b,c", Some("loading")));

@@ -84,7 +84,7 @@ fn collect(collector: &mut Collector<'_, Mount>) -> ControlFlow<()> {
         Ok(table) => table,
         Err(error) => {
             let trouble = proc::trouble(Path::new(MOUNTINFO), &error);
-            collector.trouble(trouble.subject.as_deref(), trouble.reason);
+            collector.note_trouble(trouble);
             return ControlFlow::Continue(());
         }
     };

@@ -84,7 +84,7 @@ fn collect(collector: &mut Collector<'_, System>) -> ControlFlow<()> {
         if columns.iter().any(|column| collector.wants(column))
             && let Err(trouble) = read(host, path, parse)
         {
-            collector.trouble(trouble.subject.as_deref(), trouble.reason);
+            collector.note_trouble(trouble);
         }
     };
     read(&["boot_at", "cpus"], "/proc/stat", &mut |text| {

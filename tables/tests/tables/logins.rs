@@ -181,7 +181,10 @@ fn lastlog_is_read_at_the_users_numbers() {
         let row = |user: &str, uid: u32, line: &str| {
             format!("{user} | {uid} | last | {line} | 192.0.2.7 | {} | NULL | lastlog", moment(0))
         };
-        assert_eq!(rows, [row("root", 0, "tty1"), row("NULL", 900, "pts/3"), row("ann", 1000, "pts/0")]);
+        assert_eq!(
+            rows,
+            [row("root", 0, "tty1"), row("NULL", 900, "pts/3"), row("ann", 1000, "pts/0"), row("NULL", 1002, "pts/9")]
+        );
     }
 }
 

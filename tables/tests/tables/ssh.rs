@@ -182,6 +182,32 @@ fn a_path_that_is_named_is_looked_at_too() {
     assert_eq!(ask(&spec, "ssh_keys", "path", None).0.len(), 0);
 }
 
+/// What sshd takes and a stricter reader would call malformed, so that a key could be hidden in it.
+#[test]
+fn keys_are_found_however_sshd_lets_them_be_written() {
+    let (root, spec) = folder(&[("etc/passwd", "ann:x:7:7::/home/ann:\n")]);
+    make(&root.path().join("rsa"), "-t rsa", "", "a comment");
+    let public = std::fs::read_to_string(root.path().join("rsa.pub")).unwrap();
+    let blob = public.split(' ').nth(1).unwrap();
+    let (start, end) = blob.split_at(40);
+    let text = [
+        format!("ssh-rsa {blob}"),
+        format!("rsa-sha2-256 {blob}"),
+        format!("no-pty rsa-sha2-512 {blob}"),
+        format!("ssh-rsa {start}\r{end}"),
+        format!("ssh-rsa {blob}\0 and more"),
+    ];
+    let path = root.path().join("home/ann/.ssh/authorized_keys");
+    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+    std::fs::write(&path, text.join("\n")).unwrap();
+    let (rows, troubles) = lines(&spec, "authorized_keys", "line fingerprint_sha256");
+    assert!(troubles.is_empty(), "{troubles:?}");
+    let theirs = printed(&path);
+    assert_eq!(theirs.len(), text.len(), "ssh-keygen reads them all");
+    let theirs = theirs.iter().zip(1..).map(|(key, line)| format!("{line} | {}", key.rsplit(" | ").next().unwrap()));
+    assert_eq!(rows, theirs.collect::<Vec<_>>());
+}
+
 #[test]
 fn authorized_keys_are_those_of_ssh_keygen_wherever_sshd_looks() {
     let config =
@@ -235,10 +261,11 @@ fn authorized_keys_are_those_of_ssh_keygen_wherever_sshd_looks() {
             "/k/ann.keys | 2 | ann | NULL",
             "/k/ann.keys | 5 | ann | NULL",
             "/root/.ssh/authorized_keys | 1 | root | NULL",
+            "/root/.ssh/authorized_keys | 1 | toor | NULL",
         ]
     );
     for (path, _) in files.iter().filter(|(path, _)| *path != "off" && *path != "k/ann.keys") {
-        let ours = rows.iter().filter(|row| row.starts_with(&format!("/{path} | ")));
+        let ours = rows.iter().filter(|row| row.starts_with(&format!("/{path} | ")) && !row.contains("| toor |"));
         let ours: Vec<String> = ours.map(|row| row.split(" | ").skip(4).collect::<Vec<_>>().join(" | ")).collect();
         assert_eq!(ours, printed(&root.path().join(path)), "{path}");
     }
